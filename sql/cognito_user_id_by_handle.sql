@@ -1,0 +1,1 @@
+SELECT cognito_user_id FROM public.users WHERE handle = $1

@@ -1,0 +1,87 @@
+//! Puts the parts together: the API on a listener, and the stream consumer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
+use tokio::net::TcpListener;
+
+use crate::auth::Verifier;
+use crate::auth::keys::{COOLDOWN, KeySource};
+use crate::aws::Aws;
+use crate::config::TokenIssuer;
+use crate::environment::{Environment, SystemEnvironment};
+use crate::graphql::schema;
+use crate::http::{Api, router};
+use crate::messages_table::MessagesTable;
+use crate::messaging::Messaging;
+use crate::shutdown::Shutdown;
+use crate::stream::Consumer;
+use crate::stream::checkpoint::DynamoDbCheckpoints;
+use crate::stream::dynamodb::DynamoDbStream;
+use crate::users::Users;
+
+/// How long a request may wait for a connection to PostgreSQL.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// What the API is built from.
+pub struct ApiParts {
+    /// Which DynamoDB.
+    pub aws: Aws,
+    /// Which table.
+    pub table: String,
+    /// Which PostgreSQL.
+    pub users: Users,
+    /// Whose tokens.
+    pub issuer: TokenIssuer,
+    /// Whether clients may introspect.
+    pub introspection: bool,
+    /// A token for GraphiQL to start with.
+    pub graphiql_token: Option<String>,
+}
+
+/// A pool that connects when it is first needed: a PostgreSQL that is away must not keep the process from starting.
+pub fn pool(url: &str, max_connections: u32) -> anyhow::Result<PgPool> {
+    PgPoolOptions::new()
+        .max_connections(max_connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .connect_lazy(url)
+        .context("DATABASE_URL cannot be read")
+}
+
+/// Serves the API on `listener` until the shutdown; whatever runs then is finished.
+pub async fn serve(parts: ApiParts, listener: TcpListener, shutdown: &Shutdown) -> anyhow::Result<()> {
+    let TokenIssuer { issuer, client_id, jwks_url } = parts.issuer;
+    let keys = KeySource::new(jwks_url, COOLDOWN).context("the HTTP client for COGNITO_JWKS_URL cannot be built")?;
+    let verifier = Arc::new(Verifier::new(&issuer, client_id, keys));
+    let (refreshed, stop) = (verifier.clone(), shutdown.token());
+    shutdown.spawn(async move { refreshed.keys().keep_fresh(stop).await });
+
+    let table = MessagesTable::new(parts.aws.dynamodb, parts.table);
+    let environment: Arc<dyn Environment> = Arc::new(SystemEnvironment);
+    let api = Api {
+        schema: schema(parts.introspection),
+        messaging: Messaging::new(table.clone(), parts.users, environment),
+        table,
+        verifier,
+        graphiql_token: parts.graphiql_token,
+    };
+    let stop = shutdown.token();
+    let server = axum::serve(listener, router(api)).with_graceful_shutdown(stop.cancelled_owned());
+    shutdown.spawn(async move {
+        if let Err(error) = server.await {
+            tracing::error!(%error, "the server ended badly");
+        }
+    });
+    Ok(())
+}
+
+/// Runs the stream consumer until the shutdown.
+pub fn consume(aws: &Aws, table: &str, shutdown: &Shutdown) {
+    let source = DynamoDbStream::new(aws.dynamodb.clone(), aws.streams.clone(), table);
+    let checkpoints = DynamoDbCheckpoints::new(aws.dynamodb.clone(), table);
+    let consumer = Arc::new(Consumer::new(source, checkpoints, MessagesTable::new(aws.dynamodb.clone(), table)));
+    shutdown.spawn(consumer.run(shutdown.token()));
+}

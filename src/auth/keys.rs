@@ -1,0 +1,146 @@
+//! The issuer's public keys: fetched when first needed, again by timer, and again when a token names an unknown one.
+//!
+//! At most one fetch runs at a time, and an unknown `kid` causes one only once a cooldown: whoever invents key ids must
+//! not make us hammer the issuer. Keys that were fetched stay good while the source is away.
+
+use std::collections::HashMap;
+use std::sync::{Arc, RwLock};
+use std::time::{Duration, Instant};
+
+use jsonwebtoken::DecodingKey;
+use jsonwebtoken::jwk::{AlgorithmParameters, Jwk, KeyAlgorithm, PublicKeyUse};
+use serde::Deserialize;
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+/// How often the keys are fetched anew without anybody asking. Cognito rotates rarely and publishes ahead.
+const REFRESH_EVERY: Duration = Duration::from_secs(3600);
+/// How long a fetch may take.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long after a failed fetch the source counts as away without being asked again.
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
+/// How long after a fetch an unknown `kid` does not cause another.
+pub const COOLDOWN: Duration = Duration::from_secs(30);
+
+/// The answer for a `kid`.
+pub enum KeyLookup {
+    /// The issuer has this key.
+    Found(Arc<DecodingKey>),
+    /// The issuer has no such key.
+    Unknown,
+    /// The issuer could not be asked.
+    Unavailable,
+}
+
+/// The keys of one issuer, from its JSON Web Key Set (RFC 7517).
+pub struct KeySource {
+    url: String,
+    client: reqwest::Client,
+    cooldown: Duration,
+    keys: RwLock<HashMap<String, Arc<DecodingKey>>>,
+    fetches: Mutex<Fetches>,
+}
+
+#[derive(Default)]
+struct Fetches {
+    last_success: Option<Instant>,
+    last_failure: Option<Instant>,
+}
+
+#[derive(Deserialize)]
+struct KeySet {
+    /// Read one by one: a key of a kind we do not know must not take the others away.
+    keys: Vec<serde_json::Value>,
+}
+
+impl KeySource {
+    /// The keys at `url`; an unknown `kid` causes a fetch at most once a `cooldown`.
+    ///
+    /// # Errors
+    /// When the machine's TLS roots cannot be read.
+    pub fn new(url: impl Into<String>, cooldown: Duration) -> Result<Self, reqwest::Error> {
+        let client = reqwest::Client::builder().timeout(FETCH_TIMEOUT).build()?;
+        let keys = RwLock::default();
+        Ok(Self { url: url.into(), client, cooldown, keys, fetches: Mutex::default() })
+    }
+
+    /// The key with this id.
+    pub async fn get(&self, kid: &str) -> KeyLookup {
+        if let Some(key) = self.known(kid) {
+            return KeyLookup::Found(key);
+        }
+        let mut fetches = self.fetches.lock().await;
+        // Whoever held the lock before may have fetched it.
+        if let Some(key) = self.known(kid) {
+            return KeyLookup::Found(key);
+        }
+        let within = |at: Option<Instant>, span: Duration| at.is_some_and(|at| at.elapsed() < span);
+        if within(fetches.last_failure, PAUSE_AFTER_FAILURE) {
+            return KeyLookup::Unavailable;
+        }
+        if within(fetches.last_success, self.cooldown) {
+            return KeyLookup::Unknown;
+        }
+        if !self.fetch(&mut fetches).await {
+            return KeyLookup::Unavailable;
+        }
+        self.known(kid).map_or(KeyLookup::Unknown, KeyLookup::Found)
+    }
+
+    /// Whether the keys were fetched at least once.
+    pub fn is_loaded(&self) -> bool {
+        !self.read().is_empty()
+    }
+
+    /// Fetches the keys now and then until `stop`; soon again while the source is away.
+    pub async fn keep_fresh(&self, stop: CancellationToken) {
+        loop {
+            let fetched = self.fetch(&mut *self.fetches.lock().await).await;
+            let wait = if fetched { REFRESH_EVERY } else { PAUSE_AFTER_FAILURE * 5 };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    fn known(&self, kid: &str) -> Option<Arc<DecodingKey>> {
+        self.read().get(kid).cloned()
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, HashMap<String, Arc<DecodingKey>>> {
+        // A writer only swaps the map, so that a poisoned lock still holds a whole one.
+        self.keys.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    async fn fetch(&self, fetches: &mut Fetches) -> bool {
+        match self.request().await {
+            Ok(keys) => {
+                *self.keys.write().unwrap_or_else(std::sync::PoisonError::into_inner) = keys;
+                fetches.last_success = Some(Instant::now());
+                fetches.last_failure = None;
+                true
+            }
+            Err(error) => {
+                tracing::warn!(url = self.url, error = crate::report(&error), "the token keys could not be fetched");
+                fetches.last_failure = Some(Instant::now());
+                false
+            }
+        }
+    }
+
+    async fn request(&self) -> Result<HashMap<String, Arc<DecodingKey>>, reqwest::Error> {
+        let set: KeySet = self.client.get(&self.url).send().await?.error_for_status()?.json().await?;
+        Ok(set.keys.into_iter().filter_map(signing_key).collect())
+    }
+}
+
+/// An RSA key for RS256 with its id; anything else in the set is not for us.
+fn signing_key(key: serde_json::Value) -> Option<(String, Arc<DecodingKey>)> {
+    let key: Jwk = serde_json::from_value(key).ok()?;
+    let for_signatures = matches!(key.common.public_key_use, None | Some(PublicKeyUse::Signature));
+    let for_rs256 = matches!(key.common.key_algorithm, None | Some(KeyAlgorithm::RS256));
+    let is_rsa = matches!(key.algorithm, AlgorithmParameters::RSA(_));
+    let decoding = DecodingKey::from_jwk(&key).ok().filter(|_| for_signatures && for_rs256 && is_rsa)?;
+    Some((key.common.key_id?, Arc::new(decoding)))
+}

@@ -1,0 +1,191 @@
+//! `dev`: everything in one process, on a machine that has nothing.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow};
+use clap::Args;
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
+
+use crate::app::{ApiParts, consume, serve};
+use crate::aws::Aws;
+use crate::config::{HttpSettings, TableSettings};
+use crate::embedded::data_dir::DataDir;
+use crate::embedded::dynamodb::EmbeddedDynamoDb;
+use crate::embedded::issuer::LocalIssuer;
+use crate::embedded::postgres::EmbeddedPostgres;
+use crate::messages_table::MessagesTable;
+use crate::messages_table::schema::{Billing, load_leases_table, load_messages_table};
+use crate::seed::{USERS, local_cognito_user_id, seed_messages, seed_users};
+use crate::shutdown::{self, Shutdown};
+use crate::users::Users;
+
+/// The ports that are taken where they are free, so that the operator's commands find the engines.
+const DYNAMODB_PORT: u16 = 8000;
+const POSTGRES_PORT: u16 = 55432;
+
+#[derive(Args, Debug)]
+pub struct Options {
+    #[command(flatten)]
+    http: HttpSettings,
+    #[command(flatten)]
+    table: TableSettings,
+    /// Folder that everything is kept in
+    #[arg(long, env = "CRUDDUR_DATA_DIR", value_name = "CRUDDUR_DATA_DIR", default_value = ".cruddur")]
+    data_dir: PathBuf,
+    /// Start over: remove what earlier runs left in the data folder
+    #[arg(long)]
+    fresh: bool,
+}
+
+/// Where the engines of a running `dev` are, for `token`.
+#[derive(Serialize, Deserialize)]
+pub struct Running {
+    /// PostgreSQL.
+    pub database_url: String,
+}
+
+impl Running {
+    /// The file in a data folder that says so.
+    pub fn file(data_dir: &Path) -> PathBuf {
+        data_dir.join("dev.json")
+    }
+}
+
+pub async fn run(options: Options) -> anyhow::Result<()> {
+    super::log("warn,dynoxide=error,cruddur_messaging=info")?;
+    let address = options.http.listen_addr;
+    let listener =
+        TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} (LISTEN_ADDR)"))?;
+    let data_dir = DataDir::open(&options.data_dir)?;
+    if options.fresh {
+        data_dir.clear()?;
+    }
+    let engines = Engines::start(&data_dir).await?;
+    let shutdown = Shutdown::default();
+    let signal = shutdown::signal();
+    tokio::pin!(signal);
+    // Ctrl-C ends it while everything is still being made, too.
+    let started = tokio::select! {
+        started = start(&options, &data_dir, &engines, listener, &shutdown) => Some(started),
+        signalled = &mut signal => signalled.map(|()| None)?,
+    };
+    let outcome = match started {
+        Some(Ok(())) => signal.await.map_err(Into::into),
+        Some(Err(error)) => Err(error),
+        None => Ok(()),
+    };
+    println!("Stopping.");
+    shutdown.finish().await;
+    engines.stop().await;
+    // Where it cannot be removed, the next start writes it anew.
+    let _ = fs::remove_file(Running::file(data_dir.path()));
+    outcome
+}
+
+struct Engines {
+    dynamodb: EmbeddedDynamoDb,
+    postgres: EmbeddedPostgres,
+    users: Users,
+}
+
+impl Engines {
+    async fn start(data_dir: &DataDir) -> anyhow::Result<Self> {
+        let dynamodb_listener = bind_preferring(DYNAMODB_PORT).await?;
+        let dynamodb = EmbeddedDynamoDb::start(Some(&data_dir.dynamodb()), dynamodb_listener)?;
+        // Bound only to learn whether the port is free: the engine binds by itself.
+        let postgres_address = bind_preferring(POSTGRES_PORT).await?.local_addr()?;
+        let postgres = EmbeddedPostgres::start(Some(data_dir.postgres()), postgres_address).await?;
+        let users = Users::new(postgres.pool()?);
+        Ok(Self { dynamodb, postgres, users })
+    }
+
+    async fn stop(self) {
+        self.users.close().await;
+        self.postgres.stop().await;
+        self.dynamodb.stop().await;
+    }
+}
+
+/// The loopback port `port`, or any other where it is taken.
+async fn bind_preferring(port: u16) -> anyhow::Result<TcpListener> {
+    let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    match TcpListener::bind(at(port)).await {
+        Ok(listener) => Ok(listener),
+        Err(_) => TcpListener::bind(at(0)).await.context("no free port on 127.0.0.1"),
+    }
+}
+
+/// Loads schema and seed, starts API and consumer, and says where they are.
+async fn start(
+    options: &Options,
+    data_dir: &DataDir,
+    engines: &Engines,
+    listener: TcpListener,
+    shutdown: &Shutdown,
+) -> anyhow::Result<()> {
+    let Engines { dynamodb, postgres, users } = engines;
+    let table = &options.table.ddb_message_table;
+    let aws = Aws::local(dynamodb.url()).await;
+    users.migrate().await.context("the migrations did not run")?;
+    load_messages_table(&aws.dynamodb, table, Billing::FREE_TIER).await?;
+    load_leases_table(&aws.dynamodb, table, Billing::FREE_TIER).await?;
+    seed_users(users, local_cognito_user_id).await?;
+    seed_messages(&MessagesTable::new(aws.dynamodb.clone(), table), users).await?;
+
+    let issuer = LocalIssuer::open(&DataDir::token_key(data_dir.path()))?;
+    let mut tokens = Vec::with_capacity(USERS.len());
+    for (handle, _) in USERS {
+        let id = users.cognito_user_id(handle).await?.ok_or_else(|| anyhow!("there is no user {handle}"))?;
+        tokens.push((handle, issuer.token(&id)?));
+    }
+    let first_token = tokens.first().map(|(_, token)| token.clone());
+    let parts = ApiParts {
+        aws: aws.clone(),
+        table: table.clone(),
+        users: users.clone(),
+        issuer: issuer.serve(shutdown.token()).await?,
+        introspection: options.http.graphql_introspection.unwrap_or(true),
+        graphiql_token: first_token,
+    };
+    let address = listener.local_addr()?;
+    serve(parts, listener, shutdown).await?;
+    consume(&aws, table, shutdown);
+    let running = Running { database_url: postgres.url().to_owned() };
+    fs::write(Running::file(data_dir.path()), serde_json::to_vec(&running)?)?;
+    print!("{}", welcome(address, data_dir, engines, &tokens));
+    Ok(())
+}
+
+/// What is where, and what to paste.
+fn welcome(address: SocketAddr, data_dir: &DataDir, engines: &Engines, tokens: &[(&str, String)]) -> String {
+    let mut text = format!(
+        "\nReady.\n\n\
+         \x20 GraphiQL    http://{address}/graphiql   (signed in as {first})\n\
+         \x20 GraphQL     http://{address}/graphql\n\
+         \x20 DynamoDB    {dynamodb}\n\
+         \x20 PostgreSQL  {postgres}\n\
+         \x20 Data        {data}\n\n\
+         Access tokens, good for 30 days:\n\n",
+        first = tokens.first().map_or("nobody", |(handle, _)| handle),
+        dynamodb = engines.dynamodb.url(),
+        postgres = engines.postgres.url(),
+        data = data_dir.path().display(),
+    );
+    for (handle, token) in tokens {
+        text.push_str(&format!("{handle}\n{token}\n\n"));
+    }
+    if let Some((_, token)) = tokens.first() {
+        text.push_str(&format!(
+            "Try it:\n\n\
+             curl -s http://{address}/graphql -H 'Content-Type: application/json' \\\n\
+             \x20 -H 'Authorization: Bearer {token}' \\\n\
+             \x20 -d '{{\"query\":\"{{ messageGroups {{ nodes {{ uuid otherParticipant {{ handle }} \
+             lastMessage {{ body }} }} }} }}\"}}'\n\n\
+             Ctrl-C stops it.\n",
+        ));
+    }
+    text
+}

@@ -1,0 +1,62 @@
+//! `serve`: the API and the stream consumer against real services.
+
+use anyhow::Context;
+use clap::Args;
+use tokio::net::TcpListener;
+
+use crate::app::{ApiParts, consume, pool, serve};
+use crate::aws::Aws;
+use crate::config::{CognitoSettings, DatabaseSettings, HttpSettings, TableSettings};
+use crate::shutdown::{self, Shutdown};
+use crate::users::Users;
+
+#[derive(Args, Debug)]
+pub struct Options {
+    #[command(flatten)]
+    http: HttpSettings,
+    #[command(flatten)]
+    table: TableSettings,
+    #[command(flatten)]
+    database: DatabaseSettings,
+    #[command(flatten)]
+    cognito: CognitoSettings,
+    /// Leave the stream consumer to other processes
+    #[arg(long)]
+    no_worker: bool,
+}
+
+pub async fn run(options: Options) -> anyhow::Result<()> {
+    super::log("info")?;
+    let issuer = options.cognito.issuer()?;
+    let pool = pool(options.database.url()?, options.database.database_max_connections)?;
+    let aws = Aws::from_environment().await?;
+    let address = options.http.listen_addr;
+    let listener =
+        TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} (LISTEN_ADDR)"))?;
+
+    let shutdown = Shutdown::default();
+    let users = Users::new(pool);
+    let table = options.table.ddb_message_table;
+    let introspection = options.http.graphql_introspection.unwrap_or(false);
+    let parts = ApiParts {
+        aws: aws.clone(),
+        table: table.clone(),
+        users: users.clone(),
+        issuer,
+        introspection,
+        graphiql_token: None,
+    };
+    let address = listener.local_addr()?;
+    serve(parts, listener, &shutdown).await?;
+    if !options.no_worker {
+        consume(&aws, &table, &shutdown);
+    }
+    tracing::info!(%address, table, worker = !options.no_worker, "serving");
+    shutdown::signal().await?;
+    tracing::info!("stopping");
+    if !shutdown.finish().await {
+        tracing::warn!("not everything finished in time");
+    }
+    users.close().await;
+    Ok(())
+}

@@ -1,0 +1,29 @@
+//! `worker`: the stream consumer alone.
+
+use clap::Args;
+
+use crate::app::consume;
+use crate::aws::Aws;
+use crate::config::TableSettings;
+use crate::shutdown::{self, Shutdown};
+
+#[derive(Args, Debug)]
+pub struct Options {
+    #[command(flatten)]
+    table: TableSettings,
+}
+
+pub async fn run(options: Options) -> anyhow::Result<()> {
+    super::log("info")?;
+    let aws = Aws::from_environment().await?;
+    let table = options.table.ddb_message_table;
+    let shutdown = Shutdown::default();
+    consume(&aws, &table, &shutdown);
+    tracing::info!(table, "consuming");
+    shutdown::signal().await?;
+    tracing::info!("stopping");
+    if !shutdown.finish().await {
+        tracing::warn!("not everything finished in time");
+    }
+    Ok(())
+}

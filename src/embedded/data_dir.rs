@@ -1,0 +1,81 @@
+//! The folder that `dev` keeps everything in. One process has it open at a time.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+const LOCK: &str = "lock";
+const DYNAMODB: &str = "dynamodb.sqlite";
+const POSTGRES: &str = "postgres";
+const TOKEN_KEY: &str = "token-key.pem";
+
+/// A data folder that this process has open.
+pub struct DataDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+/// Why a data folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DataDirError {
+    /// Another process has it open.
+    #[error("the data folder {} is in use by another process (--data-dir)", .0.display())]
+    InUse(PathBuf),
+    /// It cannot be created or written to.
+    #[error("the data folder {} cannot be used (--data-dir): {problem}", path.display())]
+    Unusable {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        problem: io::Error,
+    },
+}
+
+impl DataDir {
+    /// Opens the folder, creating it where needed.
+    pub fn open(path: &Path) -> Result<Self, DataDirError> {
+        let unusable = |problem| DataDirError::Unusable { path: path.to_owned(), problem };
+        fs::create_dir_all(path).map_err(unusable)?;
+        let lock = File::options().create(true).truncate(false).write(true).open(path.join(LOCK)).map_err(unusable)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(DataDirError::InUse(path.to_owned())),
+            Err(TryLockError::Error(problem)) => Err(unusable(problem)),
+        }
+    }
+
+    /// Removes what earlier runs left: what this program made there, and nothing else.
+    pub fn clear(&self) -> Result<(), DataDirError> {
+        let files = [DYNAMODB.to_owned(), format!("{DYNAMODB}-wal"), format!("{DYNAMODB}-shm"), TOKEN_KEY.to_owned()];
+        let removals = files.iter().map(|name| fs::remove_file(self.path.join(name)));
+        for removed in removals.chain([fs::remove_dir_all(self.postgres())]) {
+            match removed {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(DataDirError::Unusable { path: self.path.clone(), problem: error });
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The DynamoDB engine's database.
+    pub fn dynamodb(&self) -> PathBuf {
+        self.path.join(DYNAMODB)
+    }
+
+    /// The PostgreSQL cluster.
+    pub fn postgres(&self) -> PathBuf {
+        self.path.join(POSTGRES)
+    }
+
+    /// The key that the folder's tokens are signed with.
+    pub fn token_key(path: &Path) -> PathBuf {
+        path.join(TOKEN_KEY)
+    }
+}

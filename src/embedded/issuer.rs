@@ -1,0 +1,144 @@
+//! A token issuer for `dev` and the tests: signs what Cognito would, and serves its keys as Cognito does.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use aws_lc_rs::encoding::AsDer;
+use aws_lc_rs::rsa::{KeyPair, KeySize};
+use axum::routing::get;
+use axum::{Json, Router};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use chrono::{DateTime, Utc};
+use jsonwebtoken::jwk::{Jwk, JwkSet};
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::config::TokenIssuer;
+
+/// The `iss` of its tokens. A name and no address: tokens stay good when the port changes.
+const ISSUER: &str = "https://dev.cruddur.invalid/dev-pool";
+/// The `client_id` of its tokens.
+const CLIENT_ID: &str = "cruddur-dev";
+/// How long a token is good. Long, because they are pasted.
+const GOOD_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Signs tokens.
+pub struct LocalIssuer {
+    key: EncodingKey,
+    public: Jwk,
+    kid: String,
+}
+
+impl LocalIssuer {
+    /// An issuer with a key of its own.
+    pub fn generate() -> anyhow::Result<Self> {
+        Self::from_pem(&new_key()?)
+    }
+
+    /// The issuer of a data folder: its key is made once and kept.
+    pub fn open(key_file: &Path) -> anyhow::Result<Self> {
+        let unusable = || format!("the token key {} cannot be used", key_file.display());
+        match fs::read_to_string(key_file) {
+            Ok(pem) => Self::from_pem(&pem).with_context(unusable),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let pem = new_key()?;
+                write_private(key_file, &pem).with_context(unusable)?;
+                Self::from_pem(&pem)
+            }
+            Err(error) => Err(error).with_context(unusable),
+        }
+    }
+
+    fn from_pem(pem: &str) -> anyhow::Result<Self> {
+        let key = EncodingKey::from_rsa_pem(pem.as_bytes())?;
+        let mut public = Jwk::from_encoding_key(&key, Algorithm::RS256)?;
+        let kid = public.thumbprint(jsonwebtoken::jwk::ThumbprintHash::SHA256)?;
+        public.common.key_id = Some(kid.clone());
+        public.common.public_key_use = Some(jsonwebtoken::jwk::PublicKeyUse::Signature);
+        Ok(Self { key, public, kid })
+    }
+
+    /// The claims of an access token as Cognito writes them, good from `now` on.
+    pub fn claims(cognito_user_id: &str, now: DateTime<Utc>) -> Value {
+        let issued = now.timestamp();
+        json!({
+            "sub": cognito_user_id,
+            "iss": ISSUER,
+            "client_id": CLIENT_ID,
+            "origin_jti": Uuid::new_v4(),
+            "event_id": Uuid::new_v4(),
+            "token_use": "access",
+            "scope": "aws.cognito.signin.user.admin",
+            "auth_time": issued,
+            "exp": issued + i64::try_from(GOOD_FOR.as_secs()).unwrap_or(i64::MAX / 2),
+            "iat": issued,
+            "jti": Uuid::new_v4(),
+            "username": cognito_user_id,
+        })
+    }
+
+    /// Signs claims.
+    pub fn sign(&self, claims: &Value) -> anyhow::Result<String> {
+        let mut header = Header::new(Algorithm::RS256);
+        header.kid = Some(self.kid.clone());
+        Ok(encode(&header, claims, &self.key)?)
+    }
+
+    /// An access token of the user with this id.
+    pub fn token(&self, cognito_user_id: &str) -> anyhow::Result<String> {
+        self.sign(&Self::claims(cognito_user_id, Utc::now()))
+    }
+
+    /// Its public keys.
+    pub fn key_set(&self) -> JwkSet {
+        JwkSet { keys: vec![self.public.clone()] }
+    }
+
+    /// Serves the public keys until `stop`, and says what tokens are to be checked against.
+    pub async fn serve(&self, stop: CancellationToken) -> anyhow::Result<TokenIssuer> {
+        let keys = self.key_set();
+        let router = Router::new().route("/.well-known/jwks.json", get(move || async move { Json(keys) }));
+        let listener = TcpListener::bind("127.0.0.1:0").await.context("the token issuer found no free port")?;
+        let jwks_url = format!("http://{}/.well-known/jwks.json", listener.local_addr()?);
+        let server = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
+        tokio::spawn(async move {
+            if let Err(error) = server.await {
+                tracing::error!(%error, "the token issuer ended badly");
+            }
+        });
+        Ok(TokenIssuer { issuer: ISSUER.to_owned(), client_id: CLIENT_ID.to_owned(), jwks_url })
+    }
+}
+
+fn new_key() -> anyhow::Result<String> {
+    let pair = KeyPair::generate(KeySize::Rsa2048).map_err(|_| anyhow!("no RSA key could be made"))?;
+    let der = pair.as_der().map_err(|_| anyhow!("the RSA key could not be encoded"))?;
+    let text = STANDARD.encode(der.as_ref());
+    let mut pem = "-----BEGIN PRIVATE KEY-----\n".to_owned();
+    for line in text.as_bytes().chunks(64) {
+        pem.extend(line.iter().copied().map(char::from));
+        pem.push('\n');
+    }
+    pem.push_str("-----END PRIVATE KEY-----\n");
+    Ok(pem)
+}
+
+/// Writes a file that only its owner can read, whole or not at all.
+fn write_private(path: &Path, text: &str) -> io::Result<()> {
+    let partial = path.with_extension("partial");
+    let mut options = File::options();
+    options.create(true).truncate(true).write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(&partial)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(partial, path)
+}

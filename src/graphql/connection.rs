@@ -1,0 +1,115 @@
+//! Connections, as the Relay cursor connections specification has them.
+
+use async_graphql::{ComplexObject, SimpleObject};
+
+use super::types::{MessageGroupObject, MessageObject};
+use crate::messages_table::Message;
+use crate::messaging::{GroupCursor, GroupView, MessageCursor, Page};
+
+/// What lies around a page.
+#[derive(Clone, Debug, SimpleObject)]
+pub struct PageInfo {
+    /// Whether something lies before the page.
+    has_previous_page: bool,
+    /// Whether something lies behind the page.
+    has_next_page: bool,
+    /// The cursor of the page's first edge.
+    start_cursor: Option<String>,
+    /// The cursor of the page's last edge.
+    end_cursor: Option<String>,
+}
+
+impl PageInfo {
+    fn of<T>(page: &Page<T>, cursor: impl Fn(&T) -> String) -> Self {
+        Self {
+            has_previous_page: page.has_previous,
+            has_next_page: page.has_next,
+            start_cursor: page.items.first().map(&cursor),
+            end_cursor: page.items.last().map(&cursor),
+        }
+    }
+}
+
+/// A page of messages, oldest to newest.
+#[derive(SimpleObject)]
+#[graphql(complex)]
+pub struct MessageConnection {
+    #[graphql(skip)]
+    items: Vec<(MessageCursor, Message)>,
+    /// What lies around this page.
+    page_info: PageInfo,
+}
+
+/// A message and its place in the conversation.
+#[derive(SimpleObject)]
+pub struct MessageEdge {
+    /// The message.
+    node: MessageObject,
+    /// Its place, for `after` and `before`.
+    cursor: String,
+}
+
+#[ComplexObject]
+impl MessageConnection {
+    /// The messages with their cursors.
+    async fn edges(&self) -> Vec<MessageEdge> {
+        let edge = |(cursor, message): &(MessageCursor, Message)| MessageEdge {
+            node: MessageObject(message.clone()),
+            cursor: cursor.encode(),
+        };
+        self.items.iter().map(edge).collect()
+    }
+
+    /// The messages.
+    async fn nodes(&self) -> Vec<MessageObject> {
+        self.items.iter().map(|(_, message)| MessageObject(message.clone())).collect()
+    }
+}
+
+impl From<Page<(MessageCursor, Message)>> for MessageConnection {
+    fn from(page: Page<(MessageCursor, Message)>) -> Self {
+        Self { page_info: PageInfo::of(&page, |(cursor, _)| cursor.encode()), items: page.items }
+    }
+}
+
+/// A page of message groups, last reply first.
+#[derive(SimpleObject)]
+#[graphql(complex)]
+pub struct MessageGroupConnection {
+    #[graphql(skip)]
+    items: Vec<(GroupCursor, GroupView)>,
+    /// What lies around this page.
+    page_info: PageInfo,
+}
+
+/// A message group and its place in the list.
+#[derive(SimpleObject)]
+pub struct MessageGroupEdge {
+    /// The message group.
+    node: MessageGroupObject,
+    /// Its place, for `after`.
+    cursor: String,
+}
+
+#[ComplexObject]
+impl MessageGroupConnection {
+    /// The message groups with their cursors.
+    async fn edges(&self) -> Vec<MessageGroupEdge> {
+        let edge = |(cursor, view): &(GroupCursor, GroupView)| MessageGroupEdge {
+            node: MessageGroupObject(view.clone()),
+            cursor: cursor.encode(),
+        };
+        self.items.iter().map(edge).collect()
+    }
+
+    /// The message groups.
+    async fn nodes(&self) -> Vec<MessageGroupObject> {
+        self.items.iter().map(|(_, view)| MessageGroupObject(view.clone())).collect()
+    }
+}
+
+impl From<Page<(GroupCursor, GroupView)>> for MessageGroupConnection {
+    fn from(page: Page<(GroupCursor, GroupView)>) -> Self {
+        Self { page_info: PageInfo::of(&page, |(cursor, _)| cursor.encode()), items: page.items }
+    }
+}

@@ -1,0 +1,69 @@
+//! What the resolvers of one request share.
+
+use std::sync::Arc;
+
+use async_graphql::{Context, Error, Result};
+use tokio::sync::OnceCell;
+
+use super::errors::{Code, field_error, of_users};
+use super::types::UserObject;
+use crate::auth::VerifiedToken;
+use crate::messaging::Messaging;
+use crate::model::{Participant, User};
+use crate::users::loader::UserLoader;
+
+/// The requester and the loaders of one request.
+pub struct RequestContext {
+    messaging: Messaging,
+    token: Option<VerifiedToken>,
+    requester: OnceCell<Arc<User>>,
+    users: UserLoader,
+}
+
+impl RequestContext {
+    /// For a request that came with this verified token, or with none.
+    pub fn new(messaging: Messaging, token: Option<VerifiedToken>) -> Self {
+        let users = UserLoader::new(messaging.users().clone());
+        Self { messaging, token, requester: OnceCell::new(), users }
+    }
+
+    /// The context of the request being executed.
+    pub(super) fn of<'a>(context: &Context<'a>) -> &'a Self {
+        // Every request is built with one: `http::graphql` is the only place that executes, and it adds it.
+        context.data_unchecked::<Self>()
+    }
+
+    /// The rules.
+    pub(super) fn messaging(&self) -> &Messaging {
+        &self.messaging
+    }
+
+    /// Who asks. Looked up once a request, and only when a field needs it.
+    pub(super) async fn requester(&self) -> Result<Arc<User>> {
+        let Some(token) = &self.token else {
+            return Err(unauthenticated("token_missing", "You are not signed in."));
+        };
+        let look_up = async {
+            let users = self.messaging.users();
+            match users.by_cognito_user_id(&token.cognito_user_id).await {
+                Ok(Some(user)) => Ok(user),
+                Ok(None) => Err(unauthenticated("user_unknown", "No user belongs to your access token.")),
+                Err(error) => Err(of_users(&error)),
+            }
+        };
+        self.requester.get_or_try_init(|| look_up).await.cloned()
+    }
+
+    /// A participant with the names Postgres has for them at present; with the copied ones once they are gone there.
+    pub(super) async fn user(&self, participant: &Participant) -> Result<UserObject> {
+        match self.users.load(participant.uuid).await {
+            Ok(Some(user)) => Ok(UserObject::from(&*user)),
+            Ok(None) => Ok(UserObject::from(participant)),
+            Err(error) => Err(of_users(&error)),
+        }
+    }
+}
+
+fn unauthenticated(reason: &str, message: &str) -> Error {
+    field_error(Code::Unauthenticated, Some(reason), message)
+}

@@ -1,0 +1,116 @@
+//! The one place where errors become GraphQL errors, with `extensions.code` and, for bad input, `extensions.reason`.
+
+use async_graphql::{Error, ErrorExtensionValues, Response, ServerError};
+
+use crate::messaging::{BadInput, MessagingError};
+use crate::report;
+use crate::users::UsersError;
+
+/// The kinds of errors that clients tell apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Code {
+    /// Nobody is signed in.
+    Unauthenticated,
+    /// There is no such thing, or not for this user.
+    NotFound,
+    /// The request itself is wrong.
+    BadUserInput,
+    /// A store is unreachable or overloaded; later it may work.
+    Unavailable,
+    /// Our fault; the cause is in the log under the request id.
+    Internal,
+}
+
+impl Code {
+    /// The name in `extensions.code`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unauthenticated => "UNAUTHENTICATED",
+            Self::NotFound => "NOT_FOUND",
+            Self::BadUserInput => "BAD_USER_INPUT",
+            Self::Unavailable => "UNAVAILABLE",
+            Self::Internal => "INTERNAL",
+        }
+    }
+}
+
+/// An error of a field.
+pub(super) fn field_error(code: Code, reason: Option<&str>, message: impl Into<String>) -> Error {
+    let mut error = Error::new(message);
+    error.extensions = Some(extensions(code, reason));
+    error
+}
+
+/// An error of a whole request, for answers that never reach a field.
+pub fn coded_error(code: Code, reason: Option<&str>, message: impl Into<String>) -> ServerError {
+    let mut error = ServerError::new(message, None);
+    error.extensions = Some(extensions(code, reason));
+    error
+}
+
+fn extensions(code: Code, reason: Option<&str>) -> ErrorExtensionValues {
+    let mut extensions = ErrorExtensionValues::default();
+    extensions.set("code", code.as_str());
+    if let Some(reason) = reason {
+        extensions.set("reason", reason);
+    }
+    extensions
+}
+
+/// Gives a code to the errors that the GraphQL engine itself raised: of a document, its variables or its limits. Returns
+/// whether there were any.
+pub fn name_uncoded(response: &mut Response) -> bool {
+    let mut found = false;
+    for error in &mut response.errors {
+        let extensions = error.extensions.get_or_insert_default();
+        if extensions.get("code").is_none() {
+            found = true;
+            extensions.set("code", Code::BadUserInput.as_str());
+            extensions.set("reason", "request_invalid");
+        }
+    }
+    found
+}
+
+/// Maps what the rules answer.
+pub(super) fn of_messaging(error: MessagingError) -> Error {
+    match &error {
+        MessagingError::BadInput(input) => of_bad_input(input),
+        MessagingError::NoSuchGroup => field_error(Code::NotFound, None, error.to_string()),
+        MessagingError::Unavailable { outcome_unknown, .. } => {
+            tracing::warn!(error = report(&error), "answered UNAVAILABLE");
+            let mut mapped = unavailable();
+            if *outcome_unknown {
+                mapped.message = "The message may or may not have been stored.".to_owned();
+                mapped.extensions.get_or_insert_default().set("outcome", "UNKNOWN");
+            }
+            mapped
+        }
+        MessagingError::Internal(_) => internal(&error),
+    }
+}
+
+/// Maps what the users table answers.
+pub(super) fn of_users(error: &UsersError) -> Error {
+    match error {
+        UsersError::Unavailable(_) => {
+            tracing::warn!(error = report(error), "answered UNAVAILABLE");
+            unavailable()
+        }
+        UsersError::Refused(_) => internal(error),
+    }
+}
+
+fn of_bad_input(input: &BadInput) -> Error {
+    field_error(Code::BadUserInput, Some(input.reason()), input.to_string())
+}
+
+fn unavailable() -> Error {
+    field_error(Code::Unavailable, None, "The service is unavailable at the moment. Please try again.")
+}
+
+/// The cause goes to the log and never to the client.
+fn internal(error: &dyn std::error::Error) -> Error {
+    tracing::error!(error = report(error), "answered INTERNAL");
+    field_error(Code::Internal, None, "Something went wrong on our side.")
+}

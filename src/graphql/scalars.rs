@@ -1,0 +1,58 @@
+//! The two scalars, as `schema.graphql` promises them.
+
+use async_graphql::{InputValueError, InputValueResult, Scalar, ScalarType, Value};
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use crate::messages_table::keys::format_instant;
+
+/// An instant as RFC 3339 has it. Answers are in UTC, with six digits of a second and `Z`:
+/// `2026-11-22T10:42:39.123456Z`. Input may have any offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Instant(pub DateTime<Utc>);
+
+/// An instant as RFC 3339 has it. Answers are in UTC, with six digits of a second and `Z`:
+/// `2026-11-22T10:42:39.123456Z`. Input may have any offset.
+#[Scalar(name = "DateTime", specified_by_url = "https://datatracker.ietf.org/doc/html/rfc3339")]
+impl ScalarType for Instant {
+    fn parse(value: Value) -> InputValueResult<Self> {
+        let Value::String(text) = &value else { return Err(InputValueError::expected_type(value)) };
+        match DateTime::parse_from_rfc3339(text) {
+            Ok(at) => Ok(Self(at.with_timezone(&Utc))),
+            Err(_) => Err(InputValueError::custom("is not an RFC 3339 time such as 2026-11-22T10:42:39.123456Z")),
+        }
+    }
+
+    fn is_valid(value: &Value) -> bool {
+        matches!(value, Value::String(_))
+    }
+
+    fn to_value(&self) -> Value {
+        Value::String(format_instant(self.0))
+    }
+}
+
+/// A UUID as RFC 9562 has it, in lower case with hyphens: `6c1e0a2e-7c5e-4c39-9d0e-2f6c5f1f3f57`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UuidText(pub Uuid);
+
+/// A UUID as RFC 9562 has it, in lower case with hyphens: `6c1e0a2e-7c5e-4c39-9d0e-2f6c5f1f3f57`.
+#[Scalar(name = "UUID", specified_by_url = "https://datatracker.ietf.org/doc/html/rfc9562")]
+impl ScalarType for UuidText {
+    fn parse(value: Value) -> InputValueResult<Self> {
+        let Value::String(text) = &value else { return Err(InputValueError::expected_type(value)) };
+        // Of the forms that the crate reads, only the one of the RFC.
+        match Uuid::try_parse(text) {
+            Ok(uuid) if text.len() == uuid::fmt::Hyphenated::LENGTH => Ok(Self(uuid)),
+            _ => Err(InputValueError::custom("is not a UUID such as 6c1e0a2e-7c5e-4c39-9d0e-2f6c5f1f3f57")),
+        }
+    }
+
+    fn is_valid(value: &Value) -> bool {
+        matches!(value, Value::String(_))
+    }
+
+    fn to_value(&self) -> Value {
+        Value::String(self.0.hyphenated().to_string())
+    }
+}

@@ -1,0 +1,136 @@
+//! Users, messages and message groups as clients see them.
+
+use async_graphql::{Context, Object, Result, SimpleObject};
+
+use super::connection::MessageConnection;
+use super::context::RequestContext;
+use super::errors::of_messaging;
+use super::scalars::{Instant, UuidText};
+use crate::messages_table::Message;
+use crate::messaging::{GroupView, MessagingError, PageRequest, Window};
+use crate::model::{MessageGroupUuid, Participant, User};
+
+/// A user of the app.
+#[derive(Clone, Debug, SimpleObject)]
+#[graphql(name = "User")]
+pub struct UserObject {
+    /// Identifies the user for ever.
+    uuid: UuidText,
+    /// Unique at any time, but a user may change it.
+    handle: String,
+    /// The name to show to people.
+    display_name: String,
+}
+
+impl From<&User> for UserObject {
+    fn from(user: &User) -> Self {
+        let User { uuid, handle, display_name } = user.clone();
+        Self { uuid: UuidText(uuid.0), handle, display_name }
+    }
+}
+
+impl From<&Participant> for UserObject {
+    fn from(participant: &Participant) -> Self {
+        let Participant { uuid, names } = participant.clone();
+        Self { uuid: UuidText(uuid.0), handle: names.handle, display_name: names.display_name }
+    }
+}
+
+/// A message in a message group.
+pub struct MessageObject(pub Message);
+
+/// A message in a message group.
+#[Object(name = "Message")]
+impl MessageObject {
+    /// Identifies the message.
+    async fn uuid(&self) -> UuidText {
+        UuidText(self.0.uuid.0)
+    }
+
+    /// The message group it belongs to.
+    async fn message_group_uuid(&self) -> UuidText {
+        UuidText(self.0.group.0)
+    }
+
+    /// Who wrote it.
+    async fn author(&self, context: &Context<'_>) -> Result<UserObject> {
+        RequestContext::of(context).user(&self.0.author).await
+    }
+
+    /// The text, up to 1024 characters.
+    async fn body(&self) -> &str {
+        &self.0.body
+    }
+
+    /// When the server took it.
+    async fn created_at(&self) -> Instant {
+        Instant(self.0.created_at)
+    }
+}
+
+/// A conversation between two users, as the signed-in one sees it.
+pub struct MessageGroupObject(pub GroupView);
+
+/// A conversation between two users, as the signed-in one sees it.
+#[Object(name = "MessageGroup")]
+impl MessageGroupObject {
+    /// Identifies the message group.
+    async fn uuid(&self) -> UuidText {
+        UuidText(self.0.uuid.0)
+    }
+
+    /// Both users, the signed-in one first.
+    async fn participants(&self, context: &Context<'_>) -> Result<Vec<UserObject>> {
+        let request = RequestContext::of(context);
+        let GroupView { viewer, other, .. } = &self.0;
+        if viewer.uuid == other.uuid {
+            return Ok(vec![request.user(viewer).await?]);
+        }
+        let (viewer, other) = futures::try_join!(request.user(viewer), request.user(other))?;
+        Ok(vec![viewer, other])
+    }
+
+    /// The user on the other side.
+    async fn other_participant(&self, context: &Context<'_>) -> Result<UserObject> {
+        RequestContext::of(context).user(&self.0.other).await
+    }
+
+    /// The newest message.
+    async fn last_message(&self) -> MessageObject {
+        MessageObject(self.0.last_message.clone())
+    }
+
+    /// When the newest message was taken.
+    async fn last_message_at(&self) -> Instant {
+        Instant(self.0.last_message.created_at)
+    }
+
+    /// The messages, oldest to newest; without a page size the newest 40.
+    async fn messages(
+        &self,
+        context: &Context<'_>,
+        #[graphql(desc = "So many from the oldest on, at most 100.")] first: Option<i32>,
+        #[graphql(desc = "Only messages behind this cursor.")] after: Option<String>,
+        #[graphql(desc = "So many up to the newest, at most 100.")] last: Option<i32>,
+        #[graphql(desc = "Only messages before this cursor.")] before: Option<String>,
+    ) -> Result<MessageConnection> {
+        let request = PageRequest { first, after, last, before };
+        messages(context, self.0.uuid, request, Window::default()).await
+    }
+}
+
+/// A page of the messages of `group`, for whoever takes part in it.
+pub(super) async fn messages(
+    context: &Context<'_>,
+    group: MessageGroupUuid,
+    page: PageRequest,
+    window: Window,
+) -> Result<MessageConnection> {
+    let request = RequestContext::of(context);
+    let requester = request.requester().await?;
+    let read = async {
+        let member = request.messaging().member(&requester, group).await?;
+        request.messaging().messages(&member, page, window).await
+    };
+    read.await.map(MessageConnection::from).map_err(|error: MessagingError| of_messaging(error))
+}

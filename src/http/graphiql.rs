@@ -1,0 +1,36 @@
+//! The GraphiQL page. Its scripts come from a CDN, pinned by version and by hash.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::HeaderName;
+use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_FRAME_OPTIONS};
+use axum::response::IntoResponse;
+use serde_json::json;
+
+use super::Api;
+
+const PAGE: &str = include_str!("graphiql.html");
+/// Stands in the page where the settings go.
+const SETTINGS: &str = "{/* settings */}";
+const POLICY: &str = "default-src 'none'; script-src https://unpkg.com 'unsafe-inline'; worker-src blob:; \
+    style-src https://unpkg.com 'unsafe-inline'; font-src data: https://unpkg.com; img-src 'self' data:; \
+    connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// The page, with a token filled in where there is one.
+pub async fn page(State(api): State<Arc<Api>>) -> impl IntoResponse {
+    let headers = api.graphiql_token.as_ref().map(|token| {
+        let headers = json!({ "Authorization": format!("Bearer {token}") });
+        serde_json::to_string_pretty(&headers).unwrap_or_default()
+    });
+    // `<` would be able to end the script element.
+    let settings = json!({ "headers": headers }).to_string().replace('<', "\\u003c");
+    let headers: [(HeaderName, &str); 5] = [
+        (CONTENT_TYPE, "text/html; charset=utf-8"),
+        (CACHE_CONTROL, "no-store"),
+        (CONTENT_SECURITY_POLICY, POLICY),
+        (REFERRER_POLICY, "no-referrer"),
+        (X_FRAME_OPTIONS, "DENY"),
+    ];
+    (headers, PAGE.replace(SETTINGS, &settings))
+}

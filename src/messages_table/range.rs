@@ -1,0 +1,135 @@
+//! Ranges of sort keys, in the one form DynamoDB understands: text.
+
+use std::ops::{Bound, RangeBounds};
+
+use aws_sdk_dynamodb::types::AttributeValue;
+
+use super::keys::{PK, SK};
+
+/// Which end of a range a read starts from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Oldest first.
+    Ascending,
+    /// Newest first.
+    Descending,
+}
+
+/// Sort keys between two bounds, compared as text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SortKeyRange {
+    lower: Bound<String>,
+    upper: Bound<String>,
+}
+
+/// The condition of a Query, ready to be sent.
+pub(super) struct KeyCondition {
+    pub expression: &'static str,
+    pub values: Vec<(&'static str, AttributeValue)>,
+    /// How many items the Query may return that the range does not contain.
+    pub surplus: usize,
+}
+
+impl SortKeyRange {
+    /// Every sort key.
+    pub const fn all() -> Self {
+        Self { lower: Bound::Unbounded, upper: Bound::Unbounded }
+    }
+
+    /// Only keys above `key`, besides what held before.
+    #[must_use]
+    pub fn above(self, key: &str) -> Self {
+        self.raise(Bound::Excluded(key.to_owned()))
+    }
+
+    /// Only `key` and keys above it, besides what held before.
+    #[must_use]
+    pub fn from(self, key: &str) -> Self {
+        self.raise(Bound::Included(key.to_owned()))
+    }
+
+    /// Only keys below `key`, besides what held before.
+    #[must_use]
+    pub fn below(mut self, key: &str) -> Self {
+        let tighter = match &self.upper {
+            Bound::Excluded(upper) | Bound::Included(upper) => key <= upper.as_str(),
+            Bound::Unbounded => true,
+        };
+        if tighter {
+            self.upper = Bound::Excluded(key.to_owned());
+        }
+        self
+    }
+
+    fn raise(mut self, bound: Bound<String>) -> Self {
+        let tighter = match (&self.lower, &bound) {
+            (Bound::Unbounded, _) => true,
+            (Bound::Excluded(old) | Bound::Included(old), Bound::Excluded(new)) => new >= old,
+            (Bound::Excluded(old) | Bound::Included(old), Bound::Included(new)) => new > old,
+            (_, Bound::Unbounded) => false,
+        };
+        if tighter {
+            self.lower = bound;
+        }
+        self
+    }
+
+    /// Whether `key` is inside.
+    pub fn contains(&self, key: &str) -> bool {
+        let lower = self.lower.as_ref().map(String::as_str);
+        let upper = self.upper.as_ref().map(String::as_str);
+        RangeBounds::<str>::contains(&(lower, upper), key)
+    }
+
+    /// Whether nothing can be inside.
+    pub fn is_empty(&self) -> bool {
+        match (&self.lower, &self.upper) {
+            (Bound::Included(lower) | Bound::Excluded(lower), Bound::Included(upper) | Bound::Excluded(upper)) => {
+                lower >= upper
+            }
+            _ => false,
+        }
+    }
+
+    /// The condition that selects the range in the partition `pk`. `BETWEEN` includes both ends, and DynamoDB takes no
+    /// other condition with two; an end that does not belong comes back with the answer and is counted as surplus.
+    pub(super) fn condition(&self, pk: String) -> KeyCondition {
+        let mut values = vec![(":pk", AttributeValue::S(pk))];
+        let mut surplus = 0;
+        let mut end = |name, bound: &Bound<String>| match bound {
+            Bound::Unbounded => false,
+            Bound::Included(key) | Bound::Excluded(key) => {
+                values.push((name, AttributeValue::S(key.clone())));
+                surplus += usize::from(matches!(bound, Bound::Excluded(_)));
+                true
+            }
+        };
+        let (lower, upper) = (end(":lower", &self.lower), end(":upper", &self.upper));
+        let expression = match (lower, upper) {
+            (false, false) => "#pk = :pk",
+            (true, false) => "#pk = :pk AND #sk >= :lower",
+            (false, true) => "#pk = :pk AND #sk < :upper",
+            (true, true) => "#pk = :pk AND #sk BETWEEN :lower AND :upper",
+        };
+        KeyCondition { expression, values, surplus }
+    }
+}
+
+/// Names behind the placeholders of [`KeyCondition::expression`].
+pub(super) const KEY_NAMES: [(&str, &str); 2] = [("#pk", PK), ("#sk", SK)];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_only_tighten() {
+        let range = SortKeyRange::all().from("b").above("a").below("y").below("z");
+        assert!(range.contains("b") && range.contains("x"));
+        assert!(!range.contains("a") && !range.contains("y"));
+        assert!(!range.clone().above("b").contains("b"));
+        assert!(!range.is_empty());
+        assert!(range.clone().above("y").is_empty());
+        assert!(range.below("b").is_empty());
+    }
+}

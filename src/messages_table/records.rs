@@ -1,0 +1,71 @@
+//! What the table's items say, read and ready to use.
+
+use chrono::{DateTime, Utc};
+
+use super::keys::SortKey;
+use crate::model::{MessageGroupUuid, MessageUuid, Participant, UserUuid};
+
+/// A message as the table holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Its uuid.
+    pub uuid: MessageUuid,
+    /// The conversation it belongs to.
+    pub group: MessageGroupUuid,
+    /// Who wrote it.
+    pub author: Participant,
+    /// The text.
+    pub body: String,
+    /// When the server took it, microseconds.
+    pub created_at: DateTime<Utc>,
+    /// Its place in the conversation.
+    pub sort_key: SortKey,
+}
+
+/// One participant's row of a conversation, as it stands in their list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupRow {
+    /// Whose list the row is in.
+    pub owner: UserUuid,
+    /// The conversation.
+    pub group: MessageGroupUuid,
+    /// The other participant.
+    pub other: Participant,
+    /// The newest text when the row was written.
+    pub body: String,
+    /// Who wrote that text; a row of the earlier system does not say.
+    pub author: Option<UserUuid>,
+    /// The row's place in the list.
+    pub sort_key: SortKey,
+}
+
+/// Who may read and write a message group. Never changes once it is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Membership {
+    /// The conversation.
+    pub group: MessageGroupUuid,
+    /// Both users; the same one twice in a conversation with oneself, which only the earlier system allowed.
+    pub participants: [Participant; 2],
+    /// Whether messages of the earlier system can be among the group's: their times need reading with care.
+    pub from_earlier_system: bool,
+    /// Counts the rows put where one was missing; a put is conditional on it.
+    pub version: u64,
+}
+
+impl Membership {
+    /// Whether `user` takes part.
+    pub fn has(&self, user: UserUuid) -> bool {
+        self.participants.iter().any(|participant| participant.uuid == user)
+    }
+
+    /// The participant who is not `user`.
+    pub fn other_than(&self, user: UserUuid) -> &Participant {
+        let [first, second] = &self.participants;
+        if first.uuid == user { second } else { first }
+    }
+
+    /// The participant whose uuid is `user`.
+    pub fn participant(&self, user: UserUuid) -> Option<&Participant> {
+        self.participants.iter().find(|participant| participant.uuid == user)
+    }
+}

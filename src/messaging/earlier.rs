@@ -1,0 +1,101 @@
+//! Groups of the earlier system, which wrote neither pair nor membership items: they are written down here before the
+//! first write or move in such a group.
+//!
+//! Everything is conditional and computed from what is stored, so any number of servers and consumers may do it at once.
+
+use std::cmp::Ordering;
+
+use super::{Member, Messaging, MessagingError};
+use crate::messages_table::{GroupRow, Membership, MessagesTable, SortKey, TableError};
+use crate::model::{MessageGroupUuid, Participant, User};
+
+/// A group of a pair as the earlier system left it.
+struct Found {
+    group: MessageGroupUuid,
+    newest: SortKey,
+}
+
+/// All groups that the two users share by the rows in their lists. The earlier system did not write atomically: a group
+/// may stand in the list of only one of them, and there may be two.
+async fn groups_of_pair(table: &MessagesTable, participants: &[Participant; 2]) -> Result<Vec<GroupRow>, TableError> {
+    let [one, other] = participants;
+    let (mut rows, others) =
+        futures::try_join!(table.own_rows_with(one.uuid, other.uuid), table.own_rows_with(other.uuid, one.uuid))?;
+    rows.extend(others);
+    rows.sort_by(|a, b| a.group.cmp(&b.group).then_with(|| b.sort_key.cmp(&a.sort_key)));
+    rows.dedup_by_key(|row| row.group);
+    Ok(rows)
+}
+
+/// Of the groups that two users share, the one with the newest message; `None` when they share none.
+async fn newest_group_of_pair(
+    table: &MessagesTable,
+    participants: &[Participant; 2],
+) -> Result<Option<MessageGroupUuid>, TableError> {
+    let mut newest: Option<Found> = None;
+    for row in groups_of_pair(table, participants).await? {
+        // The newest message counts; a row's own time need not be that of any message.
+        let sort_key = match table.newest_message(row.group).await? {
+            Some(message) => message.sort_key,
+            None => row.sort_key,
+        };
+        let found = Found { group: row.group, newest: sort_key };
+        let newer = newest.as_ref().is_none_or(|before| found.newest.cmp(&before.newest) == Ordering::Greater);
+        if newer {
+            newest = Some(found);
+        }
+    }
+    Ok(newest.map(|found| found.group))
+}
+
+/// Writes down the pair and the membership of a group of the earlier system. The membership comes last: where it is, the
+/// pair is.
+pub async fn write_down(table: &MessagesTable, membership: &Membership) -> Result<(), TableError> {
+    let participants = &membership.participants;
+    if table.group_of_pair(participants).await?.is_none() {
+        let newest = newest_group_of_pair(table, participants).await?.unwrap_or(membership.group);
+        table.put_pair(participants, newest).await?;
+    }
+    table.put_membership(membership).await.map(drop)
+}
+
+impl Messaging {
+    /// Sees to it that the membership and pair items of the member's group are there.
+    pub(super) async fn ensure_written_down(&self, member: &Member) -> Result<(), MessagingError> {
+        if !member.written_down {
+            write_down(&self.table, &member.membership).await?;
+            self.remember((*member.membership).clone());
+        }
+        Ok(())
+    }
+
+    /// The group that two users share: remembered, from the pair item, or from rows of the earlier system.
+    pub(super) async fn group_of_pair(
+        &self,
+        author: &User,
+        recipient: &User,
+    ) -> Result<Option<MessageGroupUuid>, MessagingError> {
+        let pair = (author.uuid.min(recipient.uuid), author.uuid.max(recipient.uuid));
+        if let Some(group) = self.pairs.get(&pair) {
+            return Ok(Some(group));
+        }
+        let participants = [author.into(), recipient.into()];
+        if let Some(group) = self.table.group_of_pair(&participants).await? {
+            self.pairs.insert(pair, group);
+            return Ok(Some(group));
+        }
+        let Some(newest) = newest_group_of_pair(&self.table, &participants).await? else { return Ok(None) };
+        let group = if self.table.put_pair(&participants, newest).await? {
+            newest
+        } else {
+            // The other side was faster, and what it found counts.
+            self.table.group_of_pair(&participants).await?.unwrap_or(newest)
+        };
+        let membership = Membership { group, participants, from_earlier_system: true, version: 1 };
+        if self.table.membership(group).await?.is_none() {
+            self.table.put_membership(&membership).await?;
+        }
+        self.pairs.insert(pair, group);
+        Ok(Some(group))
+    }
+}

@@ -1,0 +1,130 @@
+//! Reading message groups: pattern B, and one group by its uuid.
+
+use std::sync::Arc;
+
+use futures::{StreamExt, TryStreamExt, stream};
+use uuid::Uuid;
+
+use super::cursor::GroupCursor;
+use super::page::Size;
+use super::{Member, Messaging, MessagingError, Page, PageRequest};
+use crate::messages_table::{GroupRow, Message};
+use crate::model::{MessageGroupUuid, MessageUuid, Participant, User, UserUuid};
+
+/// How many groups a page has when nothing is said.
+const DEFAULT_PAGE: usize = 20;
+/// How many rows of the earlier system are completed at once.
+const CONCURRENT_READS: usize = 16;
+
+/// A message group as one of its participants sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupView {
+    /// The group.
+    pub uuid: MessageGroupUuid,
+    /// Who looks at it.
+    pub viewer: Participant,
+    /// The other participant.
+    pub other: Participant,
+    /// The newest message.
+    pub last_message: Message,
+}
+
+impl GroupView {
+    /// Who wrote, or who reads, as this group knows them.
+    pub fn participant(&self, uuid: UserUuid) -> Option<&Participant> {
+        [&self.viewer, &self.other].into_iter().find(|participant| participant.uuid == uuid)
+    }
+}
+
+impl Messaging {
+    /// A page of `user`'s message groups, last reply first, each with its cursor. It is read from the top only: of
+    /// `request`, `first` and `after` count.
+    pub async fn message_groups(
+        &self,
+        user: &Arc<User>,
+        request: PageRequest,
+    ) -> Result<Page<(GroupCursor, GroupView)>, MessagingError> {
+        let size = request.size(Size::First(DEFAULT_PAGE))?;
+        let limit = size.limit();
+        let after = request.after.as_deref().map(|text| GroupCursor::decode("after", text)).transpose()?;
+        let slice = self.table.message_groups(user.uuid, after.as_ref().map(|after| &after.0), limit).await?;
+        let page = Page::of(slice, size, after.is_some(), false);
+        let Page { items, has_next, has_previous } = page;
+        let items = stream::iter(items)
+            .map(|row| async move {
+                let cursor = GroupCursor(row.sort_key.clone());
+                Ok::<_, MessagingError>((cursor, self.view_of_row(user, row).await?))
+            })
+            .buffered(CONCURRENT_READS)
+            .try_collect()
+            .await?;
+        Ok(Page { items, has_next, has_previous })
+    }
+
+    /// The group of `uuid`, or `None` when there is none that the user takes part in.
+    pub async fn message_group(
+        &self,
+        user: &Arc<User>,
+        uuid: MessageGroupUuid,
+    ) -> Result<Option<GroupView>, MessagingError> {
+        let member = match self.member(user, uuid).await {
+            Err(MessagingError::NoSuchGroup) => return Ok(None),
+            member => member?,
+        };
+        if let Some(newest) = self.table.newest_message(uuid).await? {
+            return Ok(Some(view(&member, newest)));
+        }
+        // Without a single message left, the user's own row is all there is to show.
+        let rows = self.table.own_rows_of_group(user.uuid, uuid).await?;
+        let newest = rows.into_iter().max_by(|a, b| a.sort_key.cmp(&b.sort_key));
+        Ok(newest.map(|row| view(&member, stand_in(&row))))
+    }
+
+    /// What a row shows. The newest message counts: a row of the earlier system does not say who wrote it, and its time
+    /// need not be that of any message, so there the message itself is read.
+    async fn view_of_row(&self, user: &Arc<User>, row: GroupRow) -> Result<GroupView, MessagingError> {
+        let viewer = Participant::from(&**user);
+        let last_message = match message_of_row(&row, &viewer) {
+            Some(message) => message,
+            None => self.table.newest_message(row.group).await?.unwrap_or_else(|| stand_in(&row)),
+        };
+        Ok(GroupView { uuid: row.group, viewer, other: row.other, last_message })
+    }
+}
+
+/// The group as `member` sees it, `last_message` being its newest.
+pub(super) fn view(member: &Member, last_message: Message) -> GroupView {
+    GroupView {
+        uuid: member.group(),
+        viewer: Participant::from(&*member.user),
+        other: member.other().clone(),
+        last_message,
+    }
+}
+
+/// The message that a row repeats; `None` for a row of the earlier system, which does not say enough.
+fn message_of_row(row: &GroupRow, owner: &Participant) -> Option<Message> {
+    let author = row.author?;
+    let author = [owner, &row.other].into_iter().find(|participant| participant.uuid == author)?.clone();
+    Some(Message {
+        uuid: row.sort_key.message_uuid()?,
+        group: row.group,
+        author,
+        body: row.body.clone(),
+        created_at: row.sort_key.created_at()?,
+        sort_key: row.sort_key.clone(),
+    })
+}
+
+/// The message of a row whose group has none: the text and time of the row, by the other participant, under a uuid that
+/// is the same at every look.
+fn stand_in(row: &GroupRow) -> Message {
+    Message {
+        uuid: MessageUuid(Uuid::new_v5(&row.group.0, row.sort_key.as_str().as_bytes())),
+        group: row.group,
+        author: row.other.clone(),
+        body: row.body.clone(),
+        created_at: row.sort_key.created_at().unwrap_or_default(),
+        sort_key: row.sort_key.clone(),
+    }
+}

@@ -1,0 +1,59 @@
+//! The rules of direct messages: who may read and write what, what a page is, how a message is sent.
+//!
+//! Knows the two stores and nothing of GraphQL, HTTP or the stream.
+
+mod cursor;
+pub mod earlier;
+mod error;
+mod groups;
+mod history;
+mod membership;
+mod page;
+mod send;
+
+use std::sync::Arc;
+
+use quick_cache::sync::Cache;
+
+pub use self::cursor::{GroupCursor, MessageCursor};
+pub use self::error::{BadInput, MessagingError};
+pub use self::groups::GroupView;
+pub use self::history::Window;
+pub use self::membership::Member;
+pub use self::page::{Page, PageRequest};
+pub use self::send::{MAX_BODY_CHARS, Recipient, Sent};
+use crate::environment::Environment;
+use crate::messages_table::{Membership, MessagesTable};
+use crate::model::{MessageGroupUuid, UserUuid};
+use crate::users::Users;
+
+/// How many memberships and how many pairs are remembered; some 300 bytes each. They never change once known.
+const REMEMBERED: usize = 50_000;
+
+/// The rules over the stores. Cheap to clone.
+#[derive(Clone)]
+pub struct Messaging {
+    table: MessagesTable,
+    users: Users,
+    environment: Arc<dyn Environment>,
+    memberships: Arc<Cache<MessageGroupUuid, Arc<Membership>>>,
+    pairs: Arc<Cache<(UserUuid, UserUuid), MessageGroupUuid>>,
+}
+
+impl Messaging {
+    /// The rules over `table` and `users`.
+    pub fn new(table: MessagesTable, users: Users, environment: Arc<dyn Environment>) -> Self {
+        Self {
+            table,
+            users,
+            environment,
+            memberships: Arc::new(Cache::new(REMEMBERED)),
+            pairs: Arc::new(Cache::new(REMEMBERED)),
+        }
+    }
+
+    /// The users, for whoever shows names.
+    pub fn users(&self) -> &Users {
+        &self.users
+    }
+}

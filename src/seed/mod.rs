@@ -1,0 +1,164 @@
+//! Data to begin with: a few users, and conversations between them. Seeding twice doubles nothing.
+
+mod conversations;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use uuid::Uuid;
+
+use self::conversations::{CONVERSATIONS, Conversation};
+use crate::messages_table::{Created, GroupRow, Membership, Message, MessagesTable, SortKey, TableError};
+use crate::model::{MessageGroupUuid, MessageUuid, Participant, User, UserUuid};
+use crate::users::{Users, UsersError};
+
+/// Seeded uuids are derived from names under this one, so that every run draws the same.
+const NAMESPACE: Uuid = Uuid::from_u128(0x6e0f_3c52_8d0b_4f0c_9a58_2f4b_7c11_d9e3);
+
+/// The seeded users: handle and display name.
+pub const USERS: [(&str, &str); 5] = [
+    ("ana", "Ana Ferreira"),
+    ("ben", "Ben Okafor"),
+    ("chloe", "Chloé Marchand"),
+    ("dmitri", "Дмитрий Волков"),
+    ("esi", "Esi Mensah"),
+];
+
+/// What stands in `cognito_user_id` until Cognito's own ids are filled in, as the earlier system had it.
+pub const NOT_IN_COGNITO_YET: &str = "MOCK";
+
+/// What could not be seeded.
+#[derive(Debug, thiserror::Error)]
+pub enum SeedError {
+    /// Postgres.
+    #[error(transparent)]
+    Users(#[from] UsersError),
+    /// DynamoDB.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// A conversation's participant is not in Postgres.
+    #[error("there is no user {0} in PostgreSQL: run `db seed` first")]
+    NoUser(&'static str),
+}
+
+/// The id that a seeded user has in the local token issuer.
+pub fn local_cognito_user_id(handle: &str) -> String {
+    Uuid::new_v5(&NAMESPACE, format!("cognito {handle}").as_bytes()).to_string()
+}
+
+/// Adds the users whose handles are not taken. Returns how many that were.
+pub async fn seed_users(users: &Users, cognito_user_id: impl Fn(&str) -> String) -> Result<usize, SeedError> {
+    let mut added = 0;
+    for (handle, display_name) in USERS {
+        let uuid = UserUuid(Uuid::new_v5(&NAMESPACE, format!("user {handle}").as_bytes()));
+        let user = User { uuid, handle: handle.to_owned(), display_name: display_name.to_owned() };
+        let email = format!("{handle}@example.com");
+        added += usize::from(users.seed(&user, &email, &cognito_user_id(handle)).await?);
+    }
+    Ok(added)
+}
+
+/// What seeding the messages did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seeded {
+    /// Conversations begun.
+    pub conversations: usize,
+    /// Conversations left alone, because the two users have one already that is not the seed's.
+    pub left_alone: usize,
+}
+
+/// Writes the conversations, with the uuids that Postgres has for the handles. A run that was cut off is completed by
+/// the next one.
+pub async fn seed_messages(table: &MessagesTable, users: &Users) -> Result<Seeded, SeedError> {
+    let mut found: HashMap<&str, Arc<User>> = HashMap::new();
+    let mut seeded = Seeded::default();
+    for conversation in CONVERSATIONS {
+        for handle in conversation.handles {
+            if !found.contains_key(handle) {
+                let user = users.by_handle(handle).await?.ok_or(SeedError::NoUser(handle))?;
+                found.insert(handle, user);
+            }
+        }
+        let [one, other] = conversation.handles.map(|handle| Participant::from(&*found[handle]));
+        let messages = messages(conversation, &one, &other);
+        let (Some(first), Some(last)) = (messages.first(), messages.last()) else { continue };
+        let row = |owner: &Participant, counterpart: &Participant| GroupRow {
+            owner: owner.uuid,
+            group: first.group,
+            other: counterpart.clone(),
+            body: last.body.clone(),
+            author: Some(last.author.uuid),
+            sort_key: last.sort_key.clone(),
+        };
+        let rows = [row(&one, &other), row(&other, &one)];
+        let membership =
+            Membership { group: first.group, participants: [one, other], from_earlier_system: false, version: 1 };
+        match table.create_conversation(&membership, first, &rows).await? {
+            Created::Done => seeded.conversations += 1,
+            Created::PairExists(group) if group == first.group => {}
+            Created::PairExists(_) | Created::Conflict => {
+                seeded.left_alone += 1;
+                continue;
+            }
+        }
+        for message in &messages[1..] {
+            table.put_message(message).await?;
+        }
+    }
+    Ok(seeded)
+}
+
+fn messages(conversation: &Conversation, one: &Participant, other: &Participant) -> Vec<Message> {
+    let named = |what: &str| Uuid::new_v5(&NAMESPACE, format!("{what} {} {}", one.uuid, other.uuid).as_bytes());
+    let group = MessageGroupUuid(named("group"));
+    let begins: DateTime<Utc> = conversation.begins.parse().unwrap_or_default();
+    let lines = conversation.lines().enumerate();
+    let message = |(index, (speaker, body)): (usize, (&str, &str))| {
+        let uuid = MessageUuid(named(&format!("message {index}")));
+        // Uneven steps, as people write, and microseconds, as the server takes them.
+        let step = i64::try_from(index).unwrap_or_default();
+        let created_at = begins
+            + TimeDelta::seconds(step * conversation.seconds_apart + (step * 37) % 41)
+            + TimeDelta::microseconds((step * 271_828) % 1_000_000);
+        let author = if speaker == one.names.handle { one } else { other };
+        Message {
+            uuid,
+            group,
+            author: author.clone(),
+            body: body.to_owned(),
+            created_at,
+            sort_key: SortKey::of_message(created_at, uuid),
+        }
+    };
+    lines.map(message).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::NameCopy;
+
+    #[test]
+    fn the_seed_has_a_long_conversation_over_two_years_two_short_ones_and_a_user_without() {
+        let user = |handle: &str| Participant {
+            uuid: UserUuid(Uuid::new_v5(&NAMESPACE, handle.as_bytes())),
+            names: NameCopy { handle: handle.to_owned(), display_name: String::new() },
+        };
+        let all: Vec<Vec<Message>> =
+            CONVERSATIONS.iter().map(|it| messages(it, &user(it.handles[0]), &user(it.handles[1]))).collect();
+        let [long, short, other_short] = all.as_slice() else { panic!("three conversations") };
+        assert!(long.len() >= 60 && short.len() >= 2 && other_short.len() >= 2);
+        let years: Vec<String> = long.iter().map(|message| message.created_at.format("%Y").to_string()).collect();
+        assert!(years.first() < years.last());
+        for messages in &all {
+            assert!(messages.is_sorted_by(|a, b| a.sort_key < b.sort_key));
+            assert!(messages.iter().all(|message| !message.body.trim().is_empty()));
+        }
+        let talks = |handle| CONVERSATIONS.iter().any(|conversation| conversation.handles.contains(&handle));
+        assert!(USERS.iter().any(|(handle, _)| !talks(*handle)));
+        for conversation in CONVERSATIONS {
+            assert!(conversation.lines().all(|(speaker, _)| conversation.handles.contains(&speaker)));
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! DynamoDB Streams as a [source](super::source).
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodbstreams::Client;
+use aws_sdk_dynamodbstreams::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodbstreams::types::{self as streams, OperationType, ShardIteratorType};
+
+use super::source::{Batch, Change, Position, Record, Shard, StreamError, StreamSource};
+use crate::messages_table::items::Item;
+use crate::messages_table::schema::describe;
+
+/// The stream of one table.
+pub struct DynamoDbStream {
+    tables: aws_sdk_dynamodb::Client,
+    streams: Client,
+    table: String,
+}
+
+impl DynamoDbStream {
+    /// The stream of `table`.
+    pub fn new(tables: aws_sdk_dynamodb::Client, streams: Client, table: impl Into<String>) -> Self {
+        Self { tables, streams, table: table.into() }
+    }
+}
+
+impl StreamSource for DynamoDbStream {
+    async fn stream(&self) -> Result<String, StreamError> {
+        let operation = "DescribeTable";
+        let table = describe(&self.tables, &self.table).await.map_err(|error| {
+            let unavailable = error.is_unavailable();
+            let source = Box::new(error);
+            if unavailable {
+                StreamError::Unavailable { operation, source }
+            } else {
+                StreamError::Refused { operation, source }
+            }
+        })?;
+        table.and_then(|table| table.latest_stream_arn).ok_or(StreamError::Gone { operation })
+    }
+
+    async fn shards(&self, stream: &str) -> Result<Vec<Shard>, StreamError> {
+        let mut shards = Vec::new();
+        let mut start = None;
+        loop {
+            let request = self.streams.describe_stream().stream_arn(stream).set_exclusive_start_shard_id(start);
+            let answer = request.send().await.map_err(|error| sort("DescribeStream", error))?;
+            let Some(page) = answer.stream_description else { return Ok(shards) };
+            shards.extend(page.shards.unwrap_or_default().into_iter().filter_map(|shard| {
+                Some(Shard { id: shard.shard_id?, parent: shard.parent_shard_id.filter(|id| !id.is_empty()) })
+            }));
+            start = page.last_evaluated_shard_id;
+            if start.is_none() {
+                return Ok(shards);
+            }
+        }
+    }
+
+    async fn iterator(&self, stream: &str, shard: &str, position: &Position) -> Result<String, StreamError> {
+        let operation = "GetShardIterator";
+        let request = self.streams.get_shard_iterator().stream_arn(stream).shard_id(shard);
+        let request = match position {
+            Position::TrimHorizon => request.shard_iterator_type(ShardIteratorType::TrimHorizon),
+            Position::After(number) => {
+                request.shard_iterator_type(ShardIteratorType::AfterSequenceNumber).sequence_number(number)
+            }
+        };
+        let answer = request.send().await.map_err(|error| sort(operation, error))?;
+        answer.shard_iterator.ok_or(StreamError::Gone { operation })
+    }
+
+    async fn records(&self, iterator: &str) -> Result<Batch, StreamError> {
+        let answer = self.streams.get_records().shard_iterator(iterator).send().await;
+        let answer = answer.map_err(|error| sort("GetRecords", error))?;
+        let records = answer.records.unwrap_or_default().into_iter().filter_map(record).collect();
+        Ok(Batch { records, next: answer.next_shard_iterator })
+    }
+}
+
+fn sort<E>(
+    operation: &'static str,
+    error: SdkError<E, aws_sdk_dynamodbstreams::config::http::HttpResponse>,
+) -> StreamError
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    let passing = match &error {
+        SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => true,
+        SdkError::ServiceError(context) => match context.err().code().unwrap_or_default() {
+            "ExpiredIteratorException" => return StreamError::IteratorExpired,
+            "TrimmedDataAccessException" => return StreamError::Trimmed,
+            "ResourceNotFoundException" => return StreamError::Gone { operation },
+            "LimitExceededException" | "ThrottlingException" | "InternalServerError" => true,
+            "ProvisionedThroughputExceededException" | "RequestLimitExceeded" => true,
+            _ => context.raw().status().is_server_error(),
+        },
+        _ => false,
+    };
+    let source = Box::new(error);
+    if passing { StreamError::Unavailable { operation, source } } else { StreamError::Refused { operation, source } }
+}
+
+fn record(record: streams::Record) -> Option<Record> {
+    let inserted = record.event_name == Some(OperationType::Insert);
+    let change = record.dynamodb?;
+    let sequence_number = change.sequence_number?;
+    let change = match change.new_image {
+        Some(image) if inserted => Change::Inserted(item(image)),
+        _ => Change::Other,
+    };
+    Some(Record { sequence_number, change })
+}
+
+/// The two SDK crates have a type each for the same thing.
+fn item(image: std::collections::HashMap<String, streams::AttributeValue>) -> Item {
+    image.into_iter().map(|(name, value)| (name, attribute(value))).collect()
+}
+
+fn attribute(value: streams::AttributeValue) -> AttributeValue {
+    use streams::AttributeValue as From;
+    match value {
+        From::S(it) => AttributeValue::S(it),
+        From::N(it) => AttributeValue::N(it),
+        From::Bool(it) => AttributeValue::Bool(it),
+        From::B(it) => AttributeValue::B(it),
+        From::Ss(it) => AttributeValue::Ss(it),
+        From::Ns(it) => AttributeValue::Ns(it),
+        From::Bs(it) => AttributeValue::Bs(it),
+        From::L(it) => AttributeValue::L(it.into_iter().map(attribute).collect()),
+        From::M(it) => AttributeValue::M(item(it)),
+        // Null, and whatever a later version of the service may add: nothing that the table's items use.
+        _ => AttributeValue::Null(true),
+    }
+}
