@@ -14,7 +14,8 @@ use sqlx::postgres::PgPoolOptions;
 
 /// A running engine.
 pub struct EmbeddedPostgres {
-    server: PgliteServer,
+    /// Always there until it is stopped or dropped.
+    server: Option<PgliteServer>,
     url: String,
 }
 
@@ -35,7 +36,7 @@ impl EmbeddedPostgres {
         let server = tokio::task::spawn_blocking(start).await.context("starting the embedded PostgreSQL")?;
         let server = server.map_err(|error| anyhow!("the embedded PostgreSQL cannot start: {error:#}"))?;
         let url = server.database_url();
-        Ok(Self { server, url })
+        Ok(Self { server: Some(server), url })
     }
 
     /// Its URL.
@@ -54,9 +55,20 @@ impl EmbeddedPostgres {
     }
 
     /// Stops it and waits until it has; connections must be closed before.
-    pub async fn stop(self) {
-        let stopped = tokio::task::spawn_blocking(move || self.server.shutdown());
-        // A connection that somebody else keeps open would hold it; what it has committed is on disk.
-        let _ = tokio::time::timeout(Duration::from_secs(2), stopped).await;
+    pub async fn stop(mut self) {
+        if let Some(server) = self.server.take() {
+            let stopped = tokio::task::spawn_blocking(move || server.shutdown());
+            // A connection that somebody else keeps open would hold it; what it has committed is on disk.
+            let _ = tokio::time::timeout(Duration::from_secs(2), stopped).await;
+        }
+    }
+}
+
+impl Drop for EmbeddedPostgres {
+    /// Stopping waits for open connections, which whoever drops it may still hold.
+    fn drop(&mut self) {
+        if let Some(server) = self.server.take() {
+            std::thread::spawn(move || drop(server));
+        }
     }
 }

@@ -39,6 +39,11 @@ impl Users {
         }
     }
 
+    /// The connections.
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
     /// Brings the schema up to date.
     pub async fn migrate(&self) -> Result<(), MigrateError> {
         MIGRATIONS.run(&self.pool).await

@@ -1,0 +1,305 @@
+//! The stream consumer: conversations move to the top of both lists, once, and stay there.
+
+use std::collections::HashSet;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use cruddur_messaging::messages_table::{GroupRow, Message, SortKey};
+use cruddur_messaging::model::{MessageGroupUuid, MessageUuid};
+use cruddur_messaging::stream::effect::{Effect, move_to};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::harness::fault_proxy::Fault::{Answer, LoseAnswer};
+use crate::harness::{Client, TABLE, TestUser, World, eventually, test, user};
+
+/// Waits until the client's list is in this order.
+async fn in_order(client: &Client, wanted: &[&Value]) {
+    let wanted: Vec<Value> = wanted.iter().map(|uuid| (*uuid).clone()).collect();
+    eventually("the order of the list", || async {
+        let found: Vec<Value> = client.groups(100).await.iter().map(|group| group["uuid"].clone()).collect();
+        (found == wanted).then_some(())
+    })
+    .await;
+}
+
+/// Waits until the client's list shows `body` as the last message of `group`.
+async fn shows(client: &Client, group: &Value, body: &str) {
+    eventually("the newest message in the list", || async {
+        let groups = client.groups(100).await;
+        let rows: Vec<&Value> = groups.iter().filter(|it| &it["uuid"] == group).collect();
+        assert!(rows.len() <= 1, "a group stands twice: {groups:?}");
+        (rows.first()?["lastMessage"]["body"] == body).then_some(())
+    })
+    .await;
+}
+
+#[test]
+fn a_message_moves_its_conversation_to_the_top_for_both() {
+    test(async {
+        let world = World::new().await;
+        let server = world.server().await;
+        let consumer = world.consumer();
+        let (ana, ben, chloe) = (user("ana").await, user("ben").await, user("chloe").await);
+        let client = server.client(&ana);
+        let with_ben = client.send_to(&ben, "to ben").await["messageGroup"]["uuid"].clone();
+        let with_chloe = client.send_to(&chloe, "to chloe").await["messageGroup"]["uuid"].clone();
+        in_order(&client, &[&with_chloe, &with_ben]).await;
+        let reply = server.client(&ben).send(json!({ "messageGroupUuid": with_ben }), "reply").await;
+        in_order(&client, &[&with_ben, &with_chloe]).await;
+        for client in [&client, &server.client(&ben)] {
+            shows(client, &with_ben, "reply").await;
+            let top = &client.groups(1).await[0];
+            assert_eq!(top["lastMessage"]["uuid"], reply["message"]["uuid"]);
+            assert_eq!(top["lastMessageAt"], reply["message"]["createdAt"]);
+            assert_eq!(top["lastMessage"]["author"]["handle"], ben.handle());
+        }
+        assert!(consumer.finish().await);
+    });
+}
+
+#[test]
+fn stopped_in_the_middle_and_started_again_it_loses_no_move_and_repeats_none() {
+    test(async {
+        let world = World::new().await;
+        let server = world.server().await;
+        let (ana, ben, chloe) = (user("ana").await, user("ben").await, user("chloe").await);
+        let client = server.client(&ana);
+        let consumer = world.consumer();
+        let with_ben = client.send_to(&ben, "0").await["messageGroup"]["uuid"].clone();
+        let with_chloe = client.send_to(&chloe, "0").await["messageGroup"]["uuid"].clone();
+        client.send_to(&ben, "1").await;
+        shows(&client, &with_ben, "1").await;
+        assert!(consumer.finish().await);
+        // Nobody consumes: the messages are readable, the list waits.
+        client.send_to(&chloe, "2").await;
+        client.send_to(&ben, "3").await;
+        assert_eq!(client.bodies(&with_ben).await.last().map(String::as_str), Some("3"));
+        shows(&client, &with_ben, "1").await;
+        let consumer = world.consumer();
+        shows(&client, &with_chloe, "2").await;
+        shows(&client, &with_ben, "3").await;
+        in_order(&client, &[&with_ben, &with_chloe]).await;
+        assert!(consumer.finish().await);
+
+        let moves = world.proxy.calls("TransactWriteItems");
+        let reads = world.proxy.calls("GetRecords");
+        let consumer = world.consumer();
+        eventually("a read after the restart", || async {
+            (world.proxy.calls("GetRecords") > reads + 1).then_some(())
+        })
+        .await;
+        assert!(consumer.finish().await);
+        assert_eq!(world.proxy.calls("TransactWriteItems"), moves, "what is behind the checkpoint is not done again");
+    });
+}
+
+#[test]
+fn many_messages_of_a_group_in_a_batch_are_one_move() {
+    test(async {
+        let world = World::new().await;
+        let server = world.server().await;
+        let (ana, ben) = (user("ana").await, user("ben").await);
+        let client = server.client(&ana);
+        let group = client.send_to(&ben, "first").await["messageGroup"]["uuid"].clone();
+        for number in 0..50 {
+            client.send_to(&ben, &number.to_string()).await;
+        }
+        let before = world.proxy.calls("TransactWriteItems");
+        let consumer = world.consumer();
+        shows(&client, &group, "49").await;
+        assert!(consumer.finish().await);
+        assert_eq!(world.proxy.calls("TransactWriteItems") - before, 1);
+    });
+}
+
+#[test]
+fn two_consumers_at_once_leave_one_row_each() {
+    test(async {
+        let world = World::new().await;
+        let server = world.server().await;
+        let consumers = [world.consumer(), world.consumer()];
+        let ana = user("ana").await;
+        let client = server.client(&ana);
+        let mut friends = Vec::new();
+        for _ in 0..5 {
+            friends.push(user("friend").await);
+        }
+        let mut groups = HashSet::new();
+        for number in 0..40 {
+            let friend = &friends[number % friends.len()];
+            groups.insert(client.send_to(friend, &number.to_string()).await["messageGroup"]["uuid"].to_string());
+        }
+        for (number, friend) in friends.iter().enumerate() {
+            let client = server.client(friend);
+            let group = client.groups(10).await[0]["uuid"].clone();
+            shows(&client, &group, &(35 + number).to_string()).await;
+        }
+        eventually("the newest of all on top", || async {
+            (client.groups(1).await[0]["lastMessage"]["body"] == "39").then_some(())
+        })
+        .await;
+        for consumer in consumers {
+            assert!(consumer.finish().await);
+        }
+        let listed = client.groups(100).await;
+        assert_eq!(listed.len(), groups.len());
+        assert_eq!(rows(&world, &ana).await, groups.len(), "no row is left behind");
+    });
+}
+
+#[test]
+fn an_outage_is_waited_out() {
+    test(async {
+        let world = World::new().await;
+        let server = world.server().await;
+        let (ana, ben) = (user("ana").await, user("ben").await);
+        let client = server.client(&ana);
+        let group = client.send_to(&ben, "first").await["messageGroup"]["uuid"].clone();
+        client.send_to(&ben, "second").await;
+        world.proxy.next("TransactWriteItems", vec![Answer(500, "InternalServerError"); 9]);
+        world.proxy.next("Query", vec![Answer(400, "ProvisionedThroughputExceededException"); 9]);
+        world.proxy.next("GetRecords", vec![Answer(400, "LimitExceededException"), LoseAnswer]);
+        world.proxy.next("PutItem", vec![LoseAnswer; 4]);
+        let consumer = world.consumer();
+        eventually("the faults", || async { world.proxy.is_spent().then_some(()) }).await;
+        shows(&client, &group, "second").await;
+        assert!(consumer.finish().await);
+    });
+}
+
+#[test]
+fn a_lost_answer_of_a_move_moves_once() {
+    test(async {
+        let world = World::new().await;
+        let server = world.server().await;
+        let (ana, ben) = (user("ana").await, user("ben").await);
+        let client = server.client(&ana);
+        let group = client.send_to(&ben, "first").await["messageGroup"]["uuid"].clone();
+        client.send_to(&ben, "second").await;
+        // All tries of the SDK: then the consumer looks again, and finds its own move.
+        world.proxy.next("TransactWriteItems", vec![LoseAnswer; 3]);
+        let consumer = world.consumer();
+        shows(&client, &group, "second").await;
+        eventually("the faults", || async { world.proxy.is_spent().then_some(()) }).await;
+        assert!(consumer.finish().await);
+        assert_eq!((rows(&world, &ana).await, rows(&world, &ben).await), (1, 1));
+    });
+}
+
+/// How many rows stand in a user's partition.
+async fn rows(world: &World, user: &TestUser) -> usize {
+    let answer = world
+        .aws
+        .dynamodb
+        .query()
+        .table_name(TABLE)
+        .consistent_read(true)
+        .key_condition_expression("pk = :pk")
+        .expression_attribute_values(":pk", AttributeValue::S(format!("GRP#{}", user.uuid())))
+        .send()
+        .await
+        .expect("rows");
+    usize::try_from(answer.count()).expect("a count")
+}
+
+async fn delete_row(world: &World, row: &GroupRow) {
+    let key = |text: String| AttributeValue::S(text);
+    let request = world.aws.dynamodb.delete_item().table_name(TABLE);
+    let request = request.key("pk", key(format!("GRP#{}", row.owner))).key("sk", key(row.sort_key.to_string()));
+    request.send().await.expect("a row less");
+}
+
+async fn stored(world: &World, ana: &TestUser, ben: &TestUser) -> (MessageGroupUuid, Message) {
+    let server = world.server().await;
+    let sent = server.client(ana).send_to(ben, "stored").await;
+    let group = MessageGroupUuid(sent["messageGroup"]["uuid"].as_str().expect("a uuid").parse().expect("a uuid"));
+    (group, world.table.newest_message(group).await.expect("a read").expect("a message"))
+}
+
+fn later(message: &Message, seconds: i64, body: &str) -> Message {
+    let uuid = MessageUuid(Uuid::new_v4());
+    let created_at = message.created_at + chrono::TimeDelta::seconds(seconds);
+    let sort_key = SortKey::of_message(created_at, uuid);
+    Message { uuid, created_at, sort_key, body: body.into(), ..message.clone() }
+}
+
+#[test]
+fn in_any_order_and_again_the_newest_stays() {
+    test(async {
+        let world = World::new().await;
+        let (ana, ben) = (user("ana").await, user("ben").await);
+        let (group, first) = stored(&world, &ana, &ben).await;
+        let [second, third, fourth] = [1, 2, 3].map(|seconds| later(&first, seconds, &seconds.to_string()));
+        assert_eq!(move_to(&world.table, &third).await.expect("an effect"), Effect::Moved);
+        for message in [&second, &third, &first] {
+            assert_eq!(move_to(&world.table, message).await.expect("an effect"), Effect::UpToDate);
+        }
+        assert_eq!(move_to(&world.table, &fourth).await.expect("an effect"), Effect::Moved);
+        for (owner, other) in [(&ana, &ben), (&ben, &ana)] {
+            let rows = world.table.own_rows_of_group(owner.uuid(), group).await.expect("rows");
+            assert_eq!(rows.len(), 1);
+            assert_eq!((&rows[0].sort_key, rows[0].body.as_str()), (&fourth.sort_key, "3"));
+            assert_eq!(rows[0].other, other.participant());
+            assert_eq!(rows[0].author, Some(ana.uuid()));
+        }
+    });
+}
+
+#[test]
+fn a_missing_row_is_put_once_by_however_many() {
+    test(async {
+        let world = World::new().await;
+        let (ana, ben) = (user("ana").await, user("ben").await);
+        let (group, first) = stored(&world, &ana, &ben).await;
+        let rows_of = async |user: &TestUser| world.table.own_rows_of_group(user.uuid(), group).await.expect("rows");
+        for (missing, round) in [(vec![&ana], 1), (vec![&ben], 2), (vec![&ana, &ben], 3)] {
+            for user in missing {
+                delete_row(&world, &rows_of(user).await[0]).await;
+            }
+            let messages: Vec<Message> = (0..8).map(|it| later(&first, round * 10 + it, &it.to_string())).collect();
+            let moves = messages.iter().map(|message| move_to(&world.table, message));
+            for moved in futures::future::join_all(moves).await {
+                assert_ne!(moved.expect("an effect"), Effect::NobodyThere);
+            }
+            for user in [&ana, &ben] {
+                let rows = rows_of(user).await;
+                assert_eq!(rows.len(), 1, "round {round}: {rows:?}");
+                assert_eq!(rows[0].sort_key, messages[7].sort_key);
+            }
+        }
+    });
+}
+
+#[test]
+fn a_message_of_nobody_and_odd_items_do_not_stop_the_others() {
+    test(async {
+        let world = World::new().await;
+        let server = world.server().await;
+        let (ana, ben) = (user("ana").await, user("ben").await);
+        let client = server.client(&ana);
+        let group = client.send_to(&ben, "first").await["messageGroup"]["uuid"].clone();
+        let put = async |pk: String, sk: &str, with_text: bool| {
+            let text = |it: &str| AttributeValue::S(it.to_owned());
+            let mut request =
+                world.aws.dynamodb.put_item().table_name(TABLE).item("pk", text(&pk)).item("sk", text(sk));
+            if with_text {
+                request = request
+                    .item("message", text("lost"))
+                    .item("message_uuid", text(&Uuid::new_v4().to_string()))
+                    .item("user_uuid", text(&ana.uuid().to_string()));
+            }
+            request.send().await.expect("an item");
+        };
+        put(format!("MSG#{}", Uuid::new_v4()), "2026-11-22T10:42:39.123456Z#x", true).await;
+        put(format!("MSG#{}", Uuid::new_v4()), "2026-11-22T10:42:39.123456Z", false).await;
+        put("MSG#nonsense".into(), "2026-11-22T10:42:39.123456Z", true).await;
+        put(format!("MSG#{}", group.as_str().expect("a uuid")), "yesterday", true).await;
+        put(format!("GRP#{}", ana.uuid()), "yesterday", true).await;
+        put("SOMETHING".into(), "ELSE", false).await;
+        client.send_to(&ben, "second").await;
+        let consumer = world.consumer();
+        shows(&client, &group, "second").await;
+        assert_eq!(client.bodies(&group).await, ["first", "second"]);
+        assert!(consumer.finish().await);
+    });
+}

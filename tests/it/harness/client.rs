@@ -1,0 +1,120 @@
+//! A GraphQL client.
+
+use std::net::SocketAddr;
+
+use reqwest::RequestBuilder;
+use serde_json::{Value, json};
+
+use super::TestUser;
+
+#[derive(Clone)]
+pub struct Client {
+    pub url: String,
+    pub http: reqwest::Client,
+    pub token: Option<String>,
+}
+
+impl Client {
+    pub fn new(address: SocketAddr, token: Option<String>) -> Self {
+        Self { url: format!("http://{address}/graphql"), http: reqwest::Client::new(), token }
+    }
+
+    pub fn post(&self) -> RequestBuilder {
+        let request = self.http.post(&self.url);
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
+    }
+
+    /// The whole answer.
+    pub async fn execute(&self, query: &str, variables: Value) -> Value {
+        let body = json!({ "query": query, "variables": variables });
+        let response = self.post().json(&body).send().await.expect("an answer");
+        response.json().await.expect("JSON")
+    }
+
+    /// The data of an answer without errors.
+    pub async fn data(&self, query: &str, variables: Value) -> Value {
+        let answer = self.execute(query, variables).await;
+        assert_eq!(answer.get("errors"), None, "{answer}");
+        answer["data"].clone()
+    }
+
+    /// Code and reason of the one error.
+    pub async fn error(&self, query: &str, variables: Value) -> (String, Option<String>) {
+        let answer = self.execute(query, variables).await;
+        code_and_reason(&answer)
+    }
+
+    /// Sends a message; the payload.
+    pub async fn send(&self, to: Value, body: &str) -> Value {
+        let data = self.data(CREATE, json!({ "to": to, "body": body })).await;
+        data["createMessage"].clone()
+    }
+
+    pub async fn send_to(&self, user: &TestUser, body: &str) -> Value {
+        self.send(json!({ "handle": user.handle() }), body).await
+    }
+
+    /// All message groups, page by page of `size`.
+    pub async fn groups(&self, size: usize) -> Vec<Value> {
+        let mut found: Vec<Value> = Vec::new();
+        let mut after = Value::Null;
+        loop {
+            let data = self.data(GROUPS, json!({ "first": size, "after": after })).await;
+            let page = &data["messageGroups"];
+            found.extend(page["nodes"].as_array().expect("nodes").iter().cloned());
+            if page["pageInfo"]["hasNextPage"] == false {
+                return found;
+            }
+            after = page["pageInfo"]["endCursor"].clone();
+        }
+    }
+
+    /// The bodies of a group's newest messages, oldest first.
+    pub async fn bodies(&self, group: &Value) -> Vec<String> {
+        let data = self.data(MESSAGES, json!({ "group": group, "last": 100 })).await;
+        let nodes = data["messages"]["nodes"].as_array().expect("nodes").clone();
+        nodes.iter().map(|node| node["body"].as_str().expect("a body").to_owned()).collect()
+    }
+}
+
+/// Code and reason of the one error of an answer.
+pub fn code_and_reason(answer: &Value) -> (String, Option<String>) {
+    let errors = answer["errors"].as_array().unwrap_or_else(|| panic!("no error: {answer}"));
+    assert_eq!(errors.len(), 1, "{answer}");
+    let extensions = &errors[0]["extensions"];
+    let text = |name: &str| extensions[name].as_str().map(str::to_owned);
+    (text("code").unwrap_or_else(|| panic!("no code: {answer}")), text("reason"))
+}
+
+pub const CREATE: &str = "mutation Create($to: MessageRecipient!, $body: String!) {
+    createMessage(input: { to: $to, body: $body }) {
+        message { uuid messageGroupUuid body createdAt author { uuid handle displayName } }
+        messageGroup { uuid lastMessageAt lastMessage { uuid body } otherParticipant { handle } participants { handle } }
+    }
+}";
+
+pub const GROUPS: &str = "query Groups($first: Int, $after: String) {
+    messageGroups(first: $first, after: $after) {
+        nodes {
+            uuid lastMessageAt
+            otherParticipant { uuid handle displayName }
+            participants { handle }
+            lastMessage { uuid body createdAt author { handle } }
+        }
+        edges { cursor node { uuid } }
+        pageInfo { hasNextPage hasPreviousPage startCursor endCursor }
+    }
+}";
+
+pub const MESSAGES: &str =
+    "query Messages($group: UUID!, $first: Int, $after: String, $last: Int, $before: String, $from: DateTime, $to: DateTime) {
+    messages(messageGroupUuid: $group, first: $first, after: $after, last: $last, before: $before,
+             createdFrom: $from, createdTo: $to) {
+        nodes { uuid body createdAt author { handle displayName } }
+        edges { cursor node { body } }
+        pageInfo { hasNextPage hasPreviousPage startCursor endCursor }
+    }
+}";

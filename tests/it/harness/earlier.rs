@@ -1,0 +1,52 @@
+//! Items as the earlier system wrote them: bare times as sort keys, no pair, no membership, not atomic.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use uuid::Uuid;
+
+use super::{TABLE, TestUser, World};
+
+/// A group of the earlier system.
+pub struct EarlierGroup {
+    pub uuid: Uuid,
+}
+
+impl EarlierGroup {
+    pub fn new() -> Self {
+        Self { uuid: Uuid::new_v4() }
+    }
+
+    /// Writes a message with the sort key `at`.
+    pub async fn message(&self, world: &World, at: &str, author: &TestUser, text: &str) {
+        let mut item = names(author);
+        item.insert("pk", format!("MSG#{}", self.uuid));
+        item.insert("sk", at.to_owned());
+        item.insert("message_uuid", Uuid::new_v4().to_string());
+        item.insert("message", text.to_owned());
+        put(world, item).await;
+    }
+
+    /// Writes the row of the group in `owner`'s list.
+    pub async fn row(&self, world: &World, at: &str, owner: &TestUser, other: &TestUser, text: &str) {
+        let mut item = names(other);
+        item.insert("pk", format!("GRP#{}", owner.uuid()));
+        item.insert("sk", at.to_owned());
+        item.insert("message_group_uuid", self.uuid.to_string());
+        item.insert("message", text.to_owned());
+        put(world, item).await;
+    }
+}
+
+fn names(user: &TestUser) -> HashMap<&'static str, String> {
+    HashMap::from([
+        ("user_uuid", user.uuid().to_string()),
+        ("user_handle", user.handle().to_owned()),
+        ("user_display_name", user.user.display_name.clone()),
+    ])
+}
+
+async fn put(world: &World, item: HashMap<&'static str, String>) {
+    let item = item.into_iter().map(|(name, value)| (name.to_owned(), AttributeValue::S(value))).collect();
+    world.aws.dynamodb.put_item().table_name(TABLE).set_item(Some(item)).send().await.expect("an item");
+}

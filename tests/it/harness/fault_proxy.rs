@@ -1,0 +1,119 @@
+//! Stands between the SDK and the engine: counts calls, and loses answers after the engine has done its work.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+
+/// What happens to a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The engine does it, and the connection is cut before the answer.
+    LoseAnswer,
+    /// The engine never sees it; this status and error code are the answer.
+    Answer(u16, &'static str),
+}
+
+#[derive(Default)]
+struct State {
+    calls: HashMap<String, usize>,
+    /// For an operation, what happens to its next calls in turn.
+    faults: HashMap<String, Vec<Fault>>,
+}
+
+pub struct FaultProxy {
+    url: String,
+    state: Arc<Mutex<State>>,
+}
+
+impl FaultProxy {
+    pub async fn start(engine: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let state = Arc::new(Mutex::new(State::default()));
+        let (engine, shared, client) = (engine.to_owned(), state.clone(), reqwest::Client::new());
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (engine, state, client) = (engine.clone(), shared.clone(), client.clone());
+                tokio::spawn(async move {
+                    let service = service_fn(move |request| {
+                        let (engine, state, client) = (engine.clone(), state.clone(), client.clone());
+                        async move { relay(request, &engine, &state, &client).await.ok_or("cut") }
+                    });
+                    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+                });
+            }
+        });
+        Self { url, state }
+    }
+
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// What happens to the next calls of `operation`, in turn.
+    pub fn next(&self, operation: &str, faults: impl IntoIterator<Item = Fault>) {
+        self.lock().faults.entry(operation.to_owned()).or_default().extend(faults);
+    }
+
+    /// Whether every fault has happened.
+    pub fn is_spent(&self) -> bool {
+        self.lock().faults.values().all(Vec::is_empty)
+    }
+
+    /// How often `operation` was called so far.
+    pub fn calls(&self, operation: &str) -> usize {
+        self.lock().calls.get(operation).copied().unwrap_or_default()
+    }
+
+    /// How often anything was called so far.
+    pub fn all_calls(&self) -> usize {
+        self.lock().calls.values().sum()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().expect("the proxy's state")
+    }
+}
+
+/// `None` cuts the connection.
+async fn relay(
+    request: Request<Incoming>,
+    engine: &str,
+    state: &Mutex<State>,
+    client: &reqwest::Client,
+) -> Option<Response<Full<Bytes>>> {
+    let (parts, body) = request.into_parts();
+    let target = parts.headers.get("x-amz-target").and_then(|it| it.to_str().ok()).unwrap_or_default();
+    let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
+    let fault = {
+        let mut state = state.lock().expect("the proxy's state");
+        *state.calls.entry(operation.clone()).or_default() += 1;
+        state.faults.get_mut(&operation).filter(|faults| !faults.is_empty()).map(|faults| faults.remove(0))
+    };
+    if let Some(Fault::Answer(status, code)) = fault {
+        let body = format!("{{\"__type\":\"com.amazonaws.dynamodb.v20120810#{code}\",\"message\":\"injected\"}}");
+        let response = Response::builder().status(status).header("content-type", "application/x-amz-json-1.0");
+        return response.body(Full::new(Bytes::from(body))).ok();
+    }
+    let body = body.collect().await.ok()?.to_bytes();
+    let mut headers = parts.headers;
+    headers.remove("host");
+    let answer = client.request(parts.method, engine).headers(headers).body(body).send().await.ok()?;
+    if fault == Some(Fault::LoseAnswer) {
+        // The engine has answered, so it has done its work.
+        return None;
+    }
+    let mut response = Response::builder().status(answer.status());
+    for (name, value) in answer.headers() {
+        response = response.header(name, value);
+    }
+    response.body(Full::new(answer.bytes().await.ok()?)).ok()
+}

@@ -1,0 +1,205 @@
+//! Starts the server and its engines for a test.
+
+pub mod client;
+pub mod earlier;
+pub mod fault_proxy;
+pub mod process;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+use cruddur_messaging::app::{ApiParts, consume, serve};
+use cruddur_messaging::aws::Aws;
+use cruddur_messaging::config::TokenIssuer;
+use cruddur_messaging::embedded::dynamodb::EmbeddedDynamoDb;
+use cruddur_messaging::embedded::issuer::LocalIssuer;
+use cruddur_messaging::embedded::postgres::EmbeddedPostgres;
+use cruddur_messaging::messages_table::MessagesTable;
+use cruddur_messaging::messages_table::schema::{Billing, load_leases_table, load_messages_table};
+use cruddur_messaging::model::{Participant, User, UserUuid};
+use cruddur_messaging::shutdown::Shutdown;
+use cruddur_messaging::users::Users;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+pub use self::client::Client;
+pub use self::fault_proxy::FaultProxy;
+
+/// One runtime for all tests: the engines they share must outlive each of them.
+pub static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().expect("a runtime")
+});
+
+/// Only catches a hang: no test depends on how long anything takes.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Runs a test.
+pub fn test(body: impl Future<Output = ()>) {
+    RUNTIME.block_on(async { tokio::time::timeout(DEADLINE * 3, body).await.expect("the test hangs") });
+}
+
+/// Waits until `check` gives something.
+pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut check: impl FnMut() -> F) -> T {
+    let begin = Instant::now();
+    loop {
+        if let Some(found) = check().await {
+            return found;
+        }
+        assert!(begin.elapsed() < DEADLINE, "never came: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// What all tests share: one PostgreSQL, since it takes a moment to start, and one key.
+pub struct Shared {
+    pub users: Users,
+    pub issuer: LocalIssuer,
+    pub token_issuer: TokenIssuer,
+    _postgres: Option<EmbeddedPostgres>,
+}
+
+pub async fn shared() -> &'static Shared {
+    static SHARED: OnceCell<Shared> = OnceCell::const_new();
+    SHARED
+        .get_or_init(|| async {
+            // A native PostgreSQL where one is named, the embedded one else.
+            let (postgres, pool) = match std::env::var("TEST_DATABASE_URL") {
+                Ok(url) => (None, cruddur_messaging::app::pool(&url, 5).expect("TEST_DATABASE_URL")),
+                Err(_) => {
+                    let postgres = embedded_postgres().await;
+                    let pool = postgres.pool().expect("a pool");
+                    (Some(postgres), pool)
+                }
+            };
+            let users = Users::new(pool);
+            users.migrate().await.expect("migrations");
+            let issuer = LocalIssuer::generate().expect("a key");
+            let token_issuer = issuer.serve(CancellationToken::new()).await.expect("an issuer");
+            Shared { users, issuer, token_issuer, _postgres: postgres }
+        })
+        .await
+}
+
+pub async fn embedded_postgres() -> EmbeddedPostgres {
+    EmbeddedPostgres::start(None, SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("an embedded PostgreSQL")
+}
+
+pub async fn embedded_dynamodb() -> EmbeddedDynamoDb {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    EmbeddedDynamoDb::start(None, listener).expect("an embedded DynamoDB")
+}
+
+pub const TABLE: &str = "cruddur-messages";
+
+/// A table of its own behind a proxy that can lose answers, and any number of servers over it.
+pub struct World {
+    pub aws: Aws,
+    pub table: MessagesTable,
+    pub proxy: FaultProxy,
+    _dynamodb: EmbeddedDynamoDb,
+}
+
+impl World {
+    pub async fn new() -> Self {
+        let dynamodb = embedded_dynamodb().await;
+        let proxy = FaultProxy::start(dynamodb.url()).await;
+        let aws = Aws::local(proxy.url()).await;
+        load_messages_table(&aws.dynamodb, TABLE, Billing::FREE_TIER).await.expect("the messages table");
+        load_leases_table(&aws.dynamodb, TABLE, Billing::FREE_TIER).await.expect("the leases table");
+        let table = MessagesTable::new(aws.dynamodb.clone(), TABLE);
+        Self { aws, table, proxy, _dynamodb: dynamodb }
+    }
+
+    /// A server of its own process as far as any state goes.
+    pub async fn server(&self) -> Server {
+        let shared = shared().await;
+        // A pool of its own would wait for the one connection that the embedded PostgreSQL has; the caches are its own.
+        self.server_with(Users::new(shared.users.pool().clone()), shared.token_issuer.clone()).await
+    }
+
+    pub async fn server_with(&self, users: Users, issuer: TokenIssuer) -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let shutdown = Shutdown::default();
+        let parts = ApiParts {
+            aws: self.aws.clone(),
+            table: TABLE.to_owned(),
+            users,
+            issuer,
+            introspection: true,
+            graphiql_token: None,
+        };
+        serve(parts, listener, &shutdown).await.expect("a server");
+        Server { address, shutdown }
+    }
+
+    /// A consumer; it ends with the returned shutdown.
+    pub fn consumer(&self) -> Shutdown {
+        let shutdown = Shutdown::default();
+        consume(&self.aws, TABLE, &shutdown);
+        shutdown
+    }
+}
+
+/// A running server.
+pub struct Server {
+    pub address: SocketAddr,
+    pub shutdown: Shutdown,
+}
+
+impl Server {
+    /// A client signed in as `user`.
+    pub fn client(&self, user: &TestUser) -> Client {
+        Client::new(self.address, Some(user.token.clone()))
+    }
+
+    /// A client that is not signed in.
+    pub fn anonymous(&self) -> Client {
+        Client::new(self.address, None)
+    }
+}
+
+/// A user in PostgreSQL with a token.
+#[derive(Clone, Debug)]
+pub struct TestUser {
+    pub user: User,
+    pub cognito_user_id: String,
+    pub token: String,
+}
+
+impl TestUser {
+    pub fn handle(&self) -> &str {
+        &self.user.handle
+    }
+
+    pub fn uuid(&self) -> UserUuid {
+        self.user.uuid
+    }
+
+    pub fn participant(&self) -> Participant {
+        Participant::from(&self.user)
+    }
+}
+
+/// Adds a user whose handle begins with `name`.
+pub async fn user(name: &str) -> TestUser {
+    user_in(&shared().await.users, name).await
+}
+
+pub async fn user_in(users: &Users, name: &str) -> TestUser {
+    let uuid = Uuid::new_v4();
+    let user = User {
+        uuid: UserUuid(uuid),
+        handle: format!("{name}-{}", uuid.simple()),
+        display_name: format!("{name} the tester"),
+    };
+    let cognito_user_id = Uuid::new_v4().to_string();
+    assert!(users.seed(&user, "tester@example.com", &cognito_user_id).await.expect("a user"));
+    let token = shared().await.issuer.token(&cognito_user_id).expect("a token");
+    TestUser { user, cognito_user_id, token }
+}

@@ -1,0 +1,160 @@
+//! GraphQL over HTTP: methods, media types, bodies.
+
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use crate::harness::{World, test, user};
+
+const GRAPHQL: &str = "application/graphql-response+json";
+
+#[test]
+fn a_get_runs_queries_and_nothing_else() {
+    test(async {
+        let world = World::new().await;
+        let server = world.server().await;
+        let (ana, ben) = (user("ana").await, user("ben").await);
+        let client = server.client(&ana);
+        let get = async |parameters: &[(&str, &str)]| {
+            let url = reqwest::Url::parse_with_params(&client.url, parameters).expect("a URL");
+            client.http.get(url).bearer_auth(&ana.token).send().await.expect("an answer")
+        };
+        let answer =
+            get(&[("query", "query A { me { handle } } query B { __typename }"), ("operationName", "A")]).await;
+        assert_eq!(answer.json::<Value>().await.expect("JSON")["data"]["me"]["handle"], ana.handle());
+        let variables = json!({ "handle": ben.handle() }).to_string();
+        let query = "query ($handle: String!) { user(handle: $handle) { handle } }";
+        let answer = get(&[("query", query), ("variables", &variables)]).await;
+        assert_eq!(answer.json::<Value>().await.expect("JSON")["data"]["user"]["handle"], ben.handle());
+        let mutation = format!(
+            "mutation M {{ createMessage(input: {{ to: {{ handle: \"{}\" }}, body: \"x\" }}) {{ message {{ uuid }} }} }}",
+            ben.handle()
+        );
+        for parameters in [
+            vec![("query", mutation.as_str())],
+            vec![("query", &format!("query Q {{ __typename }} {mutation}")), ("operationName", "M")],
+            vec![("query", &format!("query Q {{ __typename }} {mutation}"))],
+        ] {
+            let answer = get(&parameters).await;
+            assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED);
+            assert_eq!(answer.headers()["allow"], "POST");
+        }
+        assert_eq!(world.proxy.calls("TransactWriteItems"), 0);
+        for parameters in [
+            vec![],
+            vec![("query", "{ __typename }"), ("variables", "{")],
+            vec![("query", "{ __typename }"), ("variables", "[]")],
+        ] {
+            assert_eq!(get(&parameters).await.status(), StatusCode::BAD_REQUEST, "{parameters:?}");
+        }
+    });
+}
+
+#[test]
+fn the_media_type_is_negotiated_and_decides_the_status_of_a_request_error() {
+    test(async {
+        let world = World::new().await;
+        let server = world.server().await;
+        let client = server.anonymous();
+        let post = async |accept: Option<&str>, query: &str| {
+            let request = client.http.post(&client.url).json(&json!({ "query": query }));
+            let request = match accept {
+                Some(accept) => request.header("accept", accept),
+                None => request,
+            };
+            let answer = request.send().await.expect("an answer");
+            let media = answer.headers()["content-type"].to_str().expect("text").to_owned();
+            let vary = answer.headers()["vary"].to_str().expect("text").to_owned();
+            (answer.status().as_u16(), media, vary, answer.json::<Value>().await.expect("JSON"))
+        };
+        for query in ["{ __typename", "{ nothing }", "{ user { handle } }", "{ user(handle: 1) { handle } }"] {
+            let (status, media, _, body) = post(Some(GRAPHQL), query).await;
+            assert_eq!((status, media.split(';').next()), (400, Some(GRAPHQL)), "{query}");
+            assert_eq!(body.get("data"), None);
+            assert_eq!(body["errors"][0]["extensions"]["code"], "BAD_USER_INPUT", "{body}");
+            let (status, media, vary, body) = post(Some("application/json"), query).await;
+            assert_eq!((status, media.split(';').next(), vary.as_str()), (200, Some("application/json"), "accept"));
+            assert_eq!(body.get("data"), None);
+        }
+        for (accept, status) in [(None, 200), (Some("*/*"), 200), (Some("text/html"), 406), (Some(GRAPHQL), 200)] {
+            assert_eq!(post(accept, "{ __typename }").await.0, status, "{accept:?}");
+        }
+        // A field's error is an answer, whatever the media type.
+        let (status, _, _, body) = post(Some(GRAPHQL), "{ me { handle } }").await;
+        assert_eq!((status, body.get("data")), (200, Some(&Value::Null)));
+    });
+}
+
+#[test]
+fn bodies_that_are_no_request_are_refused() {
+    test(async {
+        let world = World::new().await;
+        let server = world.server().await;
+        let client = server.anonymous();
+        let post = async |media: Option<&str>, body: String| {
+            let request = client.http.post(&client.url).body(body);
+            let request = match media {
+                Some(media) => request.header("content-type", media),
+                None => request,
+            };
+            request.send().await.expect("an answer").status().as_u16()
+        };
+        let good = json!({ "query": "{ __typename }" }).to_string();
+        for (media, status) in [
+            (Some("application/json"), 200),
+            (Some("application/json; charset=utf-8"), 200),
+            (Some("application/json; charset=latin1"), 415),
+            (Some("text/plain"), 415),
+            (Some("application/x-www-form-urlencoded"), 415),
+            (Some("multipart/form-data; boundary=x"), 415),
+            (None, 415),
+        ] {
+            assert_eq!(post(media, good.clone()).await, status, "{media:?}");
+        }
+        for body in [
+            "",
+            "{",
+            "null",
+            "7",
+            "[]",
+            "[{\"query\":\"{ __typename }\"}]",
+            "{}",
+            "{\"query\":7}",
+            "{\"query\":\"{ __typename }\",\"variables\":[]}",
+            "{\"query\":\"{ __typename }\",\"variables\":\"x\"}",
+            "{\"query\":\"{ __typename }\",\"operationName\":7}",
+            "{\"query\":\"{ __typename }\",\"extensions\":7}",
+        ] {
+            assert_eq!(post(Some("application/json"), body.to_owned()).await, 400, "{body}");
+        }
+        assert_eq!(post(Some("application/json"), "\u{ff}".repeat(300_000)).await, 413);
+        for method in [reqwest::Method::PUT, reqwest::Method::DELETE, reqwest::Method::PATCH] {
+            let answer = client.http.request(method, &client.url).send().await.expect("an answer");
+            assert_eq!(
+                (answer.status().as_u16(), &answer.headers()["allow"]),
+                (405, &"GET, POST".parse().expect("a value"))
+            );
+        }
+    });
+}
+
+#[test]
+fn health_graphiql_and_request_ids() {
+    test(async {
+        let world = World::new().await;
+        let server = world.server().await;
+        let ana = user("ana").await;
+        server.client(&ana).data("{ me { handle } }", json!({})).await;
+        let http = reqwest::Client::new();
+        let get =
+            async |path: &str| http.get(format!("http://{}{path}", server.address)).send().await.expect("an answer");
+        assert_eq!(get("/health/live").await.status(), StatusCode::OK);
+        let ready = get("/health/ready").await;
+        assert_eq!(ready.status(), StatusCode::OK);
+        assert!(ready.headers().contains_key("x-request-id"));
+        let page = get("/graphiql").await;
+        assert_eq!(page.status(), StatusCode::OK);
+        let text = page.text().await.expect("a page");
+        assert!(text.contains("const settings = {\"headers\":null};"), "no token outside of dev");
+        assert_eq!(get("/nothing").await.status(), StatusCode::NOT_FOUND);
+    });
+}

@@ -1,0 +1,276 @@
+//! Lists, history, paging and the time window.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use cruddur_messaging::messages_table::{GroupRow, Membership, Message, SortKey};
+use cruddur_messaging::model::{MessageGroupUuid, MessageUuid};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::harness::client::{CREATE, GROUPS, MESSAGES};
+use crate::harness::{Client, Server, TestUser, World, test, user};
+
+fn instant(text: &str) -> DateTime<Utc> {
+    text.parse().expect("a time")
+}
+
+fn message(group: MessageGroupUuid, author: &TestUser, at: DateTime<Utc>, body: &str) -> Message {
+    let uuid = MessageUuid(Uuid::new_v4());
+    let sort_key = SortKey::of_message(at, uuid);
+    Message { uuid, group, author: author.participant(), body: body.into(), created_at: at, sort_key }
+}
+
+/// Stores a conversation whose messages were sent at `times`, numbered from 0.
+async fn conversation(world: &World, users: [&TestUser; 2], times: &[DateTime<Utc>]) -> Value {
+    let group = MessageGroupUuid(Uuid::new_v4());
+    let messages: Vec<Message> = times
+        .iter()
+        .enumerate()
+        .map(|(number, at)| message(group, users[number % 2], *at, &number.to_string()))
+        .collect();
+    let last = messages.last().expect("a message");
+    let rows = [(users[0], users[1]), (users[1], users[0])].map(|(owner, other)| GroupRow {
+        owner: owner.uuid(),
+        group,
+        other: other.participant(),
+        body: last.body.clone(),
+        author: Some(last.author.uuid),
+        sort_key: last.sort_key.clone(),
+    });
+    let participants = users.map(TestUser::participant);
+    let membership = Membership { group, participants, from_earlier_system: false, version: 1 };
+    world.table.create_conversation(&membership, &messages[0], &rows).await.expect("a conversation");
+    for message in &messages[1..] {
+        world.table.put_message(message).await.expect("a message");
+    }
+    json!(group.to_string())
+}
+
+struct Paged {
+    bodies: Vec<String>,
+    info: Value,
+}
+
+async fn page(client: &Client, group: &Value, arguments: Value) -> Paged {
+    let mut variables = arguments;
+    variables["group"] = group.clone();
+    let data = client.data(MESSAGES, variables).await;
+    let connection = &data["messages"];
+    let edges = connection["edges"].as_array().expect("edges");
+    let bodies: Vec<String> =
+        edges.iter().map(|edge| edge["node"]["body"].as_str().expect("a body").to_owned()).collect();
+    let nodes: Vec<&str> =
+        connection["nodes"].as_array().expect("nodes").iter().filter_map(|node| node["body"].as_str()).collect();
+    assert_eq!(bodies, nodes);
+    let info = connection["pageInfo"].clone();
+    assert_eq!(info["startCursor"], edges.first().map_or(Value::Null, |edge| edge["cursor"].clone()));
+    assert_eq!(info["endCursor"], edges.last().map_or(Value::Null, |edge| edge["cursor"].clone()));
+    Paged { bodies, info }
+}
+
+fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
+    range.map(|number| number.to_string()).collect()
+}
+
+async fn long_conversation() -> (World, Server, TestUser, Value) {
+    let world = World::new().await;
+    let server = world.server().await;
+    let (ana, ben) = (user("ana").await, user("ben").await);
+    let begin = instant("2025-12-31T23:00:00Z");
+    let times: Vec<_> = (0..105).map(|number| begin + TimeDelta::minutes(number)).collect();
+    let group = conversation(&world, [&ana, &ben], &times).await;
+    (world, server, ana, group)
+}
+
+#[test]
+fn pages_go_both_ways_and_meet_no_gap() {
+    test(async {
+        let (_world, server, ana, group) = long_conversation().await;
+        let client = server.client(&ana);
+        let newest = page(&client, &group, json!({})).await;
+        assert_eq!(newest.bodies, numbers(65..105), "the newest 40, oldest first");
+        assert_eq!((&newest.info["hasPreviousPage"], &newest.info["hasNextPage"]), (&json!(true), &json!(false)));
+
+        let mut forward = Vec::new();
+        let mut after = Value::Null;
+        loop {
+            let next = page(&client, &group, json!({ "first": 10, "after": after })).await;
+            forward.extend(next.bodies);
+            assert_eq!(next.info["hasPreviousPage"], json!(!after.is_null()));
+            after = next.info["endCursor"].clone();
+            if next.info["hasNextPage"] == false {
+                break;
+            }
+        }
+        assert_eq!(forward, numbers(0..105));
+
+        let mut backward = Vec::new();
+        let mut before = Value::Null;
+        loop {
+            let mut previous = page(&client, &group, json!({ "last": 10, "before": before })).await;
+            previous.bodies.extend(backward);
+            backward = previous.bodies;
+            assert_eq!(previous.info["hasNextPage"], json!(!before.is_null()));
+            before = previous.info["startCursor"].clone();
+            if previous.info["hasPreviousPage"] == false {
+                break;
+            }
+        }
+        assert_eq!(backward, numbers(0..105));
+
+        let ten = page(&client, &group, json!({ "first": 10 })).await;
+        let (start, end) = (&ten.info["startCursor"], &ten.info["endCursor"]);
+        assert_eq!(
+            page(&client, &group, json!({ "first": 100, "after": start, "before": end })).await.bodies,
+            numbers(1..9)
+        );
+        assert_eq!(
+            page(&client, &group, json!({ "last": 3, "after": start, "before": end })).await.bodies,
+            numbers(6..9)
+        );
+        assert_eq!(
+            page(&client, &group, json!({ "first": 5, "after": end, "before": start })).await.bodies,
+            numbers(0..0)
+        );
+        let none = page(&client, &group, json!({ "first": 0 })).await;
+        assert_eq!((none.bodies, &none.info["hasNextPage"]), (vec![], &json!(true)));
+    });
+}
+
+#[test]
+fn the_window_of_time_has_its_first_instant_and_not_its_last() {
+    test(async {
+        let (_world, server, ana, group) = long_conversation().await;
+        let client = server.client(&ana);
+        for (from, to, range) in [
+            ("2026-01-01T00:00:00Z", "2027-01-01T00:00:00Z", 65..105),
+            ("2025-01-01T00:00:00Z", "2026-01-01T00:00:00Z", 20..60),
+            ("2025-12-31T23:10:00Z", "2025-12-31T23:12:00Z", 10..12),
+            ("2025-12-31T23:10:00.000001Z", "2025-12-31T23:12:00.0000001Z", 11..13),
+            ("2026-01-01T01:10:00+02:00", "2026-01-01T01:12:00+02:00", 10..12),
+            ("2025-12-31T23:10:00Z", "2025-12-31T23:10:00Z", 0..0),
+            ("9999-12-31T23:59:59-14:00", "9999-12-31T23:59:59-14:00", 0..0),
+        ] {
+            let found = page(&client, &group, json!({ "from": from, "to": to })).await;
+            let expected = numbers(range);
+            assert_eq!(found.bodies, expected, "{from} {to}");
+        }
+        let first = page(&client, &group, json!({ "first": 3, "from": "2026-01-01T00:00:00Z" })).await;
+        assert_eq!(first.bodies, numbers(60..63));
+        let next = json!({ "first": 3, "from": "2026-01-01T00:00:00Z", "after": first.info["endCursor"] });
+        assert_eq!(page(&client, &group, next).await.bodies, numbers(63..66));
+        assert_eq!(
+            page(&client, &group, json!({ "last": 2, "to": "2025-12-31T23:02:00Z" })).await.bodies,
+            numbers(0..2)
+        );
+        let backward = json!({ "group": group, "from": "2026-01-01T00:00:00Z", "to": "2025-01-01T00:00:00Z" });
+        assert_eq!(client.error(MESSAGES, backward).await.1.as_deref(), Some("window_invalid"));
+    });
+}
+
+#[test]
+fn pages_out_of_bounds_and_foreign_cursors_are_refused() {
+    test(async {
+        let (world, server, ana, group) = long_conversation().await;
+        let chloe = user("chloe").await;
+        let elsewhere = conversation(&world, [&ana, &chloe], &[instant("2026-02-01T00:00:00Z")]).await;
+        let client = server.client(&ana);
+        let bad = |reason: &str| ("BAD_USER_INPUT".to_owned(), Some(reason.to_owned()));
+        for arguments in
+            [json!({ "first": -1 }), json!({ "first": 101 }), json!({ "last": 101 }), json!({ "first": 1, "last": 1 })]
+        {
+            let mut arguments = arguments;
+            arguments["group"] = group.clone();
+            assert_eq!(client.error(MESSAGES, arguments.clone()).await, bad("page_size_invalid"), "{arguments}");
+        }
+        for first in [-1, 101] {
+            assert_eq!(client.error(GROUPS, json!({ "first": first })).await, bad("page_size_invalid"));
+        }
+        let of_messages = page(&client, &group, json!({ "first": 1 })).await.info["endCursor"].clone();
+        let of_groups = client.data(GROUPS, json!({})).await["messageGroups"]["pageInfo"]["endCursor"].clone();
+        for after in [json!("nonsense"), json!(""), of_messages.clone()] {
+            assert_eq!(client.error(GROUPS, json!({ "after": after })).await, bad("cursor_invalid"));
+        }
+        for cursor in [json!("nonsense"), json!(""), of_groups] {
+            assert_eq!(client.error(MESSAGES, json!({ "group": group, "after": cursor })).await, bad("cursor_invalid"));
+            assert_eq!(
+                client.error(MESSAGES, json!({ "group": group, "before": cursor })).await,
+                bad("cursor_invalid")
+            );
+        }
+        let foreign = json!({ "group": elsewhere, "after": of_messages });
+        assert_eq!(client.error(MESSAGES, foreign).await, bad("cursor_invalid"));
+    });
+}
+
+#[test]
+fn message_groups_come_last_reply_first_and_page_without_gap() {
+    test(async {
+        let world = World::new().await;
+        let server = world.server().await;
+        let ana = user("ana").await;
+        let mut expected = Vec::new();
+        // Across a new year, where the earlier system lost conversations.
+        let begin = instant("2025-12-31T12:00:00Z");
+        for number in 0..25 {
+            let other = user("friend").await;
+            expected.push(conversation(&world, [&ana, &other], &[begin + TimeDelta::hours(number)]).await);
+        }
+        expected.reverse();
+        let client = server.client(&ana);
+        let default = client.data(GROUPS, json!({})).await;
+        assert_eq!(default["messageGroups"]["nodes"].as_array().map(Vec::len), Some(20));
+        for size in [1, 7, 25, 100] {
+            let found: Vec<Value> = client.groups(size).await.iter().map(|group| group["uuid"].clone()).collect();
+            assert_eq!(found, expected, "in pages of {size}");
+        }
+    });
+}
+
+#[test]
+fn a_cursor_holds_on_another_server() {
+    test(async {
+        let (world, server, ana, group) = long_conversation().await;
+        let first = page(&server.client(&ana), &group, json!({ "first": 10 })).await;
+        server.shutdown.finish().await;
+        let other = world.server().await;
+        let next = page(&other.client(&ana), &group, json!({ "first": 10, "after": first.info["endCursor"] })).await;
+        assert_eq!(next.bodies, numbers(10..20));
+    });
+}
+
+#[test]
+fn pages_longer_than_one_answer_of_the_table_are_whole() {
+    test(async {
+        let world = World::new().await;
+        let server = world.server().await;
+        let (ana, ben) = (user("ana").await, user("ben").await);
+        let client = server.client(&ana);
+        let mut sent = Vec::new();
+        let mut group = Value::Null;
+        for number in 0..100 {
+            let body = format!("{number} {}", "\u{1f600}".repeat(1000));
+            group = client.send_to(&ben, &body).await["messageGroup"]["uuid"].clone();
+            sent.push(body);
+        }
+        assert_eq!(client.bodies(&group).await, sent);
+    });
+}
+
+#[test]
+fn me_and_user() {
+    test(async {
+        let world = World::new().await;
+        let server = world.server().await;
+        let (ana, ben) = (user("ana").await, user("ben").await);
+        let client = server.client(&ana);
+        let query = "query ($handle: String!) { me { uuid handle displayName } user(handle: $handle) { handle } }";
+        let data = client.data(query, json!({ "handle": ben.handle() })).await;
+        assert_eq!(data["me"]["uuid"], ana.uuid().to_string());
+        assert_eq!(data["me"]["displayName"], "ana the tester");
+        assert_eq!(data["user"]["handle"], ben.handle());
+        for none in ["nobody", "", "nul\u{0}", &ben.handle().to_uppercase()] {
+            assert_eq!(client.data(query, json!({ "handle": none })).await["user"], Value::Null);
+        }
+        assert_eq!(client.execute(CREATE, json!({})).await["data"], Value::Null);
+    });
+}

@@ -1,0 +1,126 @@
+//! `createMessage`: to a handle, to a group, and everything that it refuses.
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::harness::client::{CREATE, code_and_reason};
+use crate::harness::{World, test, user};
+
+#[test]
+fn a_message_to_a_handle_begins_a_conversation_and_the_next_goes_on_with_it() {
+    test(async {
+        let world = World::new().await;
+        let server = world.server().await;
+        let (ana, ben) = (user("ana").await, user("ben").await);
+        let first = server.client(&ana).send_to(&ben, "Hello Ben").await;
+        assert_eq!(first["message"]["body"], "Hello Ben");
+        assert_eq!(first["message"]["author"]["handle"], ana.handle());
+        assert_eq!(first["messageGroup"]["otherParticipant"]["handle"], ben.handle());
+        assert_eq!(
+            first["messageGroup"]["participants"],
+            json!([{ "handle": ana.handle() }, { "handle": ben.handle() }])
+        );
+        let group = &first["messageGroup"]["uuid"];
+        assert_eq!(&first["message"]["messageGroupUuid"], group);
+
+        let answer = server.client(&ben).send_to(&ana, "Hello Ana").await;
+        assert_eq!(&answer["messageGroup"]["uuid"], group);
+        let again = server.client(&ana).send(json!({ "messageGroupUuid": group }), "How are you?").await;
+        assert_eq!(&again["messageGroup"]["uuid"], group);
+        for client in [server.client(&ana), server.client(&ben)] {
+            assert_eq!(client.bodies(group).await, ["Hello Ben", "Hello Ana", "How are you?"]);
+        }
+    });
+}
+
+#[test]
+fn what_is_answered_is_what_was_written_and_takes_no_other_read() {
+    test(async {
+        let world = World::new().await;
+        let server = world.server().await;
+        let (ana, ben) = (user("ana").await, user("ben").await);
+        let client = server.client(&ana);
+        client.send_to(&ben, "one").await;
+        let before = world.proxy.all_calls();
+        let sent = client.send_to(&ben, "two").await;
+        assert_eq!(world.proxy.all_calls() - before, 1, "pair and membership are known: one PutItem is all there is");
+        assert_eq!(sent["messageGroup"]["lastMessage"], json!({ "uuid": sent["message"]["uuid"], "body": "two" }));
+        assert_eq!(sent["messageGroup"]["lastMessageAt"], sent["message"]["createdAt"]);
+        let at = sent["message"]["createdAt"].as_str().expect("a time");
+        assert!(at.len() == "2026-11-22T10:42:39.123456Z".len() && at.ends_with('Z'), "{at}");
+        let history =
+            client.data(crate::harness::client::MESSAGES, json!({ "group": sent["messageGroup"]["uuid"] })).await;
+        let stored = &history["messages"]["nodes"][1];
+        for field in ["uuid", "body", "createdAt"] {
+            assert_eq!(stored[field], sent["message"][field]);
+        }
+    });
+}
+
+#[test]
+fn bad_input_is_refused_by_name_and_writes_nothing() {
+    test(async {
+        let world = World::new().await;
+        let server = world.server().await;
+        let (ana, ben) = (user("ana").await, user("ben").await);
+        let client = server.client(&ana);
+        let to_ben = json!({ "handle": ben.handle() });
+        let cases: Vec<(Value, String, &str, Option<&str>)> = vec![
+            (to_ben.clone(), "".into(), "BAD_USER_INPUT", Some("message_blank")),
+            (to_ben.clone(), " \n\u{3000}\t".into(), "BAD_USER_INPUT", Some("message_blank")),
+            (to_ben.clone(), "x".repeat(1025), "BAD_USER_INPUT", Some("message_exceed_max_chars")),
+            (to_ben.clone(), "\u{1f600}".repeat(1025), "BAD_USER_INPUT", Some("message_exceed_max_chars")),
+            (json!({ "handle": "" }), "hi".into(), "BAD_USER_INPUT", Some("handle_blank")),
+            (json!({ "handle": "  " }), "hi".into(), "BAD_USER_INPUT", Some("handle_blank")),
+            (json!({ "handle": "nobody-has-this" }), "hi".into(), "BAD_USER_INPUT", Some("recipient_not_found")),
+            (json!({ "handle": "nul\u{0}" }), "hi".into(), "BAD_USER_INPUT", Some("recipient_not_found")),
+            (
+                json!({ "handle": ben.handle().to_uppercase() }),
+                "hi".into(),
+                "BAD_USER_INPUT",
+                Some("recipient_not_found"),
+            ),
+            (json!({ "handle": ana.handle() }), "hi".into(), "BAD_USER_INPUT", Some("recipient_is_self")),
+            (json!({ "messageGroupUuid": Uuid::new_v4() }), "hi".into(), "NOT_FOUND", None),
+            (json!({ "messageGroupUuid": "nonsense" }), "hi".into(), "BAD_USER_INPUT", Some("request_invalid")),
+            (json!({}), "hi".into(), "BAD_USER_INPUT", Some("request_invalid")),
+            (
+                json!({ "handle": ben.handle(), "messageGroupUuid": Uuid::new_v4() }),
+                "hi".into(),
+                "BAD_USER_INPUT",
+                Some("request_invalid"),
+            ),
+        ];
+        for (to, body, code, reason) in cases {
+            let answer = client.execute(CREATE, json!({ "to": to, "body": body })).await;
+            let expected = (code.to_owned(), reason.map(str::to_owned));
+            assert_eq!(code_and_reason(&answer), expected, "{to} {body}: {answer}");
+        }
+        assert_eq!(world.proxy.calls("PutItem") + world.proxy.calls("TransactWriteItems"), 0);
+        let longest = "\u{1f600}".repeat(1024);
+        let sent = client.send(to_ben, &longest).await;
+        assert_eq!(sent["message"]["body"], longest.as_str());
+    });
+}
+
+#[test]
+fn text_is_stored_to_the_letter() {
+    test(async {
+        let world = World::new().await;
+        let server = world.server().await;
+        let (ana, ben) = (user("ana").await, user("ben").await);
+        let client = server.client(&ana);
+        let texts = [
+            "  spaces around  ",
+            "tab\tand\nlines\r\n",
+            "\"quotes\" \\ and #hash",
+            "e\u{301} \u{202e}rtl",
+            "nul \u{0} inside",
+        ];
+        let mut group = Value::Null;
+        for text in texts {
+            group = client.send_to(&ben, text).await["messageGroup"]["uuid"].clone();
+        }
+        assert_eq!(client.bodies(&group).await, texts);
+    });
+}
