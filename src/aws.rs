@@ -7,7 +7,7 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig};
 use aws_sdk_dynamodb::config::Credentials;
 
-use crate::config::SettingError;
+use crate::config::{SettingError, checked_address};
 
 /// DynamoDB answers in milliseconds, or something is wrong: a second for the connection, two for an answer, and what all
 /// tries may take together stays below what a client waits.
@@ -41,9 +41,18 @@ fn loader() -> ConfigLoader {
 impl Aws {
     /// Clients as the environment, the profile or the machine's role configure them.
     pub async fn from_environment() -> Result<Self, SettingError> {
+        for name in ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL_DYNAMODB_STREAMS"] {
+            if let Ok(url) = std::env::var(name) {
+                checked_address(name, &url)?;
+            }
+        }
         let config = loader().load().await;
-        if config.region().is_none() {
+        let region = config.region().map(|region| region.as_ref().to_owned()).unwrap_or_default();
+        if region.is_empty() {
             return Err(SettingError::Missing("AWS_REGION"));
+        }
+        if !region.chars().all(|it| it.is_ascii_alphanumeric() || it == '-') {
+            return Err(SettingError::Wrong { name: "AWS_REGION", problem: "is not a region such as eu-central-1" });
         }
         Ok(Self::of(&config, std::env::var("AWS_ENDPOINT_URL_DYNAMODB").ok()))
     }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use axum::http::Uri;
 use clap::Args;
 
 /// Where the API listens and what it shows.
@@ -64,7 +65,7 @@ pub struct CognitoSettings {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SettingError {
     /// Not given, or empty.
-    #[error("{0} is not set: give it in the environment or as --{flag}", flag = flag(.0))]
+    #[error("{0} is not set")]
     Missing(&'static str),
     /// Given, and not usable.
     #[error("{name} {problem}")]
@@ -74,10 +75,6 @@ pub enum SettingError {
         /// What is wrong with it.
         problem: &'static str,
     },
-}
-
-fn flag(name: &str) -> String {
-    name.trim_start_matches("AWS_").to_ascii_lowercase().replace('_', "-")
 }
 
 /// What tokens are checked against.
@@ -117,13 +114,19 @@ impl CognitoSettings {
         let client_id = given("AWS_COGNITO_USER_POOL_CLIENT_ID", &self.cognito_user_pool_client_id)?.to_owned();
         let jwks_url = match given("COGNITO_JWKS_URL", &self.cognito_jwks_url) {
             Err(_) => format!("{issuer}/.well-known/jwks.json"),
-            Ok(url) if url.starts_with("https://") || url.starts_with("http://") => url.to_owned(),
-            Ok(_) => {
-                let problem = "is not an address: it must begin with https:// or http://";
-                return Err(SettingError::Wrong { name: "COGNITO_JWKS_URL", problem });
-            }
+            Ok(url) => checked_address("COGNITO_JWKS_URL", url)?.to_owned(),
         };
         Ok(TokenIssuer { issuer, client_id, jwks_url })
+    }
+}
+
+/// An address of HTTP with a host, or the error that names the setting.
+pub fn checked_address<'a>(name: &'static str, url: &'a str) -> Result<&'a str, SettingError> {
+    let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://")).unwrap_or_default();
+    let uri = host.chars().next().filter(|it| !matches!(it, ':' | '/')).and_then(|_| url.parse::<Uri>().ok());
+    match uri.and_then(|uri| uri.host().map(str::len)) {
+        Some(1..) => Ok(url),
+        _ => Err(SettingError::Wrong { name, problem: "is not an address such as https://host/path" }),
     }
 }
 
@@ -172,6 +175,8 @@ mod tests {
             (cognito("eu_../x", "client", ""), "AWS_COGNITO_USER_POOL_ID"),
             (cognito("eu-central-1_AbC", " ", ""), "AWS_COGNITO_USER_POOL_CLIENT_ID"),
             (cognito("eu-central-1_AbC", "client", "keys.json"), "COGNITO_JWKS_URL"),
+            (cognito("eu-central-1_AbC", "client", "http://"), "COGNITO_JWKS_URL"),
+            (cognito("eu-central-1_AbC", "client", "https:///keys.json"), "COGNITO_JWKS_URL"),
         ] {
             let error = settings.issuer().expect_err(name).to_string();
             assert!(error.starts_with(name) && error.lines().count() == 1, "{error}");

@@ -74,7 +74,10 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             let done = seed_messages(&MessagesTable::new(aws.dynamodb, name), &users).await?;
             println!("{} conversations begun, {} left alone", done.conversations, done.left_alone);
             users.close().await;
-            Ok(())
+            match done.without_users {
+                0 => Ok(()),
+                some => bail!("{some} conversations left out: PostgreSQL lacks their users, so run `db seed` first"),
+            }
         }
     }
 }

@@ -2,9 +2,13 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
+use axum::extract::Path;
+use axum::http::StatusCode;
+use axum::routing::get;
+use axum::{Json, Router};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
@@ -18,7 +22,7 @@ use crate::embedded::issuer::LocalIssuer;
 use crate::embedded::postgres::EmbeddedPostgres;
 use crate::messages_table::MessagesTable;
 use crate::messages_table::schema::{Billing, load_leases_table, load_messages_table};
-use crate::seed::{USERS, local_cognito_user_id, seed_messages, seed_users};
+use crate::seed::{local_cognito_user_id, seed_messages, seed_users, user_uuids};
 use crate::shutdown::{self, Shutdown};
 use crate::users::Users;
 
@@ -40,22 +44,22 @@ pub struct Options {
     fresh: bool,
 }
 
-/// Where the engines of a running `dev` are, for `token`.
+/// Whom `token` can ask while `dev` runs, and PostgreSQL with its one connection is taken.
 #[derive(Serialize, Deserialize)]
 pub struct Running {
-    /// PostgreSQL.
-    pub database_url: String,
+    /// Answers `/{handle}` with the `cognito_user_id`.
+    pub users_url: String,
 }
 
 impl Running {
     /// The file in a data folder that says so.
-    pub fn file(data_dir: &Path) -> PathBuf {
+    pub fn file(data_dir: &std::path::Path) -> PathBuf {
         data_dir.join("dev.json")
     }
 }
 
 pub async fn run(options: Options) -> anyhow::Result<()> {
-    super::log("warn,dynoxide=error,cruddur_messaging=info")?;
+    super::log("warn,dynoxide=error,sqlx=error,cruddur_messaging=info")?;
     let address = options.http.listen_addr;
     let listener =
         TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} (LISTEN_ADDR)"))?;
@@ -126,7 +130,7 @@ async fn start(
     listener: TcpListener,
     shutdown: &Shutdown,
 ) -> anyhow::Result<()> {
-    let Engines { dynamodb, postgres, users } = engines;
+    let Engines { dynamodb, users, .. } = engines;
     let table = &options.table.ddb_message_table;
     let aws = Aws::local(dynamodb.url()).await;
     users.migrate().await.context("the migrations did not run")?;
@@ -136,9 +140,8 @@ async fn start(
     seed_messages(&MessagesTable::new(aws.dynamodb.clone(), table), users).await?;
 
     let issuer = LocalIssuer::open(&DataDir::token_key(data_dir.path()))?;
-    let mut tokens = Vec::with_capacity(USERS.len());
-    for (handle, _) in USERS {
-        let id = users.cognito_user_id(handle).await?.ok_or_else(|| anyhow!("there is no user {handle}"))?;
+    let mut tokens = Vec::new();
+    for (handle, id) in users.token_subjects(&user_uuids()).await? {
         tokens.push((handle, issuer.token(&id)?));
     }
     let first_token = tokens.first().map(|(_, token)| token.clone());
@@ -153,20 +156,38 @@ async fn start(
     let address = listener.local_addr()?;
     serve(parts, listener, shutdown).await?;
     consume(&aws, table, shutdown);
-    let running = Running { database_url: postgres.url().to_owned() };
+    let running = Running { users_url: serve_users(users.clone(), shutdown).await? };
     fs::write(Running::file(data_dir.path()), serde_json::to_vec(&running)?)?;
     print!("{}", welcome(address, data_dir, engines, &tokens));
     Ok(())
 }
 
+/// Serves the ids of users on a loopback port, for `token`.
+async fn serve_users(users: Users, shutdown: &Shutdown) -> anyhow::Result<String> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("no free port on 127.0.0.1")?;
+    let url = format!("http://{}/users", listener.local_addr()?);
+    let answer = async move |Path(handle): Path<String>| match users.cognito_user_id(&handle).await {
+        Ok(id) => Ok(Json(id)),
+        Err(error) => Err((StatusCode::SERVICE_UNAVAILABLE, crate::report(&error))),
+    };
+    let router = Router::new().route("/users/{handle}", get(answer));
+    let server = axum::serve(listener, router).with_graceful_shutdown(shutdown.token().cancelled_owned());
+    shutdown.spawn(async move {
+        if let Err(error) = server.await {
+            tracing::error!(%error, "the ids of users are not served any more");
+        }
+    });
+    Ok(url)
+}
+
 /// What is where, and what to paste.
-fn welcome(address: SocketAddr, data_dir: &DataDir, engines: &Engines, tokens: &[(&str, String)]) -> String {
+fn welcome(address: SocketAddr, data_dir: &DataDir, engines: &Engines, tokens: &[(String, String)]) -> String {
     let mut text = format!(
         "\nReady.\n\n\
          \x20 GraphiQL    http://{address}/graphiql   (signed in as {first})\n\
          \x20 GraphQL     http://{address}/graphql\n\
          \x20 DynamoDB    {dynamodb}\n\
-         \x20 PostgreSQL  {postgres}\n\
+         \x20 PostgreSQL  {postgres}   (one connection at a time: the API waits while psql is open)\n\
          \x20 Data        {data}\n\n\
          Access tokens, good for 30 days:\n\n",
         first = tokens.first().map_or("nobody", |(handle, _)| handle),

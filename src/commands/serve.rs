@@ -26,7 +26,7 @@ pub struct Options {
 }
 
 pub async fn run(options: Options) -> anyhow::Result<()> {
-    super::log("info")?;
+    super::log("info,aws_config=error")?;
     let issuer = options.cognito.issuer()?;
     let pool = pool(options.database.url()?, options.database.database_max_connections)?;
     let aws = Aws::from_environment().await?;

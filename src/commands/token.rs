@@ -4,11 +4,10 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::Args;
 
 use super::dev::Running;
-use crate::app::pool;
 use crate::embedded::data_dir::{DataDir, DataDirError};
 use crate::embedded::issuer::LocalIssuer;
 use crate::embedded::postgres::EmbeddedPostgres;
@@ -39,13 +38,16 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Asks the PostgreSQL of a running `dev`.
+/// Asks a running `dev`.
 async fn ask_running(options: &Options) -> anyhow::Result<Option<String>> {
     let file = Running::file(&options.data_dir);
-    let text = fs::read(&file).with_context(|| format!("`dev` is not ready yet: {} is missing", file.display()))?;
+    let Ok(text) = fs::read(&file) else { bail!("`dev` is not ready yet") };
     let running: Running =
         serde_json::from_slice(&text).with_context(|| format!("{} cannot be read", file.display()))?;
-    ask(Users::new(pool(&running.database_url, 1)?), &options.handle).await
+    let mut url: reqwest::Url = running.users_url.parse()?;
+    url.path_segments_mut().map_err(|()| anyhow!("the address of `dev` has no path"))?.push(&options.handle);
+    let answer = reqwest::get(url).await.and_then(reqwest::Response::error_for_status);
+    Ok(answer.context("`dev` does not answer; is psql open on its PostgreSQL?")?.json().await?)
 }
 
 /// Starts the PostgreSQL of a `dev` that does not run, to ask it.

@@ -14,7 +14,7 @@ pub struct Options {
 }
 
 pub async fn run(options: Options) -> anyhow::Result<()> {
-    super::log("info")?;
+    super::log("info,aws_config=error")?;
     let aws = Aws::from_environment().await?;
     let table = options.table.ddb_message_table;
     let shutdown = Shutdown::default();

@@ -58,18 +58,18 @@ fn extensions(code: Code, reason: Option<&str>) -> ErrorExtensionValues {
 }
 
 /// Gives a code to the errors that the GraphQL engine itself raised: of a document, its variables or its limits. Returns
-/// whether there were any.
+/// whether one of them kept the request from being executed; those at a path did not.
 pub fn name_uncoded(response: &mut Response) -> bool {
-    let mut found = false;
+    let mut not_executed = false;
     for error in &mut response.errors {
         let extensions = error.extensions.get_or_insert_default();
         if extensions.get("code").is_none() {
-            found = true;
+            not_executed |= error.path.is_empty();
             extensions.set("code", Code::BadUserInput.as_str());
             extensions.set("reason", "request_invalid");
         }
     }
-    found
+    not_executed
 }
 
 /// Maps what the rules answer.

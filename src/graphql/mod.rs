@@ -3,6 +3,7 @@
 mod connection;
 mod context;
 mod errors;
+pub mod limits;
 mod mutation;
 mod query;
 mod scalars;

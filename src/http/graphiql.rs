@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::HeaderName;
-use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_FRAME_OPTIONS};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, REFERRER_POLICY, X_FRAME_OPTIONS,
+};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderName};
 use axum::response::IntoResponse;
 use serde_json::json;
 
@@ -18,8 +21,10 @@ const POLICY: &str = "default-src 'none'; script-src https://unpkg.com 'unsafe-i
     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// The page, with a token filled in where there is one.
-pub async fn page(State(api): State<Arc<Api>>) -> impl IntoResponse {
-    let headers = api.graphiql_token.as_ref().map(|token| {
+pub async fn page(State(api): State<Arc<Api>>, headers: HeaderMap) -> impl IntoResponse {
+    // Another name may be a page elsewhere that had its name resolved to this machine.
+    let token = api.graphiql_token.as_ref().filter(|_| names_this_machine(&headers));
+    let headers = token.map(|token| {
         let headers = json!({ "Authorization": format!("Bearer {token}") });
         serde_json::to_string_pretty(&headers).unwrap_or_default()
     });
@@ -33,4 +38,11 @@ pub async fn page(State(api): State<Arc<Api>>) -> impl IntoResponse {
         (X_FRAME_OPTIONS, "DENY"),
     ];
     (headers, PAGE.replace(SETTINGS, &settings))
+}
+
+fn names_this_machine(headers: &HeaderMap) -> bool {
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).and_then(|host| host.parse::<Authority>().ok());
+    let name = host.as_ref().map(Authority::host).unwrap_or_default();
+    let address = name.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+    name.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
 }

@@ -4,6 +4,7 @@
 //! body; none of that may be, so the request is read here.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_graphql::parser::types::{DocumentOperations, ExecutableDocument, OperationType};
 use async_graphql::{Request as GraphqlRequest, Variables};
@@ -20,10 +21,12 @@ use super::Api;
 use super::negotiation::{Media, negotiate};
 use super::reply::{answer, errors_only, method_not_allowed, refuse, token_refused};
 use crate::auth::{TokenError, VerifiedToken};
-use crate::graphql::{RequestContext, name_uncoded};
+use crate::graphql::{RequestContext, limits, name_uncoded};
 
 /// The largest body, in bytes: a message of 1024 characters, escaped, with a long document around it.
 const MAX_BODY: usize = 256 * 1024;
+/// How long a client may take to send it.
+const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 const ALLOWED: &str = "GET, POST";
 
 /// The parameters of a request, checked for their types.
@@ -63,7 +66,11 @@ async fn respond(api: &Api, media: Media, parts: Parts, body: Body) -> Result<Re
                 let message = "The body must be application/json in UTF-8.";
                 return Err(Box::new(refuse(media, StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", message)));
             }
-            let body = to_bytes(body, MAX_BODY).await.map_err(|_| {
+            let body = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, MAX_BODY)).await.map_err(|_| {
+                let message = "The body did not come in time.";
+                Box::new(refuse(media, StatusCode::REQUEST_TIMEOUT, "body_timeout", message))
+            })?;
+            let body = body.map_err(|_| {
                 let message = format!("The body is cut off or longer than {MAX_BODY} bytes.");
                 Box::new(refuse(media, StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message))
             })?;
@@ -74,6 +81,12 @@ async fn respond(api: &Api, media: Media, parts: Parts, body: Body) -> Result<Re
     let token = authenticate(api, &parts.headers).await.map_err(|error| Box::new(token_refused(media, error)))?;
     let Parameters { query, operation_name, variables } = parameters;
     let mut request = GraphqlRequest::new(query).variables(variables);
+    if let Ok(document) = request.parsed_query()
+        && let Err(error) = limits::check(document)
+    {
+        let status = if media == Media::Json { StatusCode::OK } else { StatusCode::BAD_REQUEST };
+        return Err(Box::new(errors_only(media, status, &[error])));
+    }
     if parts.method == Method::GET {
         // What does not parse, or names no operation of the document, is told so by the execution.
         let queries_only = request
@@ -147,7 +160,7 @@ fn parameters(query: Value, operation_name: Value, variables: Value, extensions:
     let Value::String(query) = query else { return Err("`query` must be there and be a string.".to_owned()) };
     let operation_name = match operation_name {
         Value::Null => None,
-        Value::String(name) => Some(name),
+        Value::String(name) => Some(name).filter(|name| !name.is_empty()),
         _ => return Err("`operationName` must be a string.".to_owned()),
     };
     if !matches!(extensions, Value::Null | Value::Object(_)) {

@@ -11,7 +11,7 @@
 
 use std::fmt;
 
-use chrono::{DateTime, Datelike, NaiveDateTime, Utc};
+use chrono::{DateTime, Datelike, NaiveDateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use crate::model::{MessageGroupUuid, MessageUuid, UserUuid};
@@ -83,7 +83,7 @@ pub fn key_bound(at: DateTime<Utc>) -> String {
 
 /// The first whole microsecond not before `at`, the precision of every key.
 pub fn ceil_to_micros(at: DateTime<Utc>) -> DateTime<Utc> {
-    let micros = at.timestamp_micros() + i64::from(at.timestamp_subsec_nanos() % 1000 != 0);
+    let micros = at.timestamp_micros() + i64::from(!at.timestamp_subsec_nanos().is_multiple_of(1000));
     DateTime::from_timestamp_micros(micros).unwrap_or(at)
 }
 
@@ -140,10 +140,30 @@ fn parse_instant(text: &str) -> Option<DateTime<Utc>> {
     if let Ok(at) = DateTime::parse_from_rfc3339(text) {
         return Some(at.with_timezone(&Utc));
     }
+    // Behind `2022-05-04T10:42:39`, where no date's hyphen is any more, a sign begins the offset.
+    let sign = text.char_indices().position(|(at, it)| at >= 19 && matches!(it, '+' | '-'));
+    let (local, offset) = match sign.and_then(|at| text.split_at_checked(at)) {
+        Some((local, offset)) => (local, parse_offset(offset)?),
+        None => (text, TimeDelta::zero()),
+    };
     ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f"]
         .iter()
-        .find_map(|format| NaiveDateTime::parse_from_str(text, format).ok())
+        .find_map(|format| NaiveDateTime::parse_from_str(local, format).ok())?
+        .checked_sub_signed(offset)
         .map(|at| at.and_utc())
+}
+
+/// Reads an offset of ISO 8601 that RFC 3339 does not have: `+05`, `+0530`, and Python's `+05:53:28`.
+fn parse_offset(text: &str) -> Option<TimeDelta> {
+    let digits: String = text.chars().skip(1).filter(|it| *it != ':').collect();
+    if !digits.chars().all(|it| it.is_ascii_digit()) || !matches!(digits.len(), 2 | 4 | 6) {
+        return None;
+    }
+    let part = |at: usize| digits.get(at..at + 2).map_or(Some(0), |text| text.parse::<i64>().ok());
+    let (hours, minutes, seconds) = (part(0)?, part(2)?, part(4)?);
+    (hours < 24 && minutes < 60 && seconds < 60).then_some(())?;
+    let offset = TimeDelta::seconds(hours * 3600 + minutes * 60 + seconds);
+    Some(if text.starts_with('-') { -offset } else { offset })
 }
 
 #[cfg(test)]
@@ -179,6 +199,10 @@ mod tests {
             ("2022-05-04T10:42:39+00:00", "2022-05-04T10:42:39Z"),
             ("2022-05-04T10:42:39.123456-04:00", "2022-05-04T14:42:39.123456Z"),
             ("2022-05-04 10:42:39.123456+05:30", "2022-05-04T05:12:39.123456Z"),
+            ("2022-05-04T10:42:39+0530", "2022-05-04T05:12:39Z"),
+            ("2022-05-04T10:42:39.5-05", "2022-05-04T15:42:39.5Z"),
+            ("2022-05-04T10:42:39+05:53:28", "2022-05-04T04:49:11Z"),
+            ("2022-05-04T10:42:39-23:59", "2022-05-05T10:41:39Z"),
         ] {
             let key = SortKey::read(text).expect(text);
             assert_eq!(key.created_at(), Some(at(instant)), "{text}");
@@ -188,7 +212,18 @@ mod tests {
 
     #[test]
     fn what_is_no_key_is_refused() {
-        for text in ["", "PAIR", "yesterday", "2022-13-04T10:42:39", "#2022-05-04T10:42:39", "+2022-05-04T10:42:39Z"] {
+        for text in [
+            "",
+            "PAIR",
+            "yesterday",
+            "2022-13-04T10:42:39",
+            "#2022-05-04T10:42:39",
+            "+2022-05-04T10:42:39Z",
+            "2022-05-04T10:42:39+5",
+            "2022-05-04T10:42:39+25:00",
+            "2022-05-04T10:42:39+é",
+            "2022-05-04T10:42:3é+05",
+        ] {
             assert_eq!(SortKey::read(text), None, "{text}");
         }
         assert_eq!(SortKey::read(&format!("2022-05-04T10:42:39#{}", "x".repeat(200))), None);

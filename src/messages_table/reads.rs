@@ -54,8 +54,14 @@ impl MessagesTable {
 
     /// The newest message of a group.
     pub async fn newest_message(&self, group: MessageGroupUuid) -> Result<Option<Message>, TableError> {
-        let slice = self.messages(group, &SortKeyRange::all(), Direction::Descending, 1, |_| true).await?;
-        Ok(slice.items.into_iter().next())
+        let all = SortKeyRange::all();
+        let mut pages = Pages::of_partition(self, keys::messages_pk(group), &all, Direction::Descending, Some(1));
+        while let Some(page) = pages.next().await? {
+            if let Some(newest) = page.iter().find_map(|item| readable(items::to_message(item))) {
+                return Ok(Some(newest));
+            }
+        }
+        Ok(None)
     }
 
     /// Pattern B: a user's message group rows, last reply first, below `after`, each group once.

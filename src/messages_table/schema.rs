@@ -128,7 +128,20 @@ pub async fn load_messages_table(client: &Client, name: &str, billing: Billing) 
         let difference = format!("it has no index {GROUP_INDEX} on {MESSAGE_GROUP_UUID} and {SK}");
         return Err(SchemaError::Differs { table: name.to_owned(), difference });
     }
+    let projects_all = found.global_secondary_indexes().iter().all(|it| {
+        it.index_name() != Some(GROUP_INDEX)
+            || it.projection().and_then(|it| it.projection_type()) == Some(&ProjectionType::All)
+    });
+    if !projects_all {
+        let difference = format!("its index {GROUP_INDEX} does not project all attributes");
+        return Err(SchemaError::Differs { table: name.to_owned(), difference });
+    }
     let enabled = found.stream_specification().is_some_and(|it| it.stream_enabled());
+    let shows = found.stream_specification().and_then(|it| it.stream_view_type());
+    if enabled && !matches!(shows, Some(StreamViewType::NewAndOldImages | StreamViewType::NewImage)) {
+        let difference = "its stream does not show new images".to_owned();
+        return Err(SchemaError::Differs { table: name.to_owned(), difference });
+    }
     if !enabled {
         client
             .update_table()

@@ -101,9 +101,11 @@ impl MessagesTable {
         }
     }
 
-    /// Pattern D: begins a conversation with its first message, both rows, the pair and the membership, or nothing.
+    /// Pattern D: begins a conversation with its first message, both rows, the pair and the membership, or nothing. Under
+    /// the same `token` the engine does it once in ten minutes, and answers every repetition as if it had.
     pub async fn create_conversation(
         &self,
+        token: Option<String>,
         membership: &Membership,
         message: &Message,
         rows: &[GroupRow; 2],
@@ -112,7 +114,7 @@ impl MessagesTable {
         let others = [items::from_membership(membership), items::from_message(message)];
         let rows = rows.iter().map(items::from_group_row);
         let actions = std::iter::once(pair).chain(others.into_iter().chain(rows).map(|item| self.put(item)));
-        match self.transact(Some(message.uuid.to_string()), actions.collect()).await? {
+        match self.transact(token, actions.collect()).await? {
             Transacted::Done => Ok(Created::Done),
             Transacted::Conflict => Ok(Created::Conflict),
             // Every other key of the transaction has a fresh uuid in it and can be taken only together with the pair's.
@@ -135,10 +137,12 @@ impl MessagesTable {
             Transacted::Done => Ok(MoveOutcome::Done),
             Transacted::Conflict => Ok(MoveOutcome::Conflict),
             Transacted::Conditions(failed) => {
-                let of_other_group = |(row, item): (&GroupRow, Option<Item>)| {
-                    item.and_then(|item| items::to_group_row(&item).ok()).is_some_and(|there| there.group != row.group)
+                let is_not_its_own = |(row, item): (&GroupRow, Option<Item>)| {
+                    let item = item.filter(|item| !item.is_empty());
+                    // What cannot be read is not the group's row either.
+                    item.is_some_and(|item| items::to_group_row(&item).map_or(true, |there| there.group != row.group))
                 };
-                let taken = rows.put.iter().zip(failed).any(of_other_group);
+                let taken = rows.put.iter().zip(failed).any(is_not_its_own);
                 Ok(if taken { MoveOutcome::Taken } else { MoveOutcome::Stale })
             }
         }
@@ -192,6 +196,11 @@ impl MessagesTable {
             Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => cancelled.cancellation_reasons(),
             _ => &[],
         };
+        if error.as_service_error().is_some_and(|it| it.is_idempotent_parameter_mismatch_exception()) {
+            // Something was done under the token: an engine that compares the text of requests, where maps have no order,
+            // does not know a repetition. What it was, the caller reads.
+            return Ok(Transacted::Conditions(Vec::new()));
+        }
         let code = |reason: &CancellationReason, codes: &[&str]| reason.code().is_some_and(|it| codes.contains(&it));
         let some = |codes: &[&str]| reasons.iter().any(|reason| code(reason, codes));
         if some(&["ValidationError", "ItemCollectionSizeLimitExceeded"]) {

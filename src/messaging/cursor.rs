@@ -38,7 +38,7 @@ impl GroupCursor {
     pub fn decode(name: &'static str, text: &str) -> Result<Self, BadInput> {
         let decoded = decode(text).ok_or(BadInput::CursorInvalid(name))?;
         let key = decoded.split_once(' ').filter(|(tag, _)| *tag == GROUPS).and_then(|(_, key)| SortKey::read(key));
-        key.map(Self).ok_or(BadInput::CursorInvalid(name))
+        key.map(Self).filter(|cursor| cursor.encode() == text).ok_or(BadInput::CursorInvalid(name))
     }
 }
 
@@ -57,7 +57,8 @@ impl MessageCursor {
             let of = Uuid::try_parse(parts.next()?).ok().map(MessageGroupUuid)?;
             Some(Self { group: of, sort_key: SortKey::read(parts.next()?)? })
         };
-        read().filter(|cursor| cursor.group == group).ok_or(BadInput::CursorInvalid(name))
+        // Only in the spelling that was given out.
+        read().filter(|cursor| cursor.group == group && cursor.encode() == text).ok_or(BadInput::CursorInvalid(name))
     }
 }
 

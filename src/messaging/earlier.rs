@@ -4,10 +4,12 @@
 //! Everything is conditional and computed from what is stored, so any number of servers and consumers may do it at once.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
+use super::attempts::Attempts;
 use super::{Member, Messaging, MessagingError};
 use crate::messages_table::{GroupRow, Membership, MessagesTable, SortKey, TableError};
-use crate::model::{MessageGroupUuid, Participant, User};
+use crate::model::{MessageGroupUuid, Participant, User, UserUuid};
 
 /// A group of a pair as the earlier system left it.
 struct Found {
@@ -59,43 +61,67 @@ pub async fn write_down(table: &MessagesTable, membership: &Membership) -> Resul
     table.put_membership(membership).await.map(drop)
 }
 
+/// Both uuids, the same from both sides.
+pub(super) fn pair_of(one: &User, other: &User) -> [UserUuid; 2] {
+    [one.uuid.min(other.uuid), one.uuid.max(other.uuid)]
+}
+
 impl Messaging {
     /// Sees to it that the membership and pair items of the member's group are there.
     pub(super) async fn ensure_written_down(&self, member: &Member) -> Result<(), MessagingError> {
         if !member.written_down {
-            write_down(&self.table, &member.membership).await?;
+            Attempts::of(|| write_down(&self.table, &member.membership)).await?;
             self.remember((*member.membership).clone());
         }
         Ok(())
     }
 
-    /// The group that two users share: remembered, from the pair item, or from rows of the earlier system.
+    /// The group that two users share, by its membership: remembered, from the pair item, or from rows of the earlier
+    /// system, which are then written down.
     pub(super) async fn group_of_pair(
         &self,
         author: &User,
         recipient: &User,
-    ) -> Result<Option<MessageGroupUuid>, MessagingError> {
-        let pair = (author.uuid.min(recipient.uuid), author.uuid.max(recipient.uuid));
-        if let Some(group) = self.pairs.get(&pair) {
-            return Ok(Some(group));
+    ) -> Result<Option<Arc<Membership>>, MessagingError> {
+        let pair = pair_of(author, recipient);
+        if let Some(membership) = self.pairs.get(&pair).and_then(|group| self.memberships.get(&group)) {
+            return Ok(Some(membership));
         }
         let participants = [author.into(), recipient.into()];
-        if let Some(group) = self.table.group_of_pair(&participants).await? {
-            self.pairs.insert(pair, group);
-            return Ok(Some(group));
-        }
-        let Some(newest) = newest_group_of_pair(&self.table, &participants).await? else { return Ok(None) };
-        let group = if self.table.put_pair(&participants, newest).await? {
-            newest
-        } else {
-            // The other side was faster, and what it found counts.
-            self.table.group_of_pair(&participants).await?.unwrap_or(newest)
+        let group = match self.table.group_of_pair(&participants).await? {
+            Some(group) => group,
+            None => {
+                let Some(newest) = newest_group_of_pair(&self.table, &participants).await? else { return Ok(None) };
+                if Attempts::of(|| self.table.put_pair(&participants, newest)).await? {
+                    newest
+                } else {
+                    // The other side was faster, and what it found counts.
+                    self.table.group_of_pair(&participants).await?.unwrap_or(newest)
+                }
+            }
         };
-        let membership = Membership { group, participants, from_earlier_system: true, version: 1 };
-        if self.table.membership(group).await?.is_none() {
-            self.table.put_membership(&membership).await?;
-        }
+        let membership = self.membership_of_pair(group, participants).await?;
         self.pairs.insert(pair, group);
-        Ok(Some(group))
+        Ok(Some(membership))
+    }
+
+    /// The membership of the group that a pair shares. Of a group of the earlier system the pair item may be there and the
+    /// membership not yet: then it is written down.
+    pub(super) async fn membership_of_pair(
+        &self,
+        group: MessageGroupUuid,
+        participants: [Participant; 2],
+    ) -> Result<Arc<Membership>, MessagingError> {
+        if let Some(membership) = self.memberships.get(&group) {
+            return Ok(membership);
+        }
+        if let Some(membership) = self.table.membership(group).await? {
+            return Ok(self.remember(membership));
+        }
+        let membership = Membership { group, participants, from_earlier_system: true, version: 1 };
+        Attempts::of(|| self.table.put_membership(&membership)).await?;
+        // Whoever put it, what stands there now counts.
+        let stored = self.table.membership(group).await?;
+        Ok(self.remember(stored.unwrap_or(membership)))
     }
 }

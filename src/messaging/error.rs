@@ -28,17 +28,6 @@ pub enum MessagingError {
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-impl MessagingError {
-    /// The same failure, told of a write whose answer may have been lost.
-    #[must_use]
-    pub(super) fn after_write(self) -> Self {
-        match self {
-            Self::Unavailable { source, .. } => Self::Unavailable { source, outcome_unknown: true },
-            other => other,
-        }
-    }
-}
-
 impl From<TableError> for MessagingError {
     fn from(error: TableError) -> Self {
         if error.is_unavailable() {

@@ -10,8 +10,8 @@ use crate::messages_table::{Direction, Message, SortKeyRange};
 
 /// How many messages a page has when nothing is said: the newest.
 const DEFAULT_PAGE: usize = 40;
-/// Offsets from UTC go up to 14 hours; one more for what a key without a fraction lacks.
-const WIDEST_OFFSET: TimeDelta = TimeDelta::hours(15);
+/// Offsets that ISO 8601 can write stay below a day; an hour more for what a key without a fraction lacks.
+const WIDEST_OFFSET: TimeDelta = TimeDelta::hours(25);
 
 /// A window of time, `from` inside and `to` outside of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -77,7 +77,11 @@ impl Messaging {
         };
         let keep = |message: &Message| window.contains(message.created_at);
         let slice = self.table.messages(group, &range, direction, size.limit(), keep).await?;
-        let page = Page::of(slice, size, after.is_some(), before.is_some());
+        // On a cursor's far side there is its own message, if that is in the window.
+        let inside = |cursor: Option<MessageCursor>| {
+            cursor.and_then(|cursor| cursor.sort_key.created_at()).is_some_and(|at| window.contains(at))
+        };
+        let page = Page::of(slice, size, inside(after), inside(before));
         Ok(page.map(|message| (MessageCursor { group, sort_key: message.sort_key.clone() }, message)))
     }
 }

@@ -38,15 +38,24 @@ impl Messaging {
             return Self::member_of(user, self.remember(membership), true);
         }
         // A group of the earlier system that nobody has written to since: the user's own rows say whether they are in it.
+        if let Some(membership) = self.own_rows.get(&(user.uuid, group)) {
+            return Self::member_of(user, membership, false);
+        }
         let rows = self.table.own_rows_of_group(user.uuid, group).await?;
-        let newest = rows.into_iter().max_by(|a, b| a.sort_key.cmp(&b.sort_key)).ok_or(MessagingError::NoSuchGroup)?;
+        let Some(newest) = rows.into_iter().max_by(|a, b| a.sort_key.cmp(&b.sort_key)) else {
+            // A Query may look between the two halves of a move; before it, the membership was written down.
+            let membership = self.table.membership(group).await?.ok_or(MessagingError::NoSuchGroup)?;
+            return Self::member_of(user, self.remember(membership), true);
+        };
         let membership = Membership {
             group,
             participants: [Participant::from(&**user), newest.other],
             from_earlier_system: true,
             version: 1,
         };
-        Self::member_of(user, Arc::new(membership), false)
+        let membership = Arc::new(membership);
+        self.own_rows.insert((user.uuid, group), membership.clone());
+        Self::member_of(user, membership, false)
     }
 
     fn member_of(user: &Arc<User>, membership: Arc<Membership>, written_down: bool) -> Result<Member, MessagingError> {

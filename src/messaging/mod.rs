@@ -2,6 +2,7 @@
 //!
 //! Knows the two stores and nothing of GraphQL, HTTP or the stream.
 
+mod attempts;
 mod cursor;
 pub mod earlier;
 mod error;
@@ -36,8 +37,11 @@ pub struct Messaging {
     table: MessagesTable,
     users: Users,
     environment: Arc<dyn Environment>,
+    /// Of groups whose membership is written down.
     memberships: Arc<Cache<MessageGroupUuid, Arc<Membership>>>,
-    pairs: Arc<Cache<(UserUuid, UserUuid), MessageGroupUuid>>,
+    /// Of groups of the earlier system, as the user's own row says.
+    own_rows: Arc<Cache<(UserUuid, MessageGroupUuid), Arc<Membership>>>,
+    pairs: Arc<Cache<[UserUuid; 2], MessageGroupUuid>>,
 }
 
 impl Messaging {
@@ -48,6 +52,7 @@ impl Messaging {
             users,
             environment,
             memberships: Arc::new(Cache::new(REMEMBERED)),
+            own_rows: Arc::new(Cache::new(REMEMBERED)),
             pairs: Arc::new(Cache::new(REMEMBERED)),
         }
     }

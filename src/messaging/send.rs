@@ -1,20 +1,16 @@
 //! Sending: patterns C (to a group that exists) and D (to a handle).
 
 use std::sync::Arc;
-use std::time::Duration;
 
+use super::attempts::Attempts;
+use super::earlier::pair_of;
 use super::groups::{GroupView, view};
 use super::{BadInput, Member, Messaging, MessagingError};
-use crate::messages_table::{Created, GroupRow, Membership, Message, SortKey, TableError};
+use crate::messages_table::{Created, GroupRow, Membership, Message, SortKey};
 use crate::model::{MessageGroupUuid, MessageUuid, Participant, User};
 
 /// The longest body, in Unicode code points.
 pub const MAX_BODY_CHARS: usize = 1024;
-
-/// How often a write is begun anew when DynamoDB was unavailable or busy with the same items, after the SDK's own tries.
-const ATTEMPTS: u32 = 6;
-/// The first wait between two attempts, doubled each time, with up to as much again by chance.
-const FIRST_WAIT: Duration = Duration::from_millis(25);
 
 /// Whom a message is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,7 +66,7 @@ impl Messaging {
             Recipient::Handle(handle) => {
                 let recipient = self.recipient(author, &handle).await?;
                 match self.group_of_pair(author, &recipient).await? {
-                    Some(group) => self.member(author, group).await?,
+                    Some(membership) => Member { user: author.clone(), membership, written_down: true },
                     None => return self.begin(author, &recipient, self.draft(author, body)).await,
                 }
             }
@@ -98,10 +94,7 @@ impl Messaging {
     /// Pattern C.
     async fn append(&self, member: Member, draft: &Draft) -> Result<Sent, MessagingError> {
         let message = draft.for_group(member.group());
-        let mut attempts = Attempts::default();
-        while let Err(error) = self.table.put_message(&message).await {
-            attempts.another_after(error).await?;
-        }
+        Attempts::of(|| self.table.put_message(&message)).await?;
         Ok(Sent { group: view(&member, message.clone()), message })
     }
 
@@ -112,9 +105,11 @@ impl Messaging {
         let membership = Membership { group, participants, from_earlier_system: false, version: 1 };
         let message = draft.for_group(group);
         let rows = [row(&membership, &message, author), row(&membership, &message, recipient)];
-        let mut attempts = Attempts::default();
+        let mut attempts = Attempts::new();
         let shared = loop {
-            match self.table.create_conversation(&membership, &message, &rows).await {
+            // The same token for every attempt: the engine remembers for ten minutes what it has done under it.
+            let token = Some(message.uuid.to_string());
+            match self.table.create_conversation(token, &membership, &message, &rows).await {
                 Ok(Created::Done) => break group,
                 Ok(Created::PairExists(shared)) => break shared,
                 Ok(Created::Conflict) => attempts.another_after_conflict().await?,
@@ -123,10 +118,11 @@ impl Messaging {
         };
         if shared == group {
             let member = Member { user: author.clone(), membership: self.remember(membership), written_down: true };
-            self.pairs.insert((author.uuid.min(recipient.uuid), author.uuid.max(recipient.uuid)), group);
+            self.pairs.insert(pair_of(author, recipient), group);
             return Ok(Sent { group: view(&member, message.clone()), message });
         }
-        let member = self.member(author, shared).await?;
+        let membership = self.membership_of_pair(shared, membership.participants).await?;
+        let member = Member { user: author.clone(), membership, written_down: true };
         self.append(member, &draft).await
     }
 }
@@ -152,44 +148,6 @@ fn check_body(body: &str) -> Result<(), BadInput> {
         return Err(BadInput::MessageTooLong);
     }
     Ok(())
-}
-
-/// Counts the attempts of one write and waits between them.
-#[derive(Default)]
-struct Attempts {
-    made: u32,
-    /// Whether some attempt may have written although it failed.
-    outcome_unknown: bool,
-}
-
-impl Attempts {
-    /// Waits before another attempt after `error`, or gives up with it.
-    async fn another_after(&mut self, error: TableError) -> Result<(), MessagingError> {
-        if !error.is_unavailable() {
-            return Err(error.into());
-        }
-        self.outcome_unknown = true;
-        if self.wait().await { Ok(()) } else { Err(MessagingError::from(error).after_write()) }
-    }
-
-    /// Waits before another attempt after a conflict, or gives up.
-    async fn another_after_conflict(&mut self) -> Result<(), MessagingError> {
-        if self.wait().await {
-            return Ok(());
-        }
-        let source = "another transaction held the items every time".into();
-        Err(MessagingError::Unavailable { source, outcome_unknown: self.outcome_unknown })
-    }
-
-    async fn wait(&mut self) -> bool {
-        self.made += 1;
-        if self.made >= ATTEMPTS {
-            return false;
-        }
-        let wait = FIRST_WAIT * 2u32.pow(self.made - 1);
-        tokio::time::sleep(wait.mul_f64(1.0 + rand::random::<f64>())).await;
-        true
-    }
 }
 
 #[cfg(test)]

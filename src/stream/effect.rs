@@ -6,8 +6,11 @@
 use std::time::Duration;
 
 use super::planner::{Plan, View, participants_of, plan};
-use crate::messages_table::{GroupRow, Membership, Message, MessagesTable, MoveOutcome, SortKey, TableError};
+use crate::messages_table::{
+    Direction, GroupRow, Membership, Message, MessagesTable, MoveOutcome, RowMove, SortKey, SortKeyRange, TableError,
+};
 use crate::messaging::earlier::write_down;
+use crate::model::NameCopy;
 
 /// How long the index is given to catch up before the table is asked, which reads both lists.
 const INDEX_LAG: Duration = Duration::from_millis(40);
@@ -33,44 +36,40 @@ pub enum EffectError {
     /// A call failed.
     #[error(transparent)]
     Table(#[from] TableError),
-    /// Other writers won every time: worth another try.
+    /// Other writers won every time, or a row is not what it seems: worth another try, but not for ever.
     #[error("the rows changed at every look")]
     Contended,
 }
 
 impl EffectError {
-    /// Whether another try may succeed without anybody mending anything.
+    /// Whether it is nobody's fault and will pass.
     pub fn is_passing(&self) -> bool {
         match self {
             Self::Table(error) => error.is_unavailable(),
-            Self::Contended => true,
+            Self::Contended => false,
         }
     }
 }
 
 /// Moves the group of `message` to it, in the list of every participant whose row is older.
 pub async fn move_to(table: &MessagesTable, message: &Message) -> Result<Effect, EffectError> {
-    let mut to = message.sort_key.clone();
+    let mut mover = Mover { table, to: message.sort_key.clone(), message: message.clone(), missing_under: None };
     for look in 0..MOST_LOOKS {
         if look > 0 {
             tokio::time::sleep(INDEX_LAG.mul_f64(rand::random::<f64>() + 0.5)).await;
         }
-        let planned = if look < LOOKS_AT_INDEX {
-            plan_from_index(table, message, &to).await?
-        } else {
-            plan_from_table(table, message, &to).await?
-        };
-        let moved = match planned {
+        let planned = if look < LOOKS_AT_INDEX { mover.look_at_index().await? } else { mover.look_at_table().await? };
+        let rows = match planned {
             Planned::Now(Plan::Nothing) => return Ok(Effect::UpToDate),
-            Planned::Now(Plan::Move(rows)) => table.move_rows(&rows).await?,
-            Planned::Now(Plan::AskTable) | Planned::NoRows => continue,
+            Planned::Now(Plan::Move(rows)) => rows,
+            Planned::Now(Plan::AskTable) | Planned::LookAgain => continue,
             Planned::Nobody => return Ok(Effect::NobodyThere),
         };
-        match moved {
+        match table.move_rows(&rows).await? {
             MoveOutcome::Done => return Ok(Effect::Moved),
             MoveOutcome::Stale | MoveOutcome::Conflict => {}
-            // Only a bare time of the earlier system can be another group's too.
-            MoveOutcome::Taken => to = SortKey::made_unique_by(&to, message.uuid.0),
+            // Only a bare time of the earlier system can be another row's too.
+            MoveOutcome::Taken => mover.to = SortKey::made_unique_by(&mover.to, mover.message.uuid.0),
         }
     }
     Err(EffectError::Contended)
@@ -78,61 +77,102 @@ pub async fn move_to(table: &MessagesTable, message: &Message) -> Result<Effect,
 
 enum Planned {
     Now(Plan),
-    /// The index has no row of the group.
-    NoRows,
+    /// Not enough is seen yet.
+    LookAgain,
     Nobody,
 }
 
-async fn plan_from_index(table: &MessagesTable, message: &Message, to: &SortKey) -> Result<Planned, EffectError> {
-    let rows = table.indexed_rows(message.group).await?;
-    let Some(participants) = participants_of(&rows) else { return Ok(Planned::NoRows) };
-    let planned = plan(message, to, &View::Index { participants: &participants }, &rows);
-    if matches!(planned, Plan::Move(_)) && rows.iter().any(is_of_earlier_system) {
-        ensure_membership(table, message, &rows).await?;
-    }
-    Ok(Planned::Now(planned))
+/// One move under way.
+struct Mover<'a> {
+    table: &'a MessagesTable,
+    message: Message,
+    /// The sort key that the rows are to have.
+    to: SortKey,
+    /// The membership version under which the look before found a row missing.
+    missing_under: Option<u64>,
 }
 
-/// Reads the membership first: a row that another writer puts after that raises its version.
-async fn plan_from_table(table: &MessagesTable, message: &Message, to: &SortKey) -> Result<Planned, EffectError> {
-    let membership = match table.membership(message.group).await? {
-        Some(membership) => membership,
-        None => {
-            let rows = table.indexed_rows(message.group).await?;
-            match ensure_membership(table, message, &rows).await? {
-                Some(membership) => membership,
-                None => return Ok(Planned::Nobody),
+impl Mover<'_> {
+    async fn look_at_index(&mut self) -> Result<Planned, EffectError> {
+        let rows = self.table.indexed_rows(self.message.group).await?;
+        let Some(participants) = participants_of(&rows) else { return Ok(Planned::LookAgain) };
+        let view = View::Index { participants: &participants };
+        if matches!(plan(&self.message, &self.to, &view, &rows), Plan::Move(_)) && rows.iter().any(is_of_earlier_system)
+        {
+            self.ensure_membership(&rows).await?;
+            self.prefer_newest().await?;
+        }
+        Ok(Planned::Now(plan(&self.message, &self.to, &view, &rows)))
+    }
+
+    /// Reads the membership first: a row that another writer puts after that raises its version.
+    async fn look_at_table(&mut self) -> Result<Planned, EffectError> {
+        let Some(membership) = self.find_membership().await? else { return Ok(Planned::Nobody) };
+        let [one, other] = &membership.participants;
+        let mut rows = self.table.own_rows_of_group(one.uuid, self.message.group).await?;
+        if other.uuid != one.uuid {
+            rows.extend(self.table.own_rows_of_group(other.uuid, self.message.group).await?);
+        }
+        if rows.iter().any(is_of_earlier_system) {
+            self.prefer_newest().await?;
+        }
+        let planned = plan(&self.message, &self.to, &View::Table { membership: &membership }, &rows);
+        if let Plan::Move(RowMove { bump: Some(bump), .. }) = &planned
+            && self.missing_under.replace(bump.version) != Some(bump.version)
+        {
+            // A Query may look between the two halves of another writer's move, which leaves the version as it is:
+            // missing is what two looks found missing.
+            return Ok(Planned::LookAgain);
+        }
+        Ok(Planned::Now(planned))
+    }
+
+    async fn find_membership(&self) -> Result<Option<Membership>, TableError> {
+        if let Some(membership) = self.table.membership(self.message.group).await? {
+            return Ok(Some(membership));
+        }
+        let mut rows = self.table.indexed_rows(self.message.group).await?;
+        if rows.is_empty() {
+            // The index lags; the author is one of the participants.
+            rows = self.table.own_rows_of_group(self.message.author.uuid, self.message.group).await?;
+        }
+        self.ensure_membership(&rows).await
+    }
+
+    /// Beside rows of the earlier system the newest message is what counts, whatever arrives in which order.
+    async fn prefer_newest(&mut self) -> Result<(), TableError> {
+        if let Some(newest) = self.table.newest_message(self.message.group).await?
+            && newest.sort_key > self.message.sort_key
+        {
+            self.to = newest.sort_key.clone();
+            self.message = newest;
+        }
+        Ok(())
+    }
+
+    /// Writes down who takes part in a group of the earlier system, as its rows say.
+    async fn ensure_membership(&self, rows: &[GroupRow]) -> Result<Option<Membership>, TableError> {
+        let group = self.message.group;
+        if let Some(membership) = self.table.membership(group).await? {
+            return Ok(Some(membership));
+        }
+        let Some(mut participants) = participants_of(rows) else { return Ok(None) };
+        for participant in participants.iter_mut().filter(|it| it.names == NameCopy::default()) {
+            // Nobody's row has this one's names: a message of theirs has.
+            let theirs = |message: &Message| message.author.uuid == participant.uuid;
+            let all = SortKeyRange::all();
+            let written = self.table.messages(group, &all, Direction::Descending, 1, theirs).await?;
+            if let Some(message) = written.items.into_iter().next() {
+                participant.names = message.author.names;
             }
         }
-    };
-    let [one, other] = &membership.participants;
-    let mut rows = table.own_rows_of_group(one.uuid, message.group).await?;
-    if other.uuid != one.uuid {
-        rows.extend(table.own_rows_of_group(other.uuid, message.group).await?);
+        let membership = Membership { group, participants, from_earlier_system: true, version: 1 };
+        write_down(self.table, &membership).await?;
+        self.table.membership(group).await
     }
-    Ok(Planned::Now(plan(message, to, &View::Table { membership: &membership }, &rows)))
 }
 
 /// Rows that this system wrote say who wrote the newest message, and stand beside a membership item.
 fn is_of_earlier_system(row: &GroupRow) -> bool {
     row.author.is_none()
-}
-
-async fn ensure_membership(
-    table: &MessagesTable,
-    message: &Message,
-    rows: &[GroupRow],
-) -> Result<Option<Membership>, TableError> {
-    if let Some(membership) = table.membership(message.group).await? {
-        return Ok(Some(membership));
-    }
-    let Some(mut participants) = participants_of(rows) else { return Ok(None) };
-    for participant in &mut participants {
-        if participant.uuid == message.author.uuid {
-            participant.names = message.author.names.clone();
-        }
-    }
-    let membership = Membership { group: message.group, participants, from_earlier_system: true, version: 1 };
-    write_down(table, &membership).await?;
-    table.membership(message.group).await
 }

@@ -95,7 +95,10 @@ pub fn plan(message: &Message, to: &SortKey, view: &View<'_>, rows: &[GroupRow])
         if put.iter().any(|row| row.owner == owner.uuid) {
             continue; // A conversation with oneself has one list to stand in.
         }
-        let own: Vec<&GroupRow> = rows.iter().filter(|row| row.owner == owner.uuid).collect();
+        let mut own: Vec<&GroupRow> = rows.iter().filter(|row| row.owner == owner.uuid).collect();
+        // The index may show a row twice, and a transaction may touch it once only.
+        own.sort_by(|a, b| a.sort_key.cmp(&b.sort_key));
+        own.dedup_by(|a, b| a.sort_key == b.sort_key);
         let newest = own.iter().map(|row| &row.sort_key).max();
         if newest.is_some_and(|newest| newest >= to || newest >= &message.sort_key) {
             continue;
@@ -228,6 +231,14 @@ mod tests {
         };
         assert_eq!(moved.put.len(), 2);
         assert_eq!(moved.delete.len(), 3);
+    }
+
+    #[test]
+    fn a_row_that_the_index_shows_twice_is_deleted_once() {
+        let Plan::Move(moved) = plan_from_index(3, &[row(1, 2, 1), row(1, 2, 1), row(2, 1, 1)]) else {
+            panic!("no move")
+        };
+        assert_eq!(moved.delete, [(user(1).uuid, key(1)), (user(2).uuid, key(1))]);
     }
 
     #[test]

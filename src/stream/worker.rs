@@ -21,6 +21,9 @@ use crate::report;
 
 /// How often the shards are listed while nothing else happens.
 const LIST_EVERY: Duration = Duration::from_secs(10);
+/// How often while the children of an ended shard may come to be listed, and how many times.
+const LIST_SOON: Duration = Duration::from_millis(500);
+const LOOKS_FOR_CHILDREN: i32 = 8;
 /// Four reads a second, of the five that a shard allows.
 const READ_EVERY: Duration = Duration::from_millis(250);
 /// How many groups are moved at once.
@@ -54,11 +57,14 @@ impl<S: StreamSource, C: CheckpointStore> Consumer<S, C> {
         let mut readers: JoinSet<ShardId> = JoinSet::new();
         let mut running: HashSet<ShardId> = HashSet::new();
         let mut wait = FIRST_WAIT;
+        // A shard that has ended has children, which may be listed a moment late.
+        let mut soon = 0;
         while !stop.is_cancelled() {
             let pause = match self.start_readers(&mut readers, &mut running, &stop).await {
                 Ok(()) => {
                     wait = FIRST_WAIT;
-                    LIST_EVERY
+                    soon -= i32::from(soon > 0);
+                    if soon > 0 { LIST_SOON } else { LIST_EVERY }
                 }
                 Err(error) => {
                     tracing::warn!(error, "the stream's shards could not be listed");
@@ -70,12 +76,18 @@ impl<S: StreamSource, C: CheckpointStore> Consumer<S, C> {
                 () = stop.cancelled() => {}
                 () = tokio::time::sleep(pause) => {}
                 Some(ended) = readers.join_next() => match ended {
-                    Ok(shard) => drop(running.remove(&shard)),
+                    Ok(shard) => {
+                        running.remove(&shard);
+                        soon = LOOKS_FOR_CHILDREN;
+                        // Never in a loop without a rest, whatever it ended for.
+                        sleep_or_stop(LIST_SOON, &stop).await;
+                    }
                     // The reader is gone with its shard id; all of them are looked at anew.
                     Err(error) => {
                         tracing::error!(%error, "a shard reader ended badly");
                         readers.shutdown().await;
                         running.clear();
+                        sleep_or_stop(LONGEST_WAIT, &stop).await;
                     }
                 },
             }
@@ -248,6 +260,13 @@ where
             Err(error) => tracing::warn!(error = report(&error), what, "will try again"),
         }
         pause(stop, &mut wait).await?;
+    }
+}
+
+async fn sleep_or_stop(time: Duration, stop: &CancellationToken) {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = tokio::time::sleep(time) => {}
     }
 }
 

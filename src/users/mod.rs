@@ -109,7 +109,14 @@ impl Users {
         Ok(id.await?.flatten())
     }
 
-    /// Adds a user unless the handle is taken. Returns whether it was added.
+    /// Handle and `cognito_user_id` of those of `uuids` that have both.
+    pub async fn token_subjects(&self, uuids: &[UserUuid]) -> Result<Vec<(String, String)>, UsersError> {
+        let uuids: Vec<Uuid> = uuids.iter().map(|uuid| uuid.0).collect();
+        let rows = sqlx::query_file!("sql/token_subjects.sql", &uuids).fetch_all(&self.pool).await?;
+        Ok(rows.into_iter().map(|row| (row.handle, row.cognito_user_id)).collect())
+    }
+
+    /// Adds a user unless the handle or the uuid is taken. Returns whether it was added.
     pub async fn seed(&self, user: &User, email: &str, cognito_user_id: &str) -> Result<bool, UsersError> {
         let done =
             sqlx::query_file!("sql/seed_user.sql", user.uuid.0, user.display_name, user.handle, email, cognito_user_id)

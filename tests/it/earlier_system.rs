@@ -257,3 +257,50 @@ fn a_move_to_a_bare_time_overwrites_no_other_conversation() {
         assert!(consumer.finish().await);
     });
 }
+
+#[test]
+fn a_pair_whose_groups_stand_in_one_list_each_can_be_written_to_from_both_sides() {
+    test(async {
+        let world = World::new().await;
+        let server = world.server().await;
+        let (ana, ben) = (user("ana").await, user("ben").await);
+        let (both, bens) = (EarlierGroup::new(), EarlierGroup::new());
+        both.message(&world, "2022-05-04T10:00:00", &ana, "older").await;
+        both.row(&world, "2022-05-04T10:00:00", &ana, &ben, "older").await;
+        both.row(&world, "2022-05-04T10:00:00", &ben, &ana, "older").await;
+        bens.message(&world, "2022-05-05T10:00:00", &ben, "newer").await;
+        bens.row(&world, "2022-05-05T10:00:00", &ben, &ana, "newer").await;
+        server.client(&ana).send(json!({ "messageGroupUuid": both.uuid }), "by uuid").await;
+        for (me, other) in [(&ana, &ben), (&ben, &ana)] {
+            let sent = server.client(me).send_to(other, "by handle").await;
+            assert_eq!(sent["messageGroup"]["uuid"], json!(bens.uuid));
+            assert!(!bodies(&server.client(me), &bens, json!({})).await.is_empty());
+        }
+    });
+}
+
+#[test]
+fn the_newest_message_counts_when_the_consumer_comes_late() {
+    test(async {
+        let world = World::new().await;
+        let server = world.server().await;
+        let (ana, ben) = (user("ana").await, user("ben").await);
+        let group = EarlierGroup::new();
+        // Its text is ahead of its instant, and of what is written now.
+        group.message(&world, "2999-05-04T10:00:00+08:00", &ben, "ahead").await;
+        group.row(&world, "2022-05-04T10:00:00", &ana, &ben, "behind").await;
+        group.row(&world, "2022-05-04T10:00:00", &ben, &ana, "behind").await;
+        let client = server.client(&ana);
+        client.send(json!({ "messageGroupUuid": group.uuid }), "now").await;
+        let consumer = world.consumer();
+        eventually("the move", || async { (world.proxy.calls("TransactWriteItems") > 0).then_some(()) }).await;
+        assert!(consumer.finish().await);
+        let listed = client.groups(10).await;
+        assert_eq!((listed.len(), &listed[0]["lastMessage"]["body"]), (1, &json!("ahead")));
+        let looked = client.data(
+            "query ($uuid: UUID!) { messageGroup(uuid: $uuid) { lastMessage { body } } }",
+            json!({ "uuid": group.uuid }),
+        );
+        assert_eq!(looked.await["messageGroup"]["lastMessage"]["body"], "ahead");
+    });
+}

@@ -158,3 +158,83 @@ fn health_graphiql_and_request_ids() {
         assert_eq!(get("/nothing").await.status(), StatusCode::NOT_FOUND);
     });
 }
+
+#[test]
+fn a_document_whose_fragments_multiply_is_refused() {
+    test(async {
+        let world = World::new().await;
+        let server = world.server().await;
+        let fragments: String =
+            (0..30).map(|it| format!("fragment F{it} on Query {{ ...F{0} ...F{0} }} ", it + 1)).collect();
+        let bomb = format!("{{ ...F0 }} {fragments} fragment F30 on Query {{ __typename }}");
+        let refused = server.anonymous().error(&bomb, json!({})).await;
+        assert_eq!(refused, ("BAD_USER_INPUT".to_owned(), Some("document_too_large".to_owned())));
+    });
+}
+
+#[test]
+fn what_was_executed_is_never_answered_as_a_request_error() {
+    test(async {
+        let world = World::new().await;
+        let server = world.server().await;
+        let (ana, ben) = (user("ana").await, user("ben").await);
+        let client = server.client(&ana);
+        let post = async |query: &str| {
+            let request = client.post().header("accept", GRAPHQL).json(&json!({ "query": query }));
+            let answer = request.send().await.expect("an answer");
+            (answer.status().as_u16(), answer.json::<Value>().await.expect("JSON"))
+        };
+        // A wrong value is found before anything is done …
+        let two = format!(
+            "mutation {{ a: createMessage(input: {{ to: {{ handle: \"{}\" }}, body: \"x\" }}) {{ message {{ uuid }} }} \
+             b: createMessage(input: {{ to: {{ messageGroupUuid: \"bad\" }}, body: \"x\" }}) {{ message {{ uuid }} }} }}",
+            ben.handle()
+        );
+        let (status, body) = post(&two).await;
+        assert_eq!((status, body.get("data")), (400, None), "{body}");
+        assert_eq!(world.proxy.calls("TransactWriteItems"), 0);
+        // … and what is found only later is an answer.
+        let late = format!(
+            "mutation {{ createMessage(input: {{ to: {{ handle: \"{}\" }}, body: \"x\" }}) {{ messageGroup {{ messages(first: 4000000000) {{ nodes {{ uuid }} }} }} }} }}",
+            ben.handle()
+        );
+        let (status, body) = post(&late).await;
+        if world.proxy.calls("TransactWriteItems") > 0 {
+            assert_eq!((status, body.get("data")), (200, Some(&Value::Null)), "{body}");
+        } else {
+            assert_eq!((status, body.get("data")), (400, None), "{body}");
+        }
+    });
+}
+
+#[test]
+fn graphiql_gives_its_token_only_to_this_machine() {
+    test(async {
+        use cruddur_messaging::app::{ApiParts, serve};
+        use cruddur_messaging::shutdown::Shutdown;
+        let world = World::new().await;
+        let shared = crate::harness::shared().await;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let parts = ApiParts {
+            aws: world.aws.clone(),
+            table: crate::harness::TABLE.to_owned(),
+            users: shared.users.clone(),
+            issuer: shared.token_issuer.clone(),
+            introspection: true,
+            graphiql_token: Some("the-token".to_owned()),
+        };
+        serve(parts, listener, &Shutdown::default()).await.expect("a server");
+        for (host, shown) in [
+            ("127.0.0.1:4567", true),
+            ("localhost:4567", true),
+            ("[::1]", true),
+            ("evil.example", false),
+            ("127.0.0.1.evil.example", false),
+        ] {
+            let request = reqwest::Client::new().get(format!("http://{address}/graphiql")).header("host", host);
+            let page = request.send().await.expect("an answer").text().await.expect("a page");
+            assert_eq!(page.contains("the-token"), shown, "{host}");
+        }
+    });
+}

@@ -70,7 +70,7 @@ fn a_retry_past_the_token_window_finds_its_own_write() {
                 sort_key: sort_key.clone(),
             });
             let membership = Membership { group, participants, from_earlier_system: false, version: 1 };
-            world.table.create_conversation(&membership, &message, &rows).await.expect("an outcome")
+            world.table.create_conversation(None, &membership, &message, &rows).await.expect("an outcome")
         };
         assert_eq!(attempt("once", 1).await, Created::Done);
         // Another token, as after the ten minutes for which the engine remembers the first.

@@ -38,7 +38,7 @@ async fn conversation(world: &World, users: [&TestUser; 2], times: &[DateTime<Ut
     });
     let participants = users.map(TestUser::participant);
     let membership = Membership { group, participants, from_earlier_system: false, version: 1 };
-    world.table.create_conversation(&membership, &messages[0], &rows).await.expect("a conversation");
+    world.table.create_conversation(None, &membership, &messages[0], &rows).await.expect("a conversation");
     for message in &messages[1..] {
         world.table.put_message(message).await.expect("a message");
     }

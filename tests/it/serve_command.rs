@@ -8,22 +8,7 @@ use crate::harness::process::{Running, command, one_line, run};
 use crate::harness::{Client, embedded_dynamodb, embedded_postgres, eventually, shared, test};
 
 fn listening(line: &str) -> Option<String> {
-    let plain: String = strip_ansi(line);
-    plain.contains("serving").then(|| plain.split("address=").nth(1)?.split(' ').next().map(str::to_owned)).flatten()
-}
-
-/// The log may be coloured.
-fn strip_ansi(line: &str) -> String {
-    let mut plain = String::new();
-    let mut characters = line.chars();
-    while let Some(character) = characters.next() {
-        if character == '\u{1b}' {
-            characters.by_ref().find(|it| it.is_ascii_alphabetic());
-        } else {
-            plain.push(character);
-        }
-    }
-    plain
+    line.contains("serving").then(|| line.split("address=").nth(1)?.split(' ').next().map(str::to_owned)).flatten()
 }
 
 #[test]
@@ -129,6 +114,10 @@ fn a_missing_or_wrong_setting_is_one_line_that_names_it() {
         ("AWS_COGNITO_USER_POOL_ID", Some("nonsense")),
         ("AWS_COGNITO_USER_POOL_CLIENT_ID", None),
         ("COGNITO_JWKS_URL", Some("nonsense")),
+        ("COGNITO_JWKS_URL", Some("http://")),
+        ("AWS_REGION", Some("")),
+        ("AWS_REGION", Some("no region")),
+        ("AWS_ENDPOINT_URL_DYNAMODB", Some("nonsense")),
         ("LISTEN_ADDR", Some("nonsense")),
         ("GRAPHQL_INTROSPECTION", Some("perhaps")),
         ("DDB_MESSAGE_TABLE", Some("no spaces please")),

@@ -1,0 +1,207 @@
+//! Measures the figures of the README: `scripts/figures` builds what is measured and runs this.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use chrono::Utc;
+use cruddur_messaging::aws::Aws;
+use cruddur_messaging::embedded::dynamodb::EmbeddedDynamoDb;
+use cruddur_messaging::embedded::issuer::LocalIssuer;
+use cruddur_messaging::embedded::postgres::EmbeddedPostgres;
+use cruddur_messaging::messages_table::MessagesTable;
+use cruddur_messaging::messages_table::schema::{Billing, load_leases_table, load_messages_table};
+use cruddur_messaging::seed::{local_cognito_user_id, seed_messages, seed_users};
+use cruddur_messaging::users::Users;
+use futures::{StreamExt, stream};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+const TABLE: &str = "cruddur-messages";
+const POOL: &str = "eu-central-1_figures";
+const CLIENT: &str = "figures";
+const REQUESTS: usize = 10_000;
+const MOVES: usize = 500;
+const STARTS: usize = 5;
+
+const LIST: &str = "{ messageGroups(first: 20) { nodes { uuid participants { handle displayName } lastMessageAt \
+                    lastMessage { body author { handle } } } } }";
+const TOP: &str = "{ messageGroups(first: 1) { nodes { lastMessage { uuid } } } }";
+const SEND: &str = "mutation ($body: String!) { createMessage(input: { to: { handle: \"ben\" }, body: $body }) \
+                    { message { uuid } } }";
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let mut arguments = std::env::args().skip(1).map(PathBuf::from);
+    let (Some(production), Some(development)) = (arguments.next(), arguments.next()) else {
+        bail!("usage: figures PRODUCTION_BINARY DEVELOPMENT_BINARY");
+    };
+    let size = std::fs::metadata(&production).context("the production binary")?.len();
+    println!("production binary, stripped: {:.1} MB", mega(size));
+    second_starts(&development)?;
+    served(&production).await
+}
+
+fn mega(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}
+
+/// Runs a program until it prints a line with `mark`; the line, the time it took, and the process.
+fn start_until(command: &mut Command, mark: &str) -> anyhow::Result<(String, Duration, Child)> {
+    let begin = Instant::now();
+    let mut child = command.stdout(Stdio::piped()).spawn()?;
+    let mut lines = BufReader::new(child.stdout.take().context("no output")?).lines();
+    let line = lines.find_map(|line| line.ok().filter(|line| line.contains(mark))).context("it ended")?;
+    let took = begin.elapsed();
+    std::thread::spawn(move || lines.for_each(drop));
+    Ok((line, took, child))
+}
+
+fn interrupt(mut child: Child) -> anyhow::Result<()> {
+    Command::new("kill").arg("-INT").arg(child.id().to_string()).status()?;
+    child.wait()?;
+    Ok(())
+}
+
+fn second_starts(development: &Path) -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let mut times = Vec::new();
+    for _ in 0..=STARTS {
+        let mut command = Command::new(development);
+        command.args(["dev", "--listen-addr", "127.0.0.1:0", "--data-dir"]).arg(folder.path()).stderr(Stdio::null());
+        let (_, took, child) = start_until(&mut command, "Ready.")?;
+        interrupt(child)?;
+        times.push(took);
+    }
+    println!("dev to ready, first start: {:.2} s", times.remove(0).as_secs_f64());
+    let (median, worst) = median_and(&mut times, 1.0);
+    println!(
+        "dev to ready, later starts: median {:.2} s, worst {:.2} s of {STARTS}",
+        median.as_secs_f64(),
+        worst.as_secs_f64()
+    );
+    Ok(())
+}
+
+fn median_and(times: &mut [Duration], quantile: f64) -> (Duration, Duration) {
+    times.sort();
+    let at = |quantile: f64| times[((times.len() - 1) as f64 * quantile).round() as usize];
+    (at(0.5), at(quantile))
+}
+
+async fn served(production: &Path) -> anyhow::Result<()> {
+    let dynamodb = EmbeddedDynamoDb::start(None, TcpListener::bind("127.0.0.1:0").await?)?;
+    let aws = Aws::local(dynamodb.url()).await;
+    load_messages_table(&aws.dynamodb, TABLE, Billing::FREE_TIER).await?;
+    load_leases_table(&aws.dynamodb, TABLE, Billing::FREE_TIER).await?;
+    let postgres = EmbeddedPostgres::start(None, ([127, 0, 0, 1], 0).into()).await?;
+    let users = Users::new(postgres.pool()?);
+    users.migrate().await?;
+    seed_users(&users, local_cognito_user_id).await?;
+    seed_messages(&MessagesTable::new(aws.dynamodb.clone(), TABLE), &users).await?;
+    users.close().await;
+    let issuer = LocalIssuer::generate()?;
+    let keys = issuer.serve(CancellationToken::new()).await?;
+
+    let mut command = Command::new(production);
+    command
+        .arg("serve")
+        .env("AWS_ENDPOINT_URL", dynamodb.url())
+        .env("AWS_REGION", "eu-central-1")
+        .env("AWS_ACCESS_KEY_ID", "figures")
+        .env("AWS_SECRET_ACCESS_KEY", "figures")
+        .env("DATABASE_URL", postgres.url())
+        .env("DATABASE_MAX_CONNECTIONS", "1")
+        .env("AWS_COGNITO_USER_POOL_ID", POOL)
+        .env("AWS_COGNITO_USER_POOL_CLIENT_ID", CLIENT)
+        .env("COGNITO_JWKS_URL", &keys.jwks_url)
+        .env("RUST_LOG", "warn");
+    let port = free_port()?;
+    command.env("LISTEN_ADDR", format!("127.0.0.1:{port}"));
+    let child = command.spawn()?;
+    let result = measure(&child, &format!("http://127.0.0.1:{port}"), &issuer).await;
+    interrupt(child)?;
+    result
+}
+
+fn free_port() -> anyhow::Result<u16> {
+    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+async fn measure(child: &Child, url: &str, issuer: &LocalIssuer) -> anyhow::Result<()> {
+    let http = reqwest::Client::new();
+    let ready = async {
+        while !http.get(format!("{url}/health/ready")).send().await.is_ok_and(|it| it.status().is_success()) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), ready).await.context("serve does not become ready")?;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    println!("serve, resident when idle: {:.1} MB", resident(child)?);
+
+    let ana = Caller { http: http.clone(), url: format!("{url}/graphql"), token: token(issuer, "ana")? };
+    let ben = Caller { token: token(issuer, "ben")?, ..ana.clone() };
+    let begin = Instant::now();
+    let answers = stream::iter(0..REQUESTS).map(|_| ana.ask(LIST, json!({}))).buffer_unordered(32);
+    let failed = answers.filter(|answer| futures::future::ready(answer.is_err())).count().await;
+    println!(
+        "serve, resident after {REQUESTS} requests ({failed} failed, {:.0} a second beside the engines): {:.1} MB",
+        REQUESTS as f64 / begin.elapsed().as_secs_f64(),
+        resident(child)?
+    );
+
+    let mut times = Vec::new();
+    for number in 0..MOVES {
+        let sent = ana.ask(SEND, json!({ "body": format!("message {number}") })).await?;
+        let uuid = &sent["createMessage"]["message"]["uuid"];
+        let begin = Instant::now();
+        while &ben.ask(TOP, json!({})).await?["messageGroups"]["nodes"][0]["lastMessage"]["uuid"] != uuid {
+            if begin.elapsed() > Duration::from_secs(30) {
+                bail!("message {number} never moved its conversation");
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        times.push(begin.elapsed());
+        // So that messages fall anywhere between two reads of the stream.
+        tokio::time::sleep(Duration::from_millis(u64::from(rand::random::<u8>()))).await;
+    }
+    let (median, p99) = median_and(&mut times, 0.99);
+    println!("createMessage answered to moved row readable: median {median:.0?}, p99 {p99:.0?} of {MOVES}");
+    Ok(())
+}
+
+fn token(issuer: &LocalIssuer, handle: &str) -> anyhow::Result<String> {
+    let mut claims = LocalIssuer::claims(&local_cognito_user_id(handle), Utc::now());
+    claims["iss"] = json!(format!("https://cognito-idp.eu-central-1.amazonaws.com/{POOL}"));
+    claims["client_id"] = json!(CLIENT);
+    issuer.sign(&claims)
+}
+
+/// Resident memory in MB. Source: proc(5), `VmRSS`.
+fn resident(child: &Child) -> anyhow::Result<f64> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id()))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    let kibibytes: f64 = line.trim().trim_end_matches(" kB").parse()?;
+    Ok(kibibytes * 1024.0 / 1e6)
+}
+
+#[derive(Clone)]
+struct Caller {
+    http: reqwest::Client,
+    url: String,
+    token: String,
+}
+
+impl Caller {
+    async fn ask(&self, query: &str, variables: Value) -> anyhow::Result<Value> {
+        let body = json!({ "query": query, "variables": variables });
+        let answer: Value = self.http.post(&self.url).bearer_auth(&self.token).json(&body).send().await?.json().await?;
+        if answer.get("errors").is_some() {
+            bail!("{answer}");
+        }
+        Ok(answer["data"].clone())
+    }
+}
