@@ -258,6 +258,7 @@ fn a_missing_row_is_put_once_by_however_many() {
                 delete_row(&world, &rows_of(user).await[0]).await;
             }
             let messages: Vec<Message> = (0..8).map(|it| later(&first, round * 10 + it, &it.to_string())).collect();
+            world.proxy.gather("TransactWriteItems", 4);
             let moves = messages.iter().map(|message| move_to(&world.table, message));
             for moved in futures::future::join_all(moves).await {
                 assert_ne!(moved.expect("an effect"), Effect::NobodyThere);

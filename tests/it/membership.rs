@@ -26,6 +26,7 @@ fn a_new_group_is_readable_at_once_by_both_through_any_server() {
                 assert_eq!(&client.groups(10).await[0]["uuid"], group);
             }
         }
+        assert_eq!(world.proxy.lagging_reads(), 0);
     });
 }
 

@@ -112,6 +112,7 @@ fn fifty_messages_at_once_between_strangers_make_one_group_of_fifty() {
         let world = World::new().await;
         let servers = [world.server().await, world.server().await];
         let (ana, ben) = (user("ana").await, user("ben").await);
+        world.proxy.gather("TransactWriteItems", 20);
         let sends = (0..50).map(|number| {
             let (author, recipient) = if number % 2 == 0 { (&ana, &ben) } else { (&ben, &ana) };
             let client = servers[number / 2 % 2].client(author);

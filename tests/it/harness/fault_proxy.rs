@@ -11,6 +11,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
+use tokio::sync::Barrier;
 
 /// What happens to a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,8 +25,12 @@ pub enum Fault {
 #[derive(Default)]
 struct State {
     calls: HashMap<String, usize>,
+    /// Reads of the table that may lag behind a write; the engine in process never lags, DynamoDB does.
+    lagging_reads: usize,
     /// For an operation, what happens to its next calls in turn.
     faults: HashMap<String, Vec<Fault>>,
+    /// For an operation, where its next calls wait for each other, and how many of them are still to come.
+    gathering: HashMap<String, (Arc<Barrier>, usize)>,
 }
 
 pub struct FaultProxy {
@@ -63,6 +68,11 @@ impl FaultProxy {
         self.lock().faults.entry(operation.to_owned()).or_default().extend(faults);
     }
 
+    /// The next `count` calls of `operation` reach the engine only when all of them have come: a race that is sure.
+    pub fn gather(&self, operation: &str, count: usize) {
+        self.lock().gathering.insert(operation.to_owned(), (Arc::new(Barrier::new(count)), count));
+    }
+
     /// Whether every fault has happened.
     pub fn is_spent(&self) -> bool {
         self.lock().faults.values().all(Vec::is_empty)
@@ -71,6 +81,11 @@ impl FaultProxy {
     /// How often `operation` was called so far.
     pub fn calls(&self, operation: &str) -> usize {
         self.lock().calls.get(operation).copied().unwrap_or_default()
+    }
+
+    /// How many reads of the table, not of its index, did not ask for strong consistency.
+    pub fn lagging_reads(&self) -> usize {
+        self.lock().lagging_reads
     }
 
     /// How often anything was called so far.
@@ -103,7 +118,24 @@ async fn relay(
         let response = Response::builder().status(status).header("content-type", "application/x-amz-json-1.0");
         return response.body(Full::new(Bytes::from(body))).ok();
     }
+    let barrier = {
+        let mut state = state.lock().expect("the proxy's state");
+        let gathering = state.gathering.get_mut(&operation).filter(|(_, missing)| *missing > 0);
+        gathering.map(|(barrier, missing)| {
+            *missing -= 1;
+            barrier.clone()
+        })
+    };
+    if let Some(barrier) = barrier {
+        barrier.wait().await;
+    }
     let body = body.collect().await.ok()?.to_bytes();
+    if matches!(operation.as_str(), "Query" | "GetItem") {
+        let asked: serde_json::Value = serde_json::from_slice(&body).ok()?;
+        if asked["ConsistentRead"] != true && asked.get("IndexName").is_none() {
+            state.lock().expect("the proxy's state").lagging_reads += 1;
+        }
+    }
     let mut headers = parts.headers;
     headers.remove("host");
     let answer = client.request(parts.method, engine).headers(headers).body(body).send().await.ok()?;
