@@ -7,20 +7,21 @@ use anyhow::Context;
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use tokio::net::TcpListener;
+use uuid::Uuid;
 
 use crate::auth::Verifier;
 use crate::auth::keys::{COOLDOWN, KeySource};
 use crate::aws::Aws;
 use crate::config::TokenIssuer;
-use crate::environment::{Environment, SystemEnvironment};
+use crate::environment::{Chance, Environment, SystemEnvironment};
 use crate::graphql::schema;
 use crate::http::{Api, router};
 use crate::messages_table::MessagesTable;
 use crate::messaging::Messaging;
 use crate::shutdown::Shutdown;
 use crate::stream::Consumer;
-use crate::stream::checkpoint::DynamoDbCheckpoints;
 use crate::stream::dynamodb::DynamoDbStream;
+use crate::stream::lease_table::ConsumerTable;
 use crate::users::Users;
 
 /// How long a request may wait for a connection to PostgreSQL.
@@ -78,10 +79,17 @@ pub async fn serve(parts: ApiParts, listener: TcpListener, shutdown: &Shutdown) 
     Ok(())
 }
 
-/// Runs the stream consumer until the shutdown.
-pub fn consume(aws: &Aws, table: &str, shutdown: &Shutdown) {
+/// A name for a process as a holder of leases, which no other process ever has.
+pub fn fresh_name() -> String {
+    Uuid::new_v4().to_string()
+}
+
+/// Runs the stream consumer until the shutdown. Leases in its `name` it takes for its own, so no other process may have
+/// it at the same time.
+pub fn consume(aws: &Aws, table: &str, name: String, shutdown: &Shutdown) {
     let source = DynamoDbStream::new(aws.dynamodb.clone(), aws.streams.clone(), table);
-    let checkpoints = DynamoDbCheckpoints::new(aws.dynamodb.clone(), table);
-    let consumer = Arc::new(Consumer::new(source, checkpoints, MessagesTable::new(aws.dynamodb.clone(), table)));
+    let leases = ConsumerTable::new(aws.dynamodb.clone(), table);
+    let rows = MessagesTable::new(aws.dynamodb.clone(), table);
+    let consumer = Arc::new(Consumer::new(source, leases, rows, name, Chance::new()));
     shutdown.spawn(consumer.run(shutdown.token()));
 }

@@ -3,16 +3,14 @@
 use anyhow::bail;
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::endpoint::connect;
 use crate::app::pool;
-use crate::aws::{Aws, is_aws};
+use crate::aws::Aws;
 use crate::config::{DatabaseSettings, TableSettings};
 use crate::messages_table::MessagesTable;
 use crate::messages_table::schema::{Billing, Loaded, leases_table_name, load_leases_table, load_messages_table};
 use crate::seed::seed_messages;
 use crate::users::Users;
-
-/// The endpoint of a local engine where nothing else is said.
-const LOCAL_ENDPOINT: &str = "http://127.0.0.1:8000";
 
 #[derive(Args, Debug)]
 pub struct Options {
@@ -80,22 +78,6 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             }
         }
     }
-}
-
-/// The clients, and what to call the endpoint when telling what is touched.
-async fn connect(prod: bool) -> anyhow::Result<(Aws, String)> {
-    let named = ["AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL"]
-        .iter()
-        .find_map(|name| std::env::var(name).ok().filter(|url| !url.is_empty()).map(|url| (*name, url)));
-    if prod {
-        return Ok((Aws::from_environment().await?, named.map_or("AWS".to_owned(), |(_, url)| url)));
-    }
-    let url = match named {
-        Some((name, url)) if is_aws(&url) => bail!("{name} is AWS ({url}): give --prod to reach it"),
-        Some((_, url)) => url,
-        None => LOCAL_ENDPOINT.to_owned(),
-    };
-    Ok((Aws::local(&url).await, url))
 }
 
 async fn schema_load(aws: &Aws, endpoint: &str, load: SchemaLoad) -> anyhow::Result<()> {

@@ -155,7 +155,8 @@ async fn start(
     };
     let address = listener.local_addr()?;
     serve(parts, listener, shutdown).await?;
-    consume(&aws, table, shutdown);
+    // The data folder is ours alone, so what an earlier run of it held is ours at once, however it ended.
+    consume(&aws, table, "dev".to_owned(), shutdown);
     let running = Running { users_url: serve_users(users.clone(), shutdown).await? };
     fs::write(Running::file(data_dir.path()), serde_json::to_vec(&running)?)?;
     print!("{}", welcome(address, data_dir, engines, &tokens));

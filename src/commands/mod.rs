@@ -4,8 +4,10 @@ mod db;
 mod ddb;
 #[cfg(feature = "embedded")]
 pub mod dev;
+mod endpoint;
 mod schema;
 mod serve;
+mod stream;
 #[cfg(feature = "embedded")]
 mod token;
 mod worker;
@@ -39,6 +41,8 @@ enum Command {
     Ddb(ddb::Options),
     /// Operate the PostgreSQL database
     Db(db::Options),
+    /// See and mend the stream consumer
+    Stream(stream::Options),
     /// Print the GraphQL schema
     Schema,
     /// Print an access token of a user of `dev`, and nothing else
@@ -78,6 +82,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Worker(options) => worker::run(options).await,
         Command::Ddb(options) => ddb::run(options).await,
         Command::Db(options) => db::run(options).await,
+        Command::Stream(options) => stream::run(options).await,
         Command::Schema => schema::run(),
         #[cfg(feature = "embedded")]
         Command::Token(options) => token::run(options).await,

@@ -4,7 +4,7 @@ use anyhow::Context;
 use clap::Args;
 use tokio::net::TcpListener;
 
-use crate::app::{ApiParts, consume, pool, serve};
+use crate::app::{ApiParts, consume, fresh_name, pool, serve};
 use crate::aws::Aws;
 use crate::config::{CognitoSettings, DatabaseSettings, HttpSettings, TableSettings};
 use crate::shutdown::{self, Shutdown};
@@ -49,7 +49,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
     serve(parts, listener, &shutdown).await?;
     if !options.no_worker {
-        consume(&aws, &table, &shutdown);
+        consume(&aws, &table, fresh_name(), &shutdown);
     }
     tracing::info!(%address, table, worker = !options.no_worker, "serving");
     shutdown::signal().await?;

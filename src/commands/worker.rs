@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::app::consume;
+use crate::app::{consume, fresh_name};
 use crate::aws::Aws;
 use crate::config::TableSettings;
 use crate::shutdown::{self, Shutdown};
@@ -18,7 +18,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let aws = Aws::from_environment().await?;
     let table = options.table.ddb_message_table;
     let shutdown = Shutdown::default();
-    consume(&aws, &table, &shutdown);
+    consume(&aws, &table, fresh_name(), &shutdown);
     tracing::info!(table, "consuming");
     shutdown::signal().await?;
     tracing::info!("stopping");

@@ -18,7 +18,7 @@ pub use self::error::TableError;
 pub use self::items::ItemError;
 pub use self::keys::SortKey;
 pub use self::range::{Direction, SortKeyRange};
-pub use self::reads::Slice;
+pub use self::reads::{ScanPosition, Slice};
 pub use self::records::{GroupRow, Membership, Message};
 pub use self::writes::{Created, MoveOutcome, RowMove, VersionBump};
 

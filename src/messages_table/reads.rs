@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::error::{TableError, classify};
 use super::items::{self, Item};
-use super::keys::{self, MESSAGE_GROUP_UUID};
+use super::keys::{self, GROUP_INDEX, MESSAGE_GROUP_UUID};
 use super::query::{Pages, readable};
 use super::range::{Direction, SortKeyRange};
 use super::records::{GroupRow, Membership, Message};
@@ -21,6 +21,13 @@ pub struct Slice<T> {
     /// Whether the list goes on behind the last of them.
     pub more: bool,
 }
+
+/// Where a scan goes on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScanPosition(Item);
+
+/// Rows read at once by a scan: some 25 KB, which the smallest table can bear.
+const SCAN_PAGE: i32 = 100;
 
 impl<T> Slice<T> {
     /// Cuts what was read, one more than asked for where there is one, to what was asked for.
@@ -144,6 +151,12 @@ impl MessagesTable {
         Ok(item.map(|item| items::to_membership(group, &item)).transpose()?)
     }
 
+    /// The message with exactly these keys.
+    pub async fn message_at(&self, pk: &str, sk: &str) -> Result<Option<Message>, TableError> {
+        let item = self.get(items::key(pk.to_owned(), sk)).await?;
+        Ok(item.map(|item| items::to_message(&item)).transpose()?)
+    }
+
     /// The group that two users share.
     pub async fn group_of_pair(&self, participants: &[Participant; 2]) -> Result<Option<MessageGroupUuid>, TableError> {
         let [one, other] = participants;
@@ -154,6 +167,24 @@ impl MessagesTable {
     async fn get(&self, key: Item) -> Result<Option<Item>, TableError> {
         let request = self.client.get_item().table_name(&self.name).consistent_read(true).set_key(Some(key));
         Ok(request.send().await.map_err(|error| classify("GetItem", error))?.item)
+    }
+
+    /// Groups that have a row, a page of the index at a time; each comes as often as it has rows.
+    pub async fn scan_groups(
+        &self,
+        from: Option<ScanPosition>,
+    ) -> Result<(Vec<MessageGroupUuid>, Option<ScanPosition>), TableError> {
+        let request = self
+            .client
+            .scan()
+            .table_name(&self.name)
+            .index_name(GROUP_INDEX)
+            .limit(SCAN_PAGE)
+            .set_exclusive_start_key(from.map(|position| position.0));
+        let page = request.send().await.map_err(|error| classify("Scan", error))?;
+        let rows = page.items.unwrap_or_default();
+        let groups = rows.iter().filter_map(|item| readable(items::to_group_row(item))).map(|row| row.group).collect();
+        Ok((groups, page.last_evaluated_key.map(ScanPosition)))
     }
 
     /// Whether the table answers: one read of a key that no item has.

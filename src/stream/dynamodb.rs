@@ -3,7 +3,7 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_dynamodbstreams::Client;
 use aws_sdk_dynamodbstreams::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_dynamodbstreams::types::{self as streams, OperationType, ShardIteratorType};
+use aws_sdk_dynamodbstreams::types::{self as streams, OperationType, ShardFilter, ShardFilterType, ShardIteratorType};
 
 use super::source::{Batch, Change, Position, Record, Shard, StreamError, StreamSource};
 use crate::messages_table::items::Item;
@@ -23,6 +23,30 @@ impl DynamoDbStream {
     }
 }
 
+impl DynamoDbStream {
+    async fn list(&self, stream: &str, filter: Option<ShardFilter>) -> Result<Vec<Shard>, StreamError> {
+        let mut shards = Vec::new();
+        let mut start = None;
+        loop {
+            let request = self
+                .streams
+                .describe_stream()
+                .stream_arn(stream)
+                .set_shard_filter(filter.clone())
+                .set_exclusive_start_shard_id(start);
+            let answer = request.send().await.map_err(|error| sort("DescribeStream", error))?;
+            let Some(page) = answer.stream_description else { return Ok(shards) };
+            shards.extend(page.shards.unwrap_or_default().into_iter().filter_map(|shard| {
+                Some(Shard { id: shard.shard_id?, parent: shard.parent_shard_id.filter(|id| !id.is_empty()) })
+            }));
+            start = page.last_evaluated_shard_id;
+            if start.is_none() {
+                return Ok(shards);
+            }
+        }
+    }
+}
+
 impl StreamSource for DynamoDbStream {
     async fn stream(&self) -> Result<String, StreamError> {
         let operation = "DescribeTable";
@@ -39,19 +63,20 @@ impl StreamSource for DynamoDbStream {
     }
 
     async fn shards(&self, stream: &str) -> Result<Vec<Shard>, StreamError> {
-        let mut shards = Vec::new();
-        let mut start = None;
-        loop {
-            let request = self.streams.describe_stream().stream_arn(stream).set_exclusive_start_shard_id(start);
-            let answer = request.send().await.map_err(|error| sort("DescribeStream", error))?;
-            let Some(page) = answer.stream_description else { return Ok(shards) };
-            shards.extend(page.shards.unwrap_or_default().into_iter().filter_map(|shard| {
-                Some(Shard { id: shard.shard_id?, parent: shard.parent_shard_id.filter(|id| !id.is_empty()) })
-            }));
-            start = page.last_evaluated_shard_id;
-            if start.is_none() {
-                return Ok(shards);
-            }
+        self.list(stream, None).await
+    }
+
+    /// By the filter for children; not every engine knows it, so a full listing is looked through where it finds none.
+    async fn children(&self, stream: &str, parent: &str) -> Result<Vec<Shard>, StreamError> {
+        let filter = ShardFilter::builder().r#type(ShardFilterType::ChildShards).shard_id(parent).build();
+        let of_parent = |mut shards: Vec<Shard>| {
+            shards.retain(|shard| shard.parent.as_deref() == Some(parent));
+            shards
+        };
+        match self.list(stream, Some(filter)).await.map(of_parent) {
+            Ok(children) if !children.is_empty() => Ok(children),
+            Ok(_) | Err(StreamError::Refused { .. }) => Ok(of_parent(self.list(stream, None).await?)),
+            Err(error) => Err(error),
         }
     }
 
@@ -103,11 +128,12 @@ fn record(record: streams::Record) -> Option<Record> {
     let inserted = record.event_name == Some(OperationType::Insert);
     let change = record.dynamodb?;
     let sequence_number = change.sequence_number?;
+    let created_at = change.approximate_creation_date_time.and_then(|at| at.to_millis().ok());
     let change = match change.new_image {
         Some(image) if inserted => Change::Inserted(item(image)),
         _ => Change::Other,
     };
-    Some(Record { sequence_number, change })
+    Some(Record { sequence_number, created_at, change })
 }
 
 /// The two SDK crates have a type each for the same thing.

@@ -6,10 +6,9 @@
 use std::time::Duration;
 
 use super::planner::{Plan, View, participants_of, plan};
-use crate::messages_table::{
-    Direction, GroupRow, Membership, Message, MessagesTable, MoveOutcome, RowMove, SortKey, SortKeyRange, TableError,
-};
-use crate::messaging::earlier::write_down;
+use super::rows::GroupRows;
+use crate::environment::Chance;
+use crate::messages_table::{GroupRow, Membership, Message, MoveOutcome, RowMove, SortKey, TableError};
 use crate::model::NameCopy;
 
 /// How long the index is given to catch up before the table is asked, which reads both lists.
@@ -52,11 +51,11 @@ impl EffectError {
 }
 
 /// Moves the group of `message` to it, in the list of every participant whose row is older.
-pub async fn move_to(table: &MessagesTable, message: &Message) -> Result<Effect, EffectError> {
+pub async fn move_to<R: GroupRows>(table: &R, message: &Message, chance: &Chance) -> Result<Effect, EffectError> {
     let mut mover = Mover { table, to: message.sort_key.clone(), message: message.clone(), missing_under: None };
     for look in 0..MOST_LOOKS {
         if look > 0 {
-            tokio::time::sleep(INDEX_LAG.mul_f64(rand::random::<f64>() + 0.5)).await;
+            tokio::time::sleep(chance.jitter(INDEX_LAG)).await;
         }
         let planned = if look < LOOKS_AT_INDEX { mover.look_at_index().await? } else { mover.look_at_table().await? };
         let rows = match planned {
@@ -83,8 +82,8 @@ enum Planned {
 }
 
 /// One move under way.
-struct Mover<'a> {
-    table: &'a MessagesTable,
+struct Mover<'a, R> {
+    table: &'a R,
     message: Message,
     /// The sort key that the rows are to have.
     to: SortKey,
@@ -92,7 +91,7 @@ struct Mover<'a> {
     missing_under: Option<u64>,
 }
 
-impl Mover<'_> {
+impl<R: GroupRows> Mover<'_, R> {
     async fn look_at_index(&mut self) -> Result<Planned, EffectError> {
         let rows = self.table.indexed_rows(self.message.group).await?;
         let Some(participants) = participants_of(&rows) else { return Ok(Planned::LookAgain) };
@@ -109,9 +108,9 @@ impl Mover<'_> {
     async fn look_at_table(&mut self) -> Result<Planned, EffectError> {
         let Some(membership) = self.find_membership().await? else { return Ok(Planned::Nobody) };
         let [one, other] = &membership.participants;
-        let mut rows = self.table.own_rows_of_group(one.uuid, self.message.group).await?;
+        let mut rows = self.table.own_rows(one.uuid, self.message.group).await?;
         if other.uuid != one.uuid {
-            rows.extend(self.table.own_rows_of_group(other.uuid, self.message.group).await?);
+            rows.extend(self.table.own_rows(other.uuid, self.message.group).await?);
         }
         if rows.iter().any(is_of_earlier_system) {
             self.prefer_newest().await?;
@@ -134,14 +133,14 @@ impl Mover<'_> {
         let mut rows = self.table.indexed_rows(self.message.group).await?;
         if rows.is_empty() {
             // The index lags; the author is one of the participants.
-            rows = self.table.own_rows_of_group(self.message.author.uuid, self.message.group).await?;
+            rows = self.table.own_rows(self.message.author.uuid, self.message.group).await?;
         }
         self.ensure_membership(&rows).await
     }
 
     /// Beside rows of the earlier system the newest message is what counts, whatever arrives in which order.
     async fn prefer_newest(&mut self) -> Result<(), TableError> {
-        if let Some(newest) = self.table.newest_message(self.message.group).await?
+        if let Some(newest) = self.table.newest_message(self.message.group, None).await?
             && newest.sort_key > self.message.sort_key
         {
             self.to = newest.sort_key.clone();
@@ -159,15 +158,12 @@ impl Mover<'_> {
         let Some(mut participants) = participants_of(rows) else { return Ok(None) };
         for participant in participants.iter_mut().filter(|it| it.names == NameCopy::default()) {
             // Nobody's row has this one's names: a message of theirs has.
-            let theirs = |message: &Message| message.author.uuid == participant.uuid;
-            let all = SortKeyRange::all();
-            let written = self.table.messages(group, &all, Direction::Descending, 1, theirs).await?;
-            if let Some(message) = written.items.into_iter().next() {
+            if let Some(message) = self.table.newest_message(group, Some(participant.uuid)).await? {
                 participant.names = message.author.names;
             }
         }
         let membership = Membership { group, participants, from_earlier_system: true, version: 1 };
-        write_down(self.table, &membership).await?;
+        self.table.write_down(&membership).await?;
         self.table.membership(group).await
     }
 }

@@ -1,10 +1,10 @@
 //! What to do about a batch of records and about a group's rows, decided without I/O.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use super::source::{Change, Record};
 use crate::messages_table::items::{Item, to_message};
-use crate::messages_table::keys::{PK, group_of_messages_pk};
+use crate::messages_table::keys::{PK, SK, group_of_messages_pk};
 use crate::messages_table::{GroupRow, ItemError, Membership, Message, RowMove, SortKey, VersionBump};
 use crate::model::{MessageGroupUuid, Participant, UserUuid};
 
@@ -12,19 +12,41 @@ use crate::model::{MessageGroupUuid, Participant, UserUuid};
 #[derive(Debug, Default)]
 pub struct Arrivals {
     /// The newest message of each group that got any.
-    pub newest: Vec<Message>,
+    pub newest: Vec<Arrival>,
     /// How many messages are covered by a newer one of their group.
     pub coalesced: usize,
     /// How many records are none of the consumer's business: its own moves above all.
     pub skipped: usize,
-    /// Messages that cannot be read, with the sequence numbers of their records.
-    pub malformed: Vec<(String, ItemError)>,
+    /// Messages that cannot be read.
+    pub malformed: Vec<Malformed>,
+}
+
+/// A message that arrived.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// The record's place in the stream.
+    pub sequence_number: String,
+    /// The message.
+    pub message: Message,
+}
+
+/// A record that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Malformed {
+    /// The record's place in the stream.
+    pub sequence_number: String,
+    /// Partition key of its item.
+    pub pk: String,
+    /// Sort key of its item.
+    pub sk: String,
+    /// What is wrong with it.
+    pub error: ItemError,
 }
 
 /// Sorts a batch: only inserted messages count, and of each group only the newest.
 pub fn arrivals(records: &[Record]) -> Arrivals {
     let mut sorted = Arrivals::default();
-    let mut newest: HashMap<MessageGroupUuid, Message> = HashMap::new();
+    let mut newest: BTreeMap<MessageGroupUuid, Arrival> = BTreeMap::new();
     for record in records {
         let Some(item) = inserted_message(&record.change) else {
             sorted.skipped += 1;
@@ -33,17 +55,16 @@ pub fn arrivals(records: &[Record]) -> Arrivals {
         let message = match to_message(item) {
             Ok(message) => message,
             Err(error) => {
-                sorted.malformed.push((record.sequence_number.clone(), error));
+                let text = |name: &str| item.get(name).and_then(|it| it.as_s().ok()).cloned().unwrap_or_default();
+                let sequence_number = record.sequence_number.clone();
+                sorted.malformed.push(Malformed { sequence_number, pk: text(PK), sk: text(SK), error });
                 continue;
             }
         };
-        match newest.get(&message.group) {
-            Some(newer) if newer.sort_key >= message.sort_key => sorted.coalesced += 1,
-            Some(_) => {
-                sorted.coalesced += 1;
-                newest.insert(message.group, message);
-            }
-            None => drop(newest.insert(message.group, message)),
+        let before = newest.get(&message.group);
+        sorted.coalesced += usize::from(before.is_some());
+        if before.is_none_or(|before| before.message.sort_key < message.sort_key) {
+            newest.insert(message.group, Arrival { sequence_number: record.sequence_number.clone(), message });
         }
     }
     sorted.newest = newest.into_values().collect();
@@ -187,7 +208,7 @@ mod tests {
 
     #[test]
     fn of_a_batch_the_newest_message_of_each_group_counts() {
-        let record = |number: u32, change| Record { sequence_number: number.to_string(), change };
+        let record = |number: u32, change| Record { sequence_number: number.to_string(), created_at: None, change };
         let mut odd = from_message(&message(8, 9));
         odd.remove("message");
         let records = [
@@ -199,11 +220,11 @@ mod tests {
             record(6, Change::Inserted(crate::messages_table::items::from_group_row(&row(1, 2, 1)))),
             record(7, Change::Inserted(odd)),
         ];
-        let mut sorted = arrivals(&records);
-        sorted.newest.sort_by_key(|message| message.group);
-        assert_eq!(sorted.newest, [message(7, 1), message(8, 3)]);
+        let sorted = arrivals(&records);
+        let newest: Vec<Message> = sorted.newest.into_iter().map(|arrival| arrival.message).collect();
+        assert_eq!(newest, [message(7, 1), message(8, 3)]);
         assert_eq!((sorted.coalesced, sorted.skipped), (2, 2));
-        assert_eq!(sorted.malformed.iter().map(|(number, _)| number.as_str()).collect::<Vec<_>>(), ["7"]);
+        assert_eq!(sorted.malformed.iter().map(|it| it.sequence_number.as_str()).collect::<Vec<_>>(), ["7"]);
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub enum Position {
 pub struct Record {
     /// Its place in the shard.
     pub sequence_number: String,
+    /// About when it came into the stream, in milliseconds since 1970.
+    pub created_at: Option<i64>,
     /// What happened.
     pub change: Change,
 }
@@ -93,6 +95,8 @@ pub trait StreamSource: Send + Sync + 'static {
     fn stream(&self) -> impl Future<Output = Result<String, StreamError>> + Send;
     /// All shards that are listed.
     fn shards(&self, stream: &str) -> impl Future<Output = Result<Vec<Shard>, StreamError>> + Send;
+    /// The children of a shard that has ended, as far as they are listed.
+    fn children(&self, stream: &str, parent: &str) -> impl Future<Output = Result<Vec<Shard>, StreamError>> + Send;
     /// An iterator that begins at `position`.
     fn iterator(
         &self,

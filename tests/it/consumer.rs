@@ -3,13 +3,18 @@
 use std::collections::HashSet;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use cruddur_messaging::environment::Chance;
 use cruddur_messaging::messages_table::{GroupRow, Message, SortKey};
 use cruddur_messaging::model::{MessageGroupUuid, MessageUuid};
 use cruddur_messaging::stream::effect::{Effect, move_to};
+use cruddur_messaging::stream::lease_table::ConsumerTable;
+use cruddur_messaging::stream::set_aside::SetAsideTable;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::harness::fault_proxy::Fault::{Answer, LoseAnswer};
+use crate::harness::fault_proxy::INDEX_QUERY;
+use crate::harness::process::{Running, command, run};
 use crate::harness::{Client, TABLE, TestUser, World, eventually, test, user};
 
 /// Waits until the client's list is in this order.
@@ -81,8 +86,8 @@ fn stopped_in_the_middle_and_started_again_it_loses_no_move_and_repeats_none() {
         in_order(&client, &[&with_ben, &with_chloe]).await;
         assert!(consumer.finish().await);
 
-        // A look at rows is a Query; a move done again would be no write, but a look.
-        let looks = world.proxy.calls("Query");
+        // A move done again would be no write, but a look at the rows.
+        let looks = world.proxy.calls(INDEX_QUERY);
         let reads = world.proxy.calls("GetRecords");
         let consumer = world.consumer();
         eventually("a read after the restart", || async {
@@ -90,7 +95,7 @@ fn stopped_in_the_middle_and_started_again_it_loses_no_move_and_repeats_none() {
         })
         .await;
         assert!(consumer.finish().await);
-        assert_eq!(world.proxy.calls("Query"), looks, "what is behind the checkpoint is not done again");
+        assert_eq!(world.proxy.calls(INDEX_QUERY), looks, "what is behind the checkpoint is not done again");
     });
 }
 
@@ -160,7 +165,7 @@ fn an_outage_is_waited_out() {
         world.proxy.next("TransactWriteItems", vec![Answer(500, "InternalServerError"); 9]);
         world.proxy.next("Query", vec![Answer(400, "ProvisionedThroughputExceededException"); 9]);
         world.proxy.next("GetRecords", vec![Answer(400, "LimitExceededException"), LoseAnswer]);
-        world.proxy.next("PutItem", vec![LoseAnswer; 4]);
+        world.proxy.next("UpdateItem", vec![LoseAnswer; 4]);
         let consumer = world.consumer();
         eventually("the faults", || async { world.proxy.is_spent().then_some(()) }).await;
         shows(&client, &group, "second").await;
@@ -230,12 +235,13 @@ fn in_any_order_and_again_the_newest_stays() {
         let world = World::new().await;
         let (ana, ben) = (user("ana").await, user("ben").await);
         let (group, first) = stored(&world, &ana, &ben).await;
+        let chance = Chance::new();
         let [second, third, fourth] = [1, 2, 3].map(|seconds| later(&first, seconds, &seconds.to_string()));
-        assert_eq!(move_to(&world.table, &third).await.expect("an effect"), Effect::Moved);
+        assert_eq!(move_to(&world.table, &third, &chance).await.expect("an effect"), Effect::Moved);
         for message in [&second, &third, &first] {
-            assert_eq!(move_to(&world.table, message).await.expect("an effect"), Effect::UpToDate);
+            assert_eq!(move_to(&world.table, message, &chance).await.expect("an effect"), Effect::UpToDate);
         }
-        assert_eq!(move_to(&world.table, &fourth).await.expect("an effect"), Effect::Moved);
+        assert_eq!(move_to(&world.table, &fourth, &chance).await.expect("an effect"), Effect::Moved);
         for (owner, other) in [(&ana, &ben), (&ben, &ana)] {
             let rows = world.table.own_rows_of_group(owner.uuid(), group).await.expect("rows");
             assert_eq!(rows.len(), 1);
@@ -252,21 +258,23 @@ fn a_missing_row_is_put_once_by_however_many() {
         let world = World::new().await;
         let (ana, ben) = (user("ana").await, user("ben").await);
         let (group, first) = stored(&world, &ana, &ben).await;
+        let chance = Chance::new();
         let rows_of = async |user: &TestUser| world.table.own_rows_of_group(user.uuid(), group).await.expect("rows");
         for (missing, round) in [(vec![&ana], 1), (vec![&ben], 2), (vec![&ana, &ben], 3)] {
             for user in missing {
                 delete_row(&world, &rows_of(user).await[0]).await;
             }
-            let messages: Vec<Message> = (0..8).map(|it| later(&first, round * 10 + it, &it.to_string())).collect();
-            world.proxy.gather("TransactWriteItems", 4);
-            let moves = messages.iter().map(|message| move_to(&world.table, message));
+            let messages: Vec<Message> = (0..2).map(|it| later(&first, round * 10 + it, &it.to_string())).collect();
+            // Both have seen the row missing before either puts it.
+            world.proxy.gather("TransactWriteItems", 2);
+            let moves = messages.iter().map(|message| move_to(&world.table, message, &chance));
             for moved in futures::future::join_all(moves).await {
                 assert_ne!(moved.expect("an effect"), Effect::NobodyThere);
             }
             for user in [&ana, &ben] {
                 let rows = rows_of(user).await;
                 assert_eq!(rows.len(), 1, "round {round}: {rows:?}");
-                assert_eq!(rows[0].sort_key, messages[7].sort_key);
+                assert_eq!(rows[0].sort_key, messages[1].sort_key);
             }
         }
     });
@@ -302,6 +310,91 @@ fn a_message_of_nobody_and_odd_items_do_not_stop_the_others() {
         let consumer = world.consumer();
         shows(&client, &group, "second").await;
         assert_eq!(client.bodies(&group).await, ["first", "second"]);
+        let table = ConsumerTable::new(world.aws.dynamodb.clone(), TABLE);
+        eventually("all that is set aside", || async {
+            (SetAsideTable::list(&table).await.expect("a list").len() == 4).then_some(())
+        })
+        .await;
         assert!(consumer.finish().await);
+        // Each of them is kept where an operator finds it.
+        let stream = |arguments: &[&str]| {
+            let mut command = command();
+            command.arg("stream").args(arguments).env("AWS_ENDPOINT_URL", world.proxy.url());
+            let output = tokio::task::block_in_place(|| run(&mut command));
+            (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+        };
+        let (_, listed) = stream(&["set-aside", "list"]);
+        assert!(listed.ends_with("4 records set aside\n"), "{listed}");
+        for reason in
+            ["nobody is known", "attribute message_uuid is missing", "does not end in a uuid", "is not a time"]
+        {
+            assert!(listed.contains(reason), "{reason}: {listed}");
+        }
+        let (_, status) = stream(&["status"]);
+        assert!(status.contains("shardId-") && status.ends_with("4 records set aside\n"), "{status}");
+        assert!(!stream(&["set-aside", "replay"]).0, "they fail for the same reasons");
+        assert!(stream(&["set-aside", "list"]).1.ends_with("4 records set aside\n"));
+    });
+}
+
+#[test]
+fn reconciling_brings_rows_to_the_newest_messages_where_records_were_lost() {
+    test(async {
+        let world = World::new().await;
+        let server = world.server().await;
+        let (ana, ben, chloe) = (user("ana").await, user("ben").await, user("chloe").await);
+        let client = server.client(&ana);
+        let with_ben = client.send_to(&ben, "1").await["messageGroup"]["uuid"].clone();
+        let with_chloe = client.send_to(&chloe, "2").await["messageGroup"]["uuid"].clone();
+        client.send_to(&ben, "3").await;
+        client.send_to(&chloe, "4").await;
+        let reconcile = |arguments: &[&str]| {
+            let mut command = command();
+            command.args(["stream", "reconcile"]).args(arguments).env("AWS_ENDPOINT_URL", world.proxy.url());
+            let output = tokio::task::block_in_place(|| run(&mut command));
+            assert!(output.status.success(), "{output:?}");
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        };
+        let one = with_ben.as_str().expect("a uuid");
+        assert!(reconcile(&["--group", one]).ends_with("moved\n"));
+        in_order(&client, &[&with_ben, &with_chloe]).await;
+        assert!(reconcile(&[]).contains("2 groups looked at, 1 moved"));
+        in_order(&client, &[&with_chloe, &with_ben]).await;
+        assert!(reconcile(&[]).contains("2 groups looked at, 0 moved"));
+    });
+}
+
+#[test]
+fn a_consumer_that_dies_is_replaced_and_one_that_stops_hands_over() {
+    test(async {
+        let world = World::new().await;
+        let server = world.server().await;
+        let (ana, ben) = (user("ana").await, user("ben").await);
+        let client = server.client(&ana);
+        let worker = || {
+            let mut command = command();
+            command.arg("worker").env("AWS_ENDPOINT_URL", world.proxy.url()).env("AWS_REGION", "us-east-1");
+            let mut process = Running::start(command.env("AWS_ACCESS_KEY_ID", "x").env("AWS_SECRET_ACCESS_KEY", "x"));
+            tokio::task::block_in_place(|| {
+                process.wait_for("that it consumes", |line| line.contains("consuming").then_some(()))
+            });
+            process
+        };
+        let group = client.send_to(&ben, "0").await["messageGroup"]["uuid"].clone();
+        let mut one = worker();
+        client.send_to(&ben, "1").await;
+        shows(&client, &group, "1").await;
+        let other = worker();
+        one.signal("KILL");
+        tokio::task::block_in_place(|| one.wait());
+        client.send_to(&ben, "2").await;
+        shows(&client, &group, "2").await;
+        let mut third = worker();
+        other.signal("TERM");
+        client.send_to(&ben, "3").await;
+        shows(&client, &group, "3").await;
+        third.signal("TERM");
+        assert!(tokio::task::block_in_place(|| third.wait()).success());
+        assert_eq!((rows(&world, &ana).await, rows(&world, &ben).await), (1, 1));
     });
 }

@@ -13,3 +13,4 @@ mod reading;
 mod schema_file;
 mod sending;
 mod serve_command;
+mod simulator;

@@ -22,6 +22,9 @@ pub enum Fault {
     Answer(u16, &'static str),
 }
 
+/// Under which name Queries of the index are counted, beside counting as Queries.
+pub const INDEX_QUERY: &str = "Query of the index";
+
 #[derive(Default)]
 struct State {
     calls: HashMap<String, usize>,
@@ -132,8 +135,11 @@ async fn relay(
     let body = body.collect().await.ok()?.to_bytes();
     if matches!(operation.as_str(), "Query" | "GetItem") {
         let asked: serde_json::Value = serde_json::from_slice(&body).ok()?;
-        if asked["ConsistentRead"] != true && asked.get("IndexName").is_none() {
-            state.lock().expect("the proxy's state").lagging_reads += 1;
+        let mut state = state.lock().expect("the proxy's state");
+        if asked.get("IndexName").is_some() {
+            *state.calls.entry(INDEX_QUERY.to_owned()).or_default() += 1;
+        } else if asked["ConsistentRead"] != true {
+            state.lagging_reads += 1;
         }
     }
     let mut headers = parts.headers;

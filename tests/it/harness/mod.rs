@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use cruddur_messaging::app::{ApiParts, consume, serve};
+use cruddur_messaging::app::{ApiParts, consume, fresh_name, serve};
 use cruddur_messaging::aws::Aws;
 use cruddur_messaging::config::TokenIssuer;
 use cruddur_messaging::embedded::dynamodb::EmbeddedDynamoDb;
@@ -141,7 +141,7 @@ impl World {
     /// A consumer; it ends with the returned shutdown.
     pub fn consumer(&self) -> Shutdown {
         let shutdown = Shutdown::default();
-        consume(&self.aws, TABLE, &shutdown);
+        consume(&self.aws, TABLE, fresh_name(), &shutdown);
         shutdown
     }
 }

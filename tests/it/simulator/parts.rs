@@ -1,0 +1,369 @@
+//! What one process sees of the world: the seams of the consumer.
+
+use std::future::pending;
+use std::time::Duration;
+
+use cruddur_messaging::messages_table::{
+    GroupRow, Membership, Message, MoveOutcome, RowMove, ScanPosition, TableError,
+};
+use cruddur_messaging::model::{MessageGroupUuid, UserUuid};
+use cruddur_messaging::stream::lease::{Change, Checkpoint, Condition, Lease, LeaseTable};
+use cruddur_messaging::stream::rows::GroupRows;
+use cruddur_messaging::stream::set_aside::{SetAside, SetAsideTable};
+use cruddur_messaging::stream::source::{Batch, Position, Shard, StreamError, StreamSource};
+use rand::RngExt;
+use tokio::time::Instant;
+
+use super::world::{SimShard, SimWorld, State};
+
+pub const STREAM: &str = "stream";
+/// Iterators live shorter than in the field, as everything here does.
+const ITERATOR_LIFE: Duration = Duration::from_secs(20);
+
+/// One process in the world.
+#[derive(Clone)]
+pub struct Part {
+    pub world: SimWorld,
+    pub process: String,
+}
+
+struct Cut;
+
+fn unavailable(operation: &'static str) -> TableError {
+    TableError::Unavailable { operation, source: "simulated".into() }
+}
+
+impl Part {
+    /// A call: it takes a while, may be refused, may kill its caller before or after it is done, and its answer may get
+    /// lost.
+    async fn call<A>(&self, act: impl FnOnce(&mut State) -> A) -> Result<A, Cut> {
+        let latency = self.world.lock().millis(15);
+        tokio::time::sleep(latency).await;
+        self.maybe_pause().await;
+        self.maybe_crash().await;
+        let answer = {
+            let mut state = self.world.lock();
+            let refused = state.odds.refused;
+            if state.chance(refused) {
+                return Err(Cut);
+            }
+            act(&mut state)
+        };
+        self.maybe_crash().await;
+        let mut state = self.world.lock();
+        let lost = state.odds.lost_answer;
+        if state.chance(lost) { Err(Cut) } else { Ok(answer) }
+    }
+
+    /// A process that is paused makes no call, whichever of its tasks would.
+    async fn maybe_pause(&self) {
+        loop {
+            let until = {
+                let mut state = self.world.lock();
+                let odds = state.odds.pause;
+                if state.chance(odds) {
+                    let until = Instant::now() + Duration::from_secs(5) + state.millis(20_000);
+                    state.paused_until.insert(self.process.clone(), until);
+                }
+                state.paused_until.get(&self.process).copied().filter(|until| *until > Instant::now())
+            };
+            match until {
+                Some(until) => tokio::time::sleep_until(until).await,
+                None => return,
+            }
+        }
+    }
+
+    async fn maybe_crash(&self) {
+        let crashes = {
+            let mut state = self.world.lock();
+            let odds = state.odds.crash;
+            let crashes = state.chance(odds);
+            if crashes && let Some(process) = state.processes.remove(&self.process) {
+                process.abort();
+            }
+            crashes || !state.processes.contains_key(&self.process)
+        };
+        if crashes {
+            pending::<()>().await;
+        }
+    }
+
+    async fn table<A>(&self, operation: &'static str, act: impl FnOnce(&mut State) -> A) -> Result<A, TableError> {
+        self.call(act).await.map_err(|Cut| unavailable(operation))
+    }
+
+    async fn streams<A>(
+        &self,
+        operation: &'static str,
+        act: impl FnOnce(&mut State) -> Result<A, StreamError>,
+    ) -> Result<A, StreamError> {
+        let cut = StreamError::Unavailable { operation, source: "simulated".into() };
+        self.call(act).await.unwrap_or(Err(cut))
+    }
+}
+
+fn listed(state: &State, of: Option<&str>) -> Vec<Shard> {
+    let now = Instant::now();
+    let shards = state.shards.iter().filter(|it| it.listed_from <= now && !it.gone);
+    let shards = shards.filter(|it| of.is_none() || it.parent.as_deref() == of);
+    shards.map(|it| Shard { id: it.id.clone(), parent: it.parent.clone() }).collect()
+}
+
+fn there<'a>(state: &'a State, shard: &str, operation: &'static str) -> Result<&'a SimShard, StreamError> {
+    state.shards.iter().find(|it| it.id == shard && !it.gone).ok_or(StreamError::Gone { operation })
+}
+
+fn sequence(text: &str) -> u64 {
+    text.parse().expect("a sequence number")
+}
+
+impl StreamSource for Part {
+    async fn stream(&self) -> Result<String, StreamError> {
+        self.streams("DescribeTable", |_| Ok(STREAM.to_owned())).await
+    }
+
+    async fn shards(&self, _stream: &str) -> Result<Vec<Shard>, StreamError> {
+        self.streams("DescribeStream", |state| Ok(listed(state, None))).await
+    }
+
+    async fn children(&self, _stream: &str, parent: &str) -> Result<Vec<Shard>, StreamError> {
+        self.streams("DescribeStream", |state| Ok(listed(state, Some(parent)))).await
+    }
+
+    async fn iterator(&self, _stream: &str, shard: &str, position: &Position) -> Result<String, StreamError> {
+        let made = Instant::now();
+        self.streams("GetShardIterator", |state| {
+            let found = there(state, shard, "GetShardIterator")?;
+            let at = match position {
+                Position::TrimHorizon => found.trimmed,
+                Position::After(number) => {
+                    found.records.iter().take_while(|(_, it)| sequence(&it.sequence_number) <= sequence(number)).count()
+                }
+            };
+            if at < found.trimmed {
+                return Err(StreamError::Trimmed);
+            }
+            Ok((shard.to_owned(), at))
+        })
+        .await
+        .map(|(shard, at)| format!("{shard} {at} {}", made.elapsed().as_millis() + now_millis()))
+    }
+
+    async fn records(&self, iterator: &str) -> Result<Batch, StreamError> {
+        self.streams("GetRecords", |state| {
+            let parts: Vec<&str> = iterator.split(' ').collect();
+            let at: usize = parts[1].parse().expect("a place");
+            let made: u128 = parts[2].parse().expect("a time");
+            if now_millis().saturating_sub(made) > ITERATOR_LIFE.as_millis() {
+                return Err(StreamError::IteratorExpired);
+            }
+            let most = state.random.random_range(1..=12);
+            let found = there(state, parts[0], "GetRecords")?;
+            if at < found.trimmed {
+                return Err(StreamError::Trimmed);
+            }
+            let records: Vec<_> = found.records[at..].iter().take(most).map(|(_, record)| record.clone()).collect();
+            let behind = at + records.len();
+            let ended = found.closed && behind == found.records.len();
+            let next = (!ended).then(|| format!("{} {behind} {}", found.id, now_millis()));
+            let parent = found.parent.clone().filter(|parent| there(state, parent, "").is_ok());
+            let parent_done = parent.as_ref().is_none_or(|it| state.leases.get(it).is_none_or(Lease::is_finished));
+            if !records.is_empty() && !parent_done {
+                state.violated(format!("{} read records of {} before {parent:?} ended", self.process, parts[0]));
+            }
+            Ok(Batch { records, next })
+        })
+        .await
+    }
+}
+
+/// Milliseconds of the virtual clock since the seed began.
+fn now_millis() -> u128 {
+    thread_local! {
+        static BEGIN: std::cell::Cell<Option<Instant>> = const { std::cell::Cell::new(None) };
+    }
+    let now = Instant::now();
+    let begin = BEGIN.with(|begin| begin.get().unwrap_or(now));
+    // Another seed on this thread has a clock of its own; only differences count.
+    BEGIN.with(|cell| cell.set(Some(begin)));
+    now.saturating_duration_since(begin).as_millis()
+}
+
+impl LeaseTable for Part {
+    async fn list(&self, _stream: &str) -> Result<Vec<Lease>, TableError> {
+        self.table("Query", |state| state.leases.values().cloned().collect()).await
+    }
+
+    async fn get(&self, _stream: &str, shard: &str) -> Result<Option<Lease>, TableError> {
+        self.table("GetItem", |state| state.leases.get(shard).cloned()).await
+    }
+
+    async fn create(&self, _stream: &str, shard: &str, parent: Option<&str>) -> Result<(), TableError> {
+        self.table("PutItem", |state| {
+            state.leases.entry(shard.to_owned()).or_insert_with(|| Lease {
+                shard: shard.to_owned(),
+                parent: parent.map(str::to_owned),
+                owner: None,
+                epoch: 0,
+                counter: 0,
+                checkpoint: None,
+                handled_until: None,
+            });
+        })
+        .await
+    }
+
+    async fn write(
+        &self,
+        _stream: &str,
+        shard: &str,
+        condition: &Condition,
+        change: &Change,
+    ) -> Result<bool, TableError> {
+        self.table("UpdateItem", |state| {
+            let Some(mut lease) = state.leases.get(shard).cloned() else { return false };
+            let holds = match condition {
+                Condition::CounterIs(counter) => lease.counter == *counter,
+                Condition::HeldSince { owner, epoch } => lease.owner.as_ref() == Some(owner) && lease.epoch == *epoch,
+            };
+            if !holds {
+                return false;
+            }
+            lease.counter += 1;
+            match change {
+                Change::Take { owner, epoch } => {
+                    lease.owner = Some(owner.clone());
+                    lease.epoch = *epoch;
+                }
+                Change::Renew => {}
+                Change::Advance { checkpoint, handled_until } => {
+                    if lease.owner.as_deref() != Some(self.process.as_str()) {
+                        state.violated(format!(
+                            "{} moved the checkpoint of {shard}, held by {:?}",
+                            self.process, lease.owner
+                        ));
+                    }
+                    if let (Some(Checkpoint::At(before)), Checkpoint::At(after)) = (&lease.checkpoint, checkpoint)
+                        && sequence(after) < sequence(before)
+                    {
+                        state.violated(format!("the checkpoint of {shard} went back from {before} to {after}"));
+                    }
+                    lease.checkpoint = Some(checkpoint.clone());
+                    lease.handled_until = *handled_until;
+                }
+                Change::Release => lease.owner = None,
+            }
+            state.leases.insert(shard.to_owned(), lease);
+            true
+        })
+        .await
+    }
+
+    async fn remove(&self, _stream: &str, shard: &str) -> Result<(), TableError> {
+        self.table("DeleteItem", |state| drop(state.leases.remove(shard))).await
+    }
+}
+
+impl SetAsideTable for Part {
+    async fn put(&self, aside: &SetAside) -> Result<(), TableError> {
+        self.table("PutItem", |state| {
+            if state.aside.iter().all(|it| it.sequence_number != aside.sequence_number) {
+                state.aside.push(aside.clone());
+            }
+        })
+        .await
+    }
+
+    async fn list(&self) -> Result<Vec<SetAside>, TableError> {
+        self.table("Query", |state| state.aside.clone()).await
+    }
+
+    async fn remove(&self, aside: &SetAside) -> Result<(), TableError> {
+        self.table("DeleteItem", |state| state.aside.retain(|it| it != aside)).await
+    }
+}
+
+impl GroupRows for Part {
+    async fn indexed_rows(&self, group: MessageGroupUuid) -> Result<Vec<GroupRow>, TableError> {
+        self.table("Query", |state| {
+            let now = Instant::now();
+            let seen = state.index.iter().filter(|it| it.row.group == group && it.from <= now);
+            seen.filter(|it| it.until.is_none_or(|until| now < until)).map(|it| it.row.clone()).collect()
+        })
+        .await
+    }
+
+    async fn own_rows(&self, user: UserUuid, group: MessageGroupUuid) -> Result<Vec<GroupRow>, TableError> {
+        self.table("Query", |state| {
+            state.rows.values().filter(|row| row.owner == user && row.group == group).cloned().collect()
+        })
+        .await
+    }
+
+    async fn membership(&self, group: MessageGroupUuid) -> Result<Option<Membership>, TableError> {
+        self.table("GetItem", |state| state.memberships.get(&group).cloned()).await
+    }
+
+    async fn newest_message(
+        &self,
+        group: MessageGroupUuid,
+        author: Option<UserUuid>,
+    ) -> Result<Option<Message>, TableError> {
+        self.table("Query", |state| {
+            let messages = state.messages.get(&group)?.iter();
+            let messages = messages.filter(|it| author.is_none_or(|author| it.author.uuid == author));
+            messages.max_by(|a, b| a.sort_key.cmp(&b.sort_key)).cloned()
+        })
+        .await
+    }
+
+    async fn groups(
+        &self,
+        _from: Option<ScanPosition>,
+    ) -> Result<(Vec<MessageGroupUuid>, Option<ScanPosition>), TableError> {
+        self.table("Scan", |state| (state.rows.values().map(|row| row.group).collect(), None)).await
+    }
+
+    async fn write_down(&self, membership: &Membership) -> Result<(), TableError> {
+        self.table("PutItem", |state| {
+            state.memberships.entry(membership.group).or_insert_with(|| membership.clone());
+        })
+        .await
+    }
+
+    async fn move_rows(&self, rows: &RowMove) -> Result<MoveOutcome, TableError> {
+        self.table("TransactWriteItems", |state| {
+            let conflict = state.odds.conflict;
+            if state.chance(conflict) {
+                return MoveOutcome::Conflict;
+            }
+            let there = rows.delete.iter().all(|(owner, key)| state.rows.contains_key(&(*owner, key.clone())));
+            let occupant = rows.put.iter().find_map(|row| state.rows.get(&(row.owner, row.sort_key.clone())));
+            if occupant.is_some_and(|row| rows.put.iter().all(|put| put.group != row.group)) {
+                return MoveOutcome::Taken;
+            }
+            let version = rows.bump.as_ref().is_none_or(|bump| {
+                state.memberships.get(&bump.group).is_some_and(|membership| membership.version == bump.version)
+            });
+            if !there || occupant.is_some() || !version {
+                return MoveOutcome::Stale;
+            }
+            for (owner, key) in &rows.delete {
+                state.delete_row(*owner, key);
+            }
+            for row in &rows.put {
+                state.put_row(row.clone());
+                let count = state.rows.values().filter(|it| it.owner == row.owner && it.group == row.group).count();
+                if count != 1 {
+                    state.violated(format!("{count} rows of {} in the list of {}", row.group, row.owner));
+                }
+            }
+            if let Some(membership) = rows.bump.as_ref().and_then(|bump| state.memberships.get_mut(&bump.group)) {
+                membership.version += 1;
+            }
+            MoveOutcome::Done
+        })
+        .await
+    }
+}

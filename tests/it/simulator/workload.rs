@@ -1,0 +1,262 @@
+//! What happens in a simulated world, and what must be true in the end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use cruddur_messaging::environment::Chance;
+use cruddur_messaging::messages_table::items::from_message;
+use cruddur_messaging::messages_table::{GroupRow, Membership, Message, SortKey};
+use cruddur_messaging::model::{MessageGroupUuid, MessageUuid, NameCopy, Participant, UserUuid};
+use cruddur_messaging::stream::Consumer;
+use cruddur_messaging::stream::lease::Checkpoint;
+use cruddur_messaging::stream::source::Change;
+use rand::RngExt;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::parts::Part;
+use super::world::{Odds, SimShard, SimWorld, State};
+
+const USERS: u128 = 5;
+const PROCESSES: usize = 3;
+const RETENTION: Duration = Duration::from_secs(60);
+/// How long the world may take to come to rest when nothing goes wrong any more.
+const PATIENCE: Duration = Duration::from_secs(400);
+
+/// Lives through one seed; what was violated.
+pub async fn run(seed: u64) -> Vec<String> {
+    let world = SimWorld::new(seed);
+    populate(&mut world.lock());
+    let mut born = 0;
+    let steps = world.lock().random.random_range(20..60);
+    let long_silence = world.lock().chance(150);
+    for step in 0..steps {
+        while world.lock().processes.len() < PROCESSES && (born < 2 || world.lock().chance(300)) {
+            born += 1;
+            give_birth(&world, seed, born);
+        }
+        if long_silence && step == steps / 2 {
+            // Nobody consumes for longer than records are kept.
+            kill_all(&world);
+            tokio::time::sleep(RETENTION + Duration::from_secs(30)).await;
+        }
+        let pause = {
+            let mut state = world.lock();
+            happen(&mut state, step);
+            state.trim(RETENTION);
+            if state.chance(100) { state.millis(15_000) } else { state.millis(800) }
+        };
+        tokio::time::sleep(pause).await;
+    }
+    world.lock().odds = Odds::default();
+    if world.lock().processes.is_empty() {
+        give_birth(&world, seed, born + 1);
+    }
+    let begin = Instant::now();
+    while !is_at_rest(&world.lock()) {
+        if begin.elapsed() > PATIENCE {
+            let mut state = world.lock();
+            let leases: Vec<String> = state.leases.values().map(|lease| format!("{lease:?}")).collect();
+            let shard = |it: &SimShard| {
+                format!(
+                    "{} of {:?}, closed {}, gone {}, {} records, {} trimmed, last {:?}",
+                    it.id,
+                    it.parent,
+                    it.closed,
+                    it.gone,
+                    it.records.len(),
+                    it.trimmed,
+                    it.records.last().map(|(_, record)| &record.sequence_number)
+                )
+            };
+            let shards: Vec<String> = state.shards.iter().map(shard).collect();
+            state.violated(format!("never at rest: {shards:#?} {leases:#?}"));
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    let mut state = world.lock();
+    compare_with_oracle(&mut state);
+    std::mem::take(&mut state.violations)
+}
+
+fn kill_all(world: &SimWorld) {
+    for (_, process) in std::mem::take(&mut world.lock().processes) {
+        process.abort();
+    }
+}
+
+fn give_birth(world: &SimWorld, seed: u64, number: usize) {
+    let process = format!("process-{number}");
+    let part = Part { world: world.clone(), process: process.clone() };
+    let chance = Chance::seeded(seed.wrapping_mul(31).wrapping_add(number as u64));
+    let consumer = Consumer::new(part.clone(), part.clone(), part, process.clone(), chance);
+    let task = tokio::spawn(Arc::new(consumer).run(CancellationToken::new()));
+    world.lock().processes.insert(process, task.abort_handle());
+}
+
+fn participant(number: u128) -> Participant {
+    let names = NameCopy { handle: format!("user{number}"), display_name: format!("User {number}") };
+    Participant { uuid: UserUuid(Uuid::from_u128(number)), names }
+}
+
+fn time(second: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp(1_700_000_000 + second, 0).expect("a time") + TimeDelta::zero()
+}
+
+/// The users of the group `number`: each pair has one.
+fn pair(number: u128) -> [Participant; 2] {
+    let one = number % USERS;
+    [participant(one), participant((one + 1 + number / USERS % (USERS - 1)) % USERS)]
+}
+
+fn message(state: &mut State, group: u128, at: i64) -> Message {
+    let uuid = MessageUuid(Uuid::from_u128(state.random.random()));
+    let author = pair(group)[state.random.random_range(0..2)].clone();
+    let created_at = time(at);
+    let sort_key = SortKey::of_message(created_at, uuid);
+    let group = MessageGroupUuid(Uuid::from_u128(group));
+    Message { uuid, group, author, body: format!("{uuid}"), created_at, sort_key }
+}
+
+fn put_rows(state: &mut State, message: &Message, group: u128, of_earlier_system: bool) {
+    let [one, other] = pair(group);
+    for (owner, counterpart) in [(&one, &other), (&other, &one)] {
+        state.put_row(GroupRow {
+            owner: owner.uuid,
+            group: message.group,
+            other: counterpart.clone(),
+            body: message.body.clone(),
+            author: (!of_earlier_system).then_some(message.author.uuid),
+            sort_key: message.sort_key.clone(),
+        });
+    }
+}
+
+fn begin_group(state: &mut State, number: u128, at: i64) {
+    let first = message(state, number, at);
+    let group = first.group;
+    put_rows(state, &first, number, false);
+    let participants = pair(number);
+    state.memberships.insert(group, Membership { group, participants, from_earlier_system: false, version: 1 });
+    state.store(first);
+}
+
+/// What is there before anything consumes: shards, and groups of both systems with the earlier one's faults.
+fn populate(state: &mut State) {
+    for _ in 0..state.random.random_range(1..=2) {
+        state.open_shard(None, Duration::ZERO);
+    }
+    for number in 0..3 {
+        let first = message(state, number, -1000);
+        let group = first.group;
+        put_rows(state, &first, number, true);
+        if state.chance(500) {
+            // A row in one list only.
+            let owner = pair(number)[0].uuid;
+            state.delete_row(owner, &first.sort_key.clone());
+        } else if state.chance(500) {
+            // Two rows in one list.
+            let older = message(state, number, -2000);
+            let [one, other] = pair(number);
+            let (owner, body, sort_key) = (one.uuid, older.body.clone(), older.sort_key.clone());
+            state.put_row(GroupRow { owner, group, other, body, author: None, sort_key });
+        }
+        state.messages.entry(group).or_default().push(first);
+        // Every one of them gets a message to move it.
+        let second = message(state, number, -500);
+        state.store(second);
+    }
+    // What the earlier system wrote has been in the index for years.
+    state.index_lags = true;
+    begin_group(state, 3, -400);
+    begin_group(state, 4, -300);
+    state.odds = Odds {
+        refused: state.random.random_range(0..30),
+        lost_answer: state.random.random_range(0..30),
+        crash: state.random.random_range(0..6),
+        pause: state.random.random_range(0..4),
+        conflict: state.random.random_range(0..100),
+    };
+}
+
+/// Something happens.
+fn happen(state: &mut State, step: i64) {
+    match state.random.random_range(0..20) {
+        0..=1 => state.split(),
+        2 => {
+            let (number, at) = (5 + state.random.random_range(0..8), step * 10);
+            if !state.memberships.contains_key(&MessageGroupUuid(Uuid::from_u128(number))) {
+                begin_group(state, number, at);
+            }
+        }
+        3 => {
+            let odd = message(state, 4, step * 10);
+            let mut item = from_message(&odd);
+            item.remove("message");
+            state.malformed += 1;
+            state.append(odd.group, Change::Inserted(item));
+        }
+        4 => {
+            let group = MessageGroupUuid(Uuid::from_u128(4));
+            state.append(group, Change::Other);
+        }
+        _ => {
+            // A burst, whose clocks need not agree: some come late.
+            let groups: Vec<u128> = state.messages.keys().map(|group| group.0.as_u128()).collect();
+            for number in 0..state.random.random_range(1..6) {
+                let group = groups[state.random.random_range(0..groups.len())];
+                let at = step * 10 + number - if state.chance(200) { 15 } else { 0 };
+                let message = message(state, group, at);
+                state.store(message);
+            }
+        }
+    }
+}
+
+/// Whether every shard is consumed as far as it goes.
+fn is_at_rest(state: &State) -> bool {
+    let consumed = |shard: &SimShard| {
+        let checkpoint = state.leases.get(&shard.id).and_then(|lease| lease.checkpoint.as_ref());
+        let unread = |after: u64| {
+            let kept = shard.records.iter().skip(shard.trimmed);
+            kept.map(|(_, record)| record.sequence_number.parse::<u64>()).any(|it| it.is_ok_and(|it| it > after))
+        };
+        match checkpoint {
+            Some(Checkpoint::ShardEnd) => true,
+            Some(Checkpoint::At(number)) => !shard.closed && !unread(number.parse().expect("a number")),
+            Some(Checkpoint::TrimHorizon) | None => !shard.closed && !unread(0),
+        }
+    };
+    let is_there = |shard: &str| state.shards.iter().any(|it| it.id == shard && !it.gone);
+    state.shards.iter().filter(|shard| !shard.gone).all(consumed)
+        && state.leases.values().all(|lease| lease.is_finished() || is_there(&lease.shard))
+}
+
+fn compare_with_oracle(state: &mut State) {
+    let groups: Vec<MessageGroupUuid> = state.messages.keys().copied().collect();
+    for group in groups {
+        let newest = state.newest(group).expect("a message").clone();
+        for owner in pair(group.0.as_u128()) {
+            let rows: Vec<GroupRow> =
+                state.rows.values().filter(|row| row.owner == owner.uuid && row.group == group).cloned().collect();
+            let right = rows.len() == 1 && rows[0].sort_key == newest.sort_key && rows[0].body == newest.body;
+            if !right {
+                state.violated(format!(
+                    "{} should have one row at {}, and has {rows:#?}",
+                    owner.names.handle, newest.sort_key
+                ));
+            }
+        }
+    }
+    if state.aside.iter().any(|aside| !aside.reason.contains("message")) {
+        let aside = format!("{:?}", state.aside);
+        state.violated(format!("set aside without a fault: {aside}"));
+    }
+    let aside = state.aside.len();
+    if aside > state.malformed {
+        state.violated(format!("{aside} set aside of {} malformed", state.malformed));
+    }
+}

@@ -1,0 +1,184 @@
+//! The state of a simulated world: a stream with shards, leases, rows behind a lagging index, and processes that die.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use cruddur_messaging::messages_table::items::from_message;
+use cruddur_messaging::messages_table::{GroupRow, Membership, Message, SortKey};
+use cruddur_messaging::model::{MessageGroupUuid, UserUuid};
+use cruddur_messaging::stream::lease::Lease;
+use cruddur_messaging::stream::set_aside::SetAside;
+use cruddur_messaging::stream::source::{Change, Record};
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+pub struct SimShard {
+    pub id: String,
+    pub parent: Option<String>,
+    pub closed: bool,
+    /// Late children are there, and listed only from then on.
+    pub listed_from: Instant,
+    pub records: Vec<(Instant, Record)>,
+    /// How many records of the front are trimmed.
+    pub trimmed: usize,
+    pub gone: bool,
+}
+
+pub struct Indexed {
+    pub row: GroupRow,
+    pub from: Instant,
+    pub until: Option<Instant>,
+}
+
+/// How likely what is, in thousandths.
+#[derive(Clone, Copy, Default)]
+pub struct Odds {
+    pub refused: u32,
+    pub lost_answer: u32,
+    pub crash: u32,
+    pub pause: u32,
+    pub conflict: u32,
+}
+
+pub struct State {
+    pub random: SmallRng,
+    pub odds: Odds,
+    pub shards: Vec<SimShard>,
+    pub next_sequence: u64,
+    pub leases: BTreeMap<String, Lease>,
+    pub aside: Vec<SetAside>,
+    pub rows: BTreeMap<(UserUuid, SortKey), GroupRow>,
+    pub index: Vec<Indexed>,
+    pub index_lags: bool,
+    pub memberships: BTreeMap<MessageGroupUuid, Membership>,
+    pub messages: BTreeMap<MessageGroupUuid, Vec<Message>>,
+    pub malformed: usize,
+    pub violations: Vec<String>,
+    pub processes: BTreeMap<String, AbortHandle>,
+    pub paused_until: BTreeMap<String, Instant>,
+}
+
+#[derive(Clone)]
+pub struct SimWorld(Arc<Mutex<State>>);
+
+impl SimWorld {
+    pub fn new(seed: u64) -> Self {
+        let state = State {
+            random: SmallRng::seed_from_u64(seed),
+            odds: Odds::default(),
+            shards: Vec::new(),
+            next_sequence: 1,
+            leases: BTreeMap::new(),
+            aside: Vec::new(),
+            rows: BTreeMap::new(),
+            index: Vec::new(),
+            index_lags: false,
+            memberships: BTreeMap::new(),
+            messages: BTreeMap::new(),
+            malformed: 0,
+            violations: Vec::new(),
+            processes: BTreeMap::new(),
+            paused_until: BTreeMap::new(),
+        };
+        Self(Arc::new(Mutex::new(state)))
+    }
+
+    pub fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().expect("the state of the world")
+    }
+}
+
+impl State {
+    pub fn chance(&mut self, thousandths: u32) -> bool {
+        self.random.random_range(0..1000) < thousandths
+    }
+
+    pub fn millis(&mut self, most: u64) -> Duration {
+        Duration::from_millis(self.random.random_range(0..=most))
+    }
+
+    pub fn violated(&mut self, what: impl Into<String>) {
+        self.violations.push(what.into());
+    }
+
+    pub fn put_row(&mut self, row: GroupRow) {
+        let lag = self.index_lag();
+        self.index.push(Indexed { row: row.clone(), from: Instant::now() + lag, until: None });
+        self.rows.insert((row.owner, row.sort_key.clone()), row);
+    }
+
+    pub fn delete_row(&mut self, owner: UserUuid, sort_key: &SortKey) {
+        self.rows.remove(&(owner, sort_key.clone()));
+        let until = Instant::now() + self.index_lag();
+        let entries = self.index.iter_mut().filter(|it| it.row.owner == owner && it.row.sort_key == *sort_key);
+        for entry in entries.filter(|it| it.until.is_none()) {
+            entry.until = Some(until);
+        }
+    }
+
+    fn index_lag(&mut self) -> Duration {
+        if !self.index_lags {
+            return Duration::ZERO;
+        }
+        if self.chance(100) { self.millis(2_000) } else { self.millis(20) }
+    }
+
+    /// Appends to an open shard that keeps the order within a group: the one that the group falls into.
+    pub fn append(&mut self, group: MessageGroupUuid, change: Change) {
+        let open: Vec<usize> = (0..self.shards.len()).filter(|at| !self.shards[*at].closed).collect();
+        let at = open[usize::try_from(group.0.as_u128() % open.len() as u128).expect("an index")];
+        let record = Record { sequence_number: self.next_sequence.to_string(), created_at: None, change };
+        self.next_sequence += 1;
+        self.shards[at].records.push((Instant::now(), record));
+    }
+
+    pub fn store(&mut self, message: Message) {
+        let group = message.group;
+        self.append(group, Change::Inserted(from_message(&message)));
+        self.messages.entry(group).or_default().push(message);
+    }
+
+    pub fn newest(&self, group: MessageGroupUuid) -> Option<&Message> {
+        self.messages.get(&group)?.iter().max_by(|a, b| a.sort_key.cmp(&b.sort_key))
+    }
+
+    /// Closes a shard and opens its children, listed at once or late.
+    pub fn split(&mut self) {
+        let open: Vec<usize> = (0..self.shards.len()).filter(|at| !self.shards[*at].closed).collect();
+        let at = open[self.random.random_range(0..open.len())];
+        self.shards[at].closed = true;
+        let parent = self.shards[at].id.clone();
+        let parent_listed = self.shards[at].listed_from.saturating_duration_since(Instant::now());
+        for _ in 0..self.random.random_range(1..=2) {
+            let late = if self.chance(300) { self.millis(20_000) } else { Duration::ZERO };
+            self.open_shard(Some(parent.clone()), parent_listed + late);
+        }
+    }
+
+    pub fn open_shard(&mut self, parent: Option<String>, late: Duration) {
+        let id = format!("shard-{:03}", self.shards.len());
+        let listed_from = Instant::now() + late;
+        self.shards.push(SimShard {
+            id,
+            parent,
+            closed: false,
+            listed_from,
+            records: Vec::new(),
+            trimmed: 0,
+            gone: false,
+        });
+    }
+
+    /// Trims what is older than `retention`; closed shards that are empty then are no more.
+    pub fn trim(&mut self, retention: Duration) {
+        let now = Instant::now();
+        for shard in &mut self.shards {
+            shard.trimmed = shard.records.iter().take_while(|(at, _)| now.duration_since(*at) > retention).count();
+            let old = now.duration_since(shard.listed_from.min(now)) > retention;
+            shard.gone |= shard.closed && old && shard.trimmed == shard.records.len();
+        }
+    }
+}
