@@ -71,7 +71,10 @@ fn second_starts(development: &Path) -> anyhow::Result<()> {
     let mut times = Vec::new();
     for _ in 0..=STARTS {
         let mut command = Command::new(development);
-        command.args(["dev", "--listen-addr", "127.0.0.1:0", "--data-dir"]).arg(folder.path()).stderr(Stdio::null());
+        command
+            .args(["dev", "--listen-addr", "127.0.0.1:0", "--metrics-addr", "127.0.0.1:0", "--data-dir"])
+            .arg(folder.path())
+            .stderr(Stdio::null());
         let (_, took, child) = start_until(&mut command, "Ready.")?;
         interrupt(child)?;
         times.push(took);
@@ -118,6 +121,7 @@ async fn served(production: &Path) -> anyhow::Result<()> {
         .env("AWS_COGNITO_USER_POOL_ID", POOL)
         .env("AWS_COGNITO_USER_POOL_CLIENT_ID", CLIENT)
         .env("COGNITO_JWKS_URL", &keys.jwks_url)
+        .env("METRICS_ADDR", "127.0.0.1:0")
         .env("RUST_LOG", "warn");
     let port = free_port()?;
     command.env("LISTEN_ADDR", format!("127.0.0.1:{port}"));

@@ -21,6 +21,7 @@ use crate::messaging::Messaging;
 use crate::shutdown::Shutdown;
 use crate::stream::Consumer;
 use crate::stream::dynamodb::DynamoDbStream;
+use crate::stream::health::Health;
 use crate::stream::lease_table::ConsumerTable;
 use crate::users::Users;
 
@@ -39,6 +40,8 @@ pub struct ApiParts {
     pub issuer: TokenIssuer,
     /// Whether clients may introspect.
     pub introspection: bool,
+    /// The stream consumer of this process, if it runs one.
+    pub consumer: Option<Arc<Health>>,
     /// A token for GraphiQL to start with.
     pub graphiql_token: Option<String>,
 }
@@ -67,6 +70,7 @@ pub async fn serve(parts: ApiParts, listener: TcpListener, shutdown: &Shutdown) 
         messaging: Messaging::new(table.clone(), parts.users, environment),
         table,
         verifier,
+        consumer: parts.consumer,
         graphiql_token: parts.graphiql_token,
     };
     let stop = shutdown.token();
@@ -86,10 +90,12 @@ pub fn fresh_name() -> String {
 
 /// Runs the stream consumer until the shutdown. Leases in its `name` it takes for its own, so no other process may have
 /// it at the same time.
-pub fn consume(aws: &Aws, table: &str, name: String, shutdown: &Shutdown) {
+pub fn consume(aws: &Aws, table: &str, name: String, shutdown: &Shutdown) -> Arc<Health> {
     let source = DynamoDbStream::new(aws.dynamodb.clone(), aws.streams.clone(), table);
     let leases = ConsumerTable::new(aws.dynamodb.clone(), table);
     let rows = MessagesTable::new(aws.dynamodb.clone(), table);
-    let consumer = Arc::new(Consumer::new(source, leases, rows, name, Chance::new()));
+    let consumer = Arc::new(Consumer::new(source, leases, rows, name, Chance::new(), Arc::new(SystemEnvironment)));
+    let health = consumer.health();
     shutdown.spawn(consumer.run(shutdown.token()));
+    health
 }

@@ -16,6 +16,14 @@ pub struct HttpSettings {
     pub graphql_introspection: Option<bool>,
 }
 
+/// Where the metrics are.
+#[derive(Args, Clone, Debug)]
+pub struct MetricsSettings {
+    /// Address of the metrics [default: 127.0.0.1:9464, or none where that is in use]
+    #[arg(long, env = "METRICS_ADDR", value_name = "METRICS_ADDR")]
+    pub metrics_addr: Option<SocketAddr>,
+}
+
 /// Which table.
 #[derive(Args, Clone, Debug)]
 pub struct TableSettings {

@@ -15,6 +15,7 @@ pub mod graphql;
 pub mod http;
 pub mod messages_table;
 pub mod messaging;
+pub mod metrics;
 pub mod model;
 pub mod seed;
 pub mod shutdown;

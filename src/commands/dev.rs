@@ -15,13 +15,14 @@ use tokio::net::TcpListener;
 
 use crate::app::{ApiParts, consume, serve};
 use crate::aws::Aws;
-use crate::config::{HttpSettings, TableSettings};
+use crate::config::{HttpSettings, MetricsSettings, TableSettings};
 use crate::embedded::data_dir::DataDir;
 use crate::embedded::dynamodb::EmbeddedDynamoDb;
 use crate::embedded::issuer::LocalIssuer;
 use crate::embedded::postgres::EmbeddedPostgres;
 use crate::messages_table::MessagesTable;
 use crate::messages_table::schema::{Billing, load_leases_table, load_messages_table};
+use crate::metrics;
 use crate::seed::{local_cognito_user_id, seed_messages, seed_users, user_uuids};
 use crate::shutdown::{self, Shutdown};
 use crate::users::Users;
@@ -34,6 +35,8 @@ const POSTGRES_PORT: u16 = 55432;
 pub struct Options {
     #[command(flatten)]
     http: HttpSettings,
+    #[command(flatten)]
+    metrics: MetricsSettings,
     #[command(flatten)]
     table: TableSettings,
     /// Folder that everything is kept in
@@ -144,6 +147,9 @@ async fn start(
     for (handle, id) in users.token_subjects(&user_uuids()).await? {
         tokens.push((handle, issuer.token(&id)?));
     }
+    metrics::serve(options.metrics.metrics_addr, shutdown).await?;
+    // The data folder is ours alone, so what an earlier run of it held is ours at once, however it ended.
+    let consumer = consume(&aws, table, "dev".to_owned(), shutdown);
     let first_token = tokens.first().map(|(_, token)| token.clone());
     let parts = ApiParts {
         aws: aws.clone(),
@@ -151,12 +157,11 @@ async fn start(
         users: users.clone(),
         issuer: issuer.serve(shutdown.token()).await?,
         introspection: options.http.graphql_introspection.unwrap_or(true),
+        consumer: Some(consumer),
         graphiql_token: first_token,
     };
     let address = listener.local_addr()?;
     serve(parts, listener, shutdown).await?;
-    // The data folder is ours alone, so what an earlier run of it held is ours at once, however it ended.
-    consume(&aws, table, "dev".to_owned(), shutdown);
     let running = Running { users_url: serve_users(users.clone(), shutdown).await? };
     fs::write(Running::file(data_dir.path()), serde_json::to_vec(&running)?)?;
     print!("{}", welcome(address, data_dir, engines, &tokens));

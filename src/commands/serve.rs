@@ -6,7 +6,8 @@ use tokio::net::TcpListener;
 
 use crate::app::{ApiParts, consume, fresh_name, pool, serve};
 use crate::aws::Aws;
-use crate::config::{CognitoSettings, DatabaseSettings, HttpSettings, TableSettings};
+use crate::config::{CognitoSettings, DatabaseSettings, HttpSettings, MetricsSettings, TableSettings};
+use crate::metrics;
 use crate::shutdown::{self, Shutdown};
 use crate::users::Users;
 
@@ -14,6 +15,8 @@ use crate::users::Users;
 pub struct Options {
     #[command(flatten)]
     http: HttpSettings,
+    #[command(flatten)]
+    metrics: MetricsSettings,
     #[command(flatten)]
     table: TableSettings,
     #[command(flatten)]
@@ -38,19 +41,19 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let users = Users::new(pool);
     let table = options.table.ddb_message_table;
     let introspection = options.http.graphql_introspection.unwrap_or(false);
+    metrics::serve(options.metrics.metrics_addr, &shutdown).await?;
+    let consumer = (!options.no_worker).then(|| consume(&aws, &table, fresh_name(), &shutdown));
     let parts = ApiParts {
         aws: aws.clone(),
         table: table.clone(),
         users: users.clone(),
         issuer,
         introspection,
+        consumer,
         graphiql_token: None,
     };
     let address = listener.local_addr()?;
     serve(parts, listener, &shutdown).await?;
-    if !options.no_worker {
-        consume(&aws, &table, fresh_name(), &shutdown);
-    }
     tracing::info!(%address, table, worker = !options.no_worker, "serving");
     shutdown::signal().await?;
     tracing::info!("stopping");

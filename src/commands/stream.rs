@@ -94,6 +94,7 @@ fn line(lease: &Lease, now: DateTime<Utc>) -> String {
     let checkpoint = match &lease.checkpoint {
         None => "not begun",
         Some(Checkpoint::TrimHorizon) => "after a gap",
+        Some(Checkpoint::BehindGap) => "before a gap",
         Some(Checkpoint::At(number)) => number,
         Some(Checkpoint::ShardEnd) => "finished",
     };

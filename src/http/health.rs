@@ -31,9 +31,19 @@ pub async fn ready(State(api): State<Arc<Api>>) -> Response {
             tracing::warn!(part, error, "not ready");
         }
     }
-    let ready = table.is_ok() && users.is_ok() && keys;
+    let stuck = api.consumer.as_ref().and_then(|consumer| consumer.stuck());
+    if let Some(shard) = &stuck {
+        tracing::warn!(shard, "not ready: its records wait without progress");
+    }
+    let ready = table.is_ok() && users.is_ok() && keys && stuck.is_none();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let parts = json!({ "ready": ready, "dynamodb": table.is_ok(), "postgres": users.is_ok(), "tokenKeys": keys });
+    let parts = json!({
+        "ready": ready,
+        "dynamodb": table.is_ok(),
+        "postgres": users.is_ok(),
+        "tokenKeys": keys,
+        "consumer": api.consumer.as_ref().map(|_| stuck.is_none()),
+    });
     (status, Json(parts)).into_response()
 }
 

@@ -21,6 +21,7 @@ use crate::auth::Verifier;
 use crate::graphql::MessagingSchema;
 use crate::messages_table::MessagesTable;
 use crate::messaging::Messaging;
+use crate::stream::health::Health;
 
 /// What the handlers share.
 pub struct Api {
@@ -32,6 +33,8 @@ pub struct Api {
     pub table: MessagesTable,
     /// Checks tokens.
     pub verifier: Arc<Verifier>,
+    /// The stream consumer of this process, if it runs one.
+    pub consumer: Option<Arc<Health>>,
     /// A token that GraphiQL starts with, in `dev`.
     pub graphiql_token: Option<String>,
 }

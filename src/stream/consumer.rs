@@ -8,19 +8,23 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::lease::{Change, Held, LEASE_TIME, LeaseTable, Watch, leases_to_take, take};
+use super::health::Health;
+use super::lease::{Change, Held, LEASE_TIME, LeaseTable, NewLease, Watch, leases_to_take, take};
 use super::reader::{Left, Reader};
 use super::rows::GroupRows;
 use super::set_aside::SetAsideTable;
 use super::source::{Shard, ShardId, StreamError, StreamSource};
-use crate::environment::Chance;
+use crate::environment::{Chance, Environment};
 use crate::messages_table::TableError;
+use crate::metrics::Count;
 use crate::report;
 
 /// How often the leases are looked at: what was handed over is taken within so long.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How often the shards are listed while nothing else happens.
 const LIST_EVERY: Duration = Duration::from_secs(10);
+/// How long DynamoDB Streams keeps records.
+const RETENTION: Duration = Duration::from_secs(24 * 3600);
 /// How often a lease is renewed.
 const RENEW_EVERY: Duration = Duration::from_millis(LEASE_TIME.as_millis() as u64 / 3);
 
@@ -30,6 +34,10 @@ pub struct Consumer<S, T, R> {
     pub(super) table: T,
     pub(super) rows: R,
     pub(super) chance: Chance,
+    pub(super) environment: Arc<dyn Environment>,
+    /// How long records are kept in the stream.
+    pub(super) retention: Duration,
+    pub(super) health: Arc<Health>,
     /// This process's name as a holder of leases; no other process ever has the same.
     name: String,
 }
@@ -51,9 +59,23 @@ struct View {
 }
 
 impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Consumer<S, T, R> {
-    /// Consumes `source` into `rows`, with leases and what is set aside in `table`. `name` must be fresh for each process.
-    pub fn new(source: S, table: T, rows: R, name: String, chance: Chance) -> Self {
-        Self { source, table, rows, chance, name }
+    /// Consumes `source`, which keeps records for [`RETENTION`], into `rows`, with leases and what is set aside in `table`.
+    /// No other process may have the same `name` at the same time.
+    pub fn new(source: S, table: T, rows: R, name: String, chance: Chance, environment: Arc<dyn Environment>) -> Self {
+        let (retention, health) = (RETENTION, Arc::default());
+        Self { source, table, rows, chance, environment, retention, health, name }
+    }
+
+    /// The same consumer of a source that keeps records for `retention`.
+    #[must_use]
+    pub fn with_retention(mut self, retention: Duration) -> Self {
+        self.retention = retention;
+        self
+    }
+
+    /// Whether it gets on.
+    pub fn health(&self) -> Arc<Health> {
+        self.health.clone()
     }
 
     /// Consumes until `stop`, and then finishes the batches at hand and hands the leases over.
@@ -136,9 +158,12 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Consumer<S, T
 
     /// Gives every listed shard a lease, and removes those of finished shards that are no more.
     async fn list(&self, stream: &str) -> Result<(), LookError> {
-        let shards = self.source.shards(stream).await?;
+        // The leases before the shards: a lease that was finished then and whose shard is not listed now is of a shard that
+        // is no more. The other way about it may be of one that came to be listed, and was finished, in between.
         let leases = LeaseTable::list(&self.table, stream).await?;
+        let shards = self.source.shards(stream).await?;
         let known: HashSet<&ShardId> = leases.iter().map(|lease| &lease.shard).collect();
+        let listed: HashSet<&ShardId> = shards.iter().map(|shard| &shard.id).collect();
         let mut missing: Vec<&Shard> = shards.iter().filter(|shard| !known.contains(&shard.id)).collect();
         // Parents first: a lease whose parent has none may be taken at once.
         while !missing.is_empty() {
@@ -146,7 +171,10 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Consumer<S, T
             let is_ready = |shard: &Shard| shard.parent.as_ref().is_none_or(|parent| !waiting.contains(parent));
             let (ready, later): (Vec<&Shard>, Vec<&Shard>) = missing.iter().partition(|shard| is_ready(shard));
             for shard in &ready {
-                self.table.create(stream, &shard.id, shard.parent.as_deref()).await?;
+                // Where others have been seen and this one's parent never was, the parent came and went unseen.
+                let parent = shard.parent.as_ref().filter(|_| !leases.is_empty());
+                let is_behind_gap = parent.is_some_and(|it| !known.contains(it) && !listed.contains(it));
+                self.table.create(stream, &self.new_lease((*shard).clone(), is_behind_gap)).await?;
             }
             if ready.is_empty() {
                 tracing::error!(?later, "shards that are each other's parents are passed over");
@@ -154,7 +182,6 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Consumer<S, T
             }
             missing = later;
         }
-        let listed: HashSet<&ShardId> = shards.iter().map(|shard| &shard.id).collect();
         for lease in leases.iter().filter(|lease| lease.is_finished() && !listed.contains(&lease.shard)) {
             // Its children have leases: they were written before its end was.
             LeaseTable::remove(&self.table, stream, &lease.shard).await?;
@@ -162,9 +189,15 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Consumer<S, T
         Ok(())
     }
 
+    pub(super) fn new_lease(&self, shard: Shard, is_behind_gap: bool) -> NewLease {
+        NewLease { shard, created_at: self.environment.now().timestamp_millis(), is_behind_gap }
+    }
+
     /// Reads a shard while the lease holds, renewing it beside the work.
     async fn hold(&self, stream: &str, held: Held, taken: Instant, stop: &CancellationToken) -> (ShardId, Left) {
         tracing::info!(shard = held.shard, epoch = held.epoch, "lease taken");
+        Count::LeasesTaken.add(1);
+        let _leaving = Leaving { health: &self.health, shard: &held.shard };
         let reader = Reader { consumer: self, stream, held: &held, stop };
         let left = tokio::select! {
             biased;
@@ -173,11 +206,16 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Consumer<S, T
         };
         if matches!(left, Left::Stopped) {
             match held.write(&self.table, stream, &Change::Release).await {
-                Ok(_) => tracing::info!(shard = held.shard, "lease handed over"),
+                Ok(_) => {
+                    Count::LeasesReleased.add(1);
+                    tracing::info!(shard = held.shard, "lease handed over");
+                }
                 Err(error) => tracing::warn!(error = report(&error), "the lease could not be handed over"),
             }
         }
-        (held.shard, left)
+        Count::LeasesLost.add(usize::from(left == Left::Lost));
+        let shard = held.shard.clone();
+        (shard, left)
     }
 
     /// Renews until the lease is lost: to somebody else, or because it could not be renewed for so long that somebody
@@ -198,6 +236,18 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Consumer<S, T
                 return;
             }
         }
+    }
+}
+
+/// Tells that a shard is left, however it is left.
+struct Leaving<'a> {
+    health: &'a Health,
+    shard: &'a str,
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        self.health.left(self.shard);
     }
 }
 

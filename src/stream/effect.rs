@@ -9,6 +9,7 @@ use super::planner::{Plan, View, participants_of, plan};
 use super::rows::GroupRows;
 use crate::environment::Chance;
 use crate::messages_table::{GroupRow, Membership, Message, MoveOutcome, RowMove, SortKey, TableError};
+use crate::metrics::Count;
 use crate::model::NameCopy;
 
 /// How long the index is given to catch up before the table is asked, which reads both lists.
@@ -66,7 +67,7 @@ pub async fn move_to<R: GroupRows>(table: &R, message: &Message, chance: &Chance
         };
         match table.move_rows(&rows).await? {
             MoveOutcome::Done => return Ok(Effect::Moved),
-            MoveOutcome::Stale | MoveOutcome::Conflict => {}
+            MoveOutcome::Stale | MoveOutcome::Conflict => Count::Conflicts.add(1),
             // Only a bare time of the earlier system can be another row's too.
             MoveOutcome::Taken => mover.to = SortKey::made_unique_by(&mover.to, mover.message.uuid.0),
         }

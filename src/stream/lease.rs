@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::source::ShardId;
+use super::source::{Shard, ShardId};
 use crate::messages_table::TableError;
 
 /// How long a holder may be silent before others take its lease.
@@ -22,6 +22,8 @@ pub const LEASE_TIME: Duration = Duration::from_secs(10);
 pub enum Checkpoint {
     /// Anew from the oldest record there is, after a gap was made up for.
     TrimHorizon,
+    /// Likewise, and the gap before it is still to be made up for.
+    BehindGap,
     /// Up to and with the record of this sequence number.
     At(String),
     /// To its end.
@@ -43,6 +45,9 @@ pub struct Lease {
     pub counter: u64,
     /// How far it has been consumed; not at all when there is none.
     pub checkpoint: Option<Checkpoint>,
+    /// When the row was made, in milliseconds since 1970. A shard that is begun only when its oldest records may be
+    /// trimmed has a gap that no error tells of.
+    pub created_at: Option<i64>,
     /// When the last record that was handled came into the stream, in milliseconds since 1970; for people.
     pub handled_until: Option<i64>,
 }
@@ -91,19 +96,25 @@ pub enum Change {
     Release,
 }
 
+/// The lease of a shard that had none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewLease {
+    /// The shard.
+    pub shard: Shard,
+    /// When it was found, in milliseconds since 1970.
+    pub created_at: i64,
+    /// Whether what came before it was never seen.
+    pub is_behind_gap: bool,
+}
+
 /// The rows of leases: DynamoDB, or a simulation of it.
 pub trait LeaseTable: Send + Sync + 'static {
     /// All leases of a stream.
     fn list(&self, stream: &str) -> impl Future<Output = Result<Vec<Lease>, TableError>> + Send;
     /// One lease, strongly consistent.
     fn get(&self, stream: &str, shard: &str) -> impl Future<Output = Result<Option<Lease>, TableError>> + Send;
-    /// Puts a lease of nobody's, unless the shard has one.
-    fn create(
-        &self,
-        stream: &str,
-        shard: &str,
-        parent: Option<&str>,
-    ) -> impl Future<Output = Result<(), TableError>> + Send;
+    /// Puts a lease, which is nobody's, unless the shard has one.
+    fn create(&self, stream: &str, new: &NewLease) -> impl Future<Output = Result<(), TableError>> + Send;
     /// Writes to a lease if `condition` holds; whether it did.
     fn write(
         &self,
@@ -238,6 +249,7 @@ mod tests {
             epoch: 1,
             counter: 1,
             checkpoint: None,
+            created_at: None,
             handled_until: None,
         }
     }

@@ -3,7 +3,7 @@
 //!
 //! | item | pk | sk | attributes |
 //! |---|---|---|---|
-//! | lease | `LEASE#{stream}` | shard id | `epoch`, `counter`, and where known `parent`, `owner`, `checkpoint` (a sequence number, `TRIM_HORIZON` or `SHARD_END`), `handled_until` |
+//! | lease | `LEASE#{stream}` | shard id | `epoch`, `counter`, `created_at`, and where known `parent`, `owner`, `checkpoint` (a sequence number, `TRIM_HORIZON`, `BEHIND_GAP` or `SHARD_END`), `handled_until` |
 //! | record set aside | `ASIDE` | `{stream}#{sequence number}` | `reason`, `message_pk`, `message_sk`, `set_aside_at` |
 
 use aws_sdk_dynamodb::Client;
@@ -11,7 +11,7 @@ use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::AttributeValue;
 
-use super::lease::{Change, Checkpoint, Condition, Lease, LeaseTable};
+use super::lease::{Change, Checkpoint, Condition, Lease, LeaseTable, NewLease};
 use super::set_aside::{SetAside, SetAsideTable};
 use crate::messages_table::TableError;
 use crate::messages_table::error::classify;
@@ -20,6 +20,7 @@ use crate::messages_table::schema::leases_table_name;
 
 const SHARD_END: &str = "SHARD_END";
 const TRIM_HORIZON: &str = "TRIM_HORIZON";
+const BEHIND_GAP: &str = "BEHIND_GAP";
 const ASIDE: &str = "ASIDE";
 
 /// The consumer's table.
@@ -85,8 +86,10 @@ fn lease(item: &Item) -> Option<Lease> {
         checkpoint: text(item, "checkpoint").map(|text| match text.as_str() {
             SHARD_END => Checkpoint::ShardEnd,
             TRIM_HORIZON => Checkpoint::TrimHorizon,
+            BEHIND_GAP => Checkpoint::BehindGap,
             _ => Checkpoint::At(text),
         }),
+        created_at: number(item, "created_at"),
         handled_until: number(item, "handled_until"),
     })
 }
@@ -102,11 +105,15 @@ impl LeaseTable for ConsumerTable {
         Ok(request.send().await.map_err(|error| classify("GetItem", error))?.item.as_ref().and_then(lease))
     }
 
-    async fn create(&self, stream: &str, shard: &str, parent: Option<&str>) -> Result<(), TableError> {
-        let mut item = lease_key(stream, shard);
+    async fn create(&self, stream: &str, new: &NewLease) -> Result<(), TableError> {
+        let mut item = lease_key(stream, &new.shard.id);
+        item.insert("created_at".to_owned(), AttributeValue::N(new.created_at.to_string()));
+        if new.is_behind_gap {
+            item.insert("checkpoint".to_owned(), AttributeValue::S(BEHIND_GAP.to_owned()));
+        }
         item.extend(["epoch", "counter"].map(|name| (name.to_owned(), AttributeValue::N("0".to_owned()))));
-        if let Some(parent) = parent {
-            item.insert("parent".to_owned(), AttributeValue::S(parent.to_owned()));
+        if let Some(parent) = &new.shard.parent {
+            item.insert("parent".to_owned(), AttributeValue::S(parent.clone()));
         }
         let request = self.client.put_item().table_name(&self.name).set_item(Some(item));
         match request.condition_expression("attribute_not_exists(pk)").send().await {
@@ -164,6 +171,7 @@ impl LeaseTable for ConsumerTable {
                     Checkpoint::At(number) => number.as_str(),
                     Checkpoint::ShardEnd => SHARD_END,
                     Checkpoint::TrimHorizon => TRIM_HORIZON,
+                    Checkpoint::BehindGap => BEHIND_GAP,
                 };
                 let until = handled_until.map(|until| AttributeValue::N(until.to_string()));
                 let set_until = if until.is_some() { ", handled_until = :until" } else { "" };

@@ -7,6 +7,7 @@
 mod consumer;
 pub mod dynamodb;
 pub mod effect;
+pub mod health;
 pub mod lease;
 pub mod lease_table;
 pub mod planner;

@@ -19,6 +19,7 @@ use super::rows::GroupRows;
 use super::set_aside::{SetAside, SetAsideTable};
 use super::source::{Batch, Position, Record, StreamError, StreamSource};
 use crate::messages_table::keys::messages_pk;
+use crate::metrics::{self, Count};
 use crate::report;
 
 /// Four reads a second, of the five that a shard allows.
@@ -65,10 +66,14 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Reader<'_, S,
 
     async fn run(&self) -> Result<(), Left> {
         let lease = self.retry("reading the checkpoint", || self.consumer.table.get(self.stream, &self.held.shard));
-        let mut position = match lease.await?.and_then(|lease| lease.checkpoint) {
+        let lease = lease.await?;
+        let created_at = lease.as_ref().and_then(|lease| lease.created_at);
+        let mut position = match lease.and_then(|lease| lease.checkpoint) {
             Some(Checkpoint::ShardEnd) => return Ok(()),
             Some(Checkpoint::At(number)) => Position::After(number),
-            Some(Checkpoint::TrimHorizon) | None => Position::TrimHorizon,
+            Some(Checkpoint::TrimHorizon) => Position::TrimHorizon,
+            None if !self.may_be_trimmed(created_at) => Position::TrimHorizon,
+            None | Some(Checkpoint::BehindGap) => self.begin_behind_gap(&Position::TrimHorizon).await?,
         };
         let mut iterator: Option<String> = None;
         let mut written = Instant::now();
@@ -94,10 +99,7 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Reader<'_, S,
                 Ok(batch) => batch,
                 Err(StreamError::IteratorExpired) => continue,
                 Err(StreamError::Trimmed) => {
-                    self.mend_gap(&position).await?;
-                    let checkpoint = Checkpoint::TrimHorizon;
-                    self.write(&Change::Advance { checkpoint, handled_until: None }).await?;
-                    (position, unwritten) = (Position::TrimHorizon, None);
+                    (position, unwritten) = (self.begin_behind_gap(&position).await?, None);
                     continue;
                 }
                 Err(StreamError::Gone { .. }) if self.is_no_more().await => {
@@ -106,6 +108,8 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Reader<'_, S,
                     return self.finish().await;
                 }
                 Err(error) => {
+                    Count::Retries.add(1);
+                    self.consumer.health.waits(&self.held.shard);
                     tracing::warn!(error = report(&error), shard = self.held.shard, "the shard could not be read");
                     next_read = Instant::now() + self.consumer.chance.jitter(wait);
                     wait = (wait * 2).min(LONGEST_WAIT);
@@ -115,6 +119,7 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Reader<'_, S,
             wait = FIRST_WAIT;
             let Batch { records, next } = batch;
             if let Some(last) = records.last() {
+                self.consumer.health.waits(&self.held.shard);
                 let acted = self.apply(&records).await?;
                 position = Position::After(last.sequence_number.clone());
                 let checkpoint = Checkpoint::At(last.sequence_number.clone());
@@ -127,6 +132,10 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Reader<'_, S,
                 self.write(&change).await?;
                 written = Instant::now();
             }
+            self.consumer.health.progressed(&self.held.shard);
+            let behind =
+                records.last().and_then(|last| last.created_at).map_or(0, |at| Utc::now().timestamp_millis() - at);
+            metrics::lag(&self.held.shard, behind.max(0) as f64 / 1000.0);
             if next.is_none() {
                 return self.finish().await;
             }
@@ -158,8 +167,8 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Reader<'_, S,
         for look in 0..LOOKS_FOR_CHILDREN {
             let children = self.retry("listing children", || source.children(self.stream, shard)).await?;
             for child in &children {
-                let parent = child.parent.as_deref();
-                self.retry("giving a child its lease", || table.create(self.stream, &child.id, parent)).await?;
+                let lease = self.consumer.new_lease(child.clone(), false);
+                self.retry("giving a child its lease", || table.create(self.stream, &lease)).await?;
             }
             if !children.is_empty() {
                 break;
@@ -169,8 +178,25 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Reader<'_, S,
         self.write(&Change::Advance { checkpoint: Checkpoint::ShardEnd, handled_until: None }).await
     }
 
+    /// Whether a shard that was found at `created_at` and never begun can have lost records by now. Reading from the oldest
+    /// record there is would not tell.
+    fn may_be_trimmed(&self, created_at: Option<i64>) -> bool {
+        let Consumer { environment, retention, .. } = self.consumer;
+        let age = environment.now().timestamp_millis() - created_at.unwrap_or(i64::MAX / 2);
+        // A tenth less: clocks differ, and reading takes its time.
+        u128::try_from(age).is_ok_and(|age| age > retention.as_millis() * 9 / 10)
+    }
+
+    /// Makes up for a gap, and then begins with the oldest record there is.
+    async fn begin_behind_gap(&self, position: &Position) -> Result<Position, Left> {
+        self.mend_gap(position).await?;
+        self.write(&Change::Advance { checkpoint: Checkpoint::TrimHorizon, handled_until: None }).await?;
+        Ok(Position::TrimHorizon)
+    }
+
     /// Records are gone that were never read: all groups are brought to their newest messages.
     async fn mend_gap(&self, position: &Position) -> Result<(), Left> {
+        Count::Gaps.add(1);
         tracing::error!(shard = self.held.shard, ?position, "records were trimmed before they were read: reconciling");
         let Consumer { rows, chance, .. } = self.consumer;
         let mut wait = FIRST_WAIT;
@@ -196,6 +222,9 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Reader<'_, S,
     /// Puts a batch into effect. Returns whether it had any business with us.
     async fn apply(&self, records: &[Record]) -> Result<bool, Left> {
         let sorted = arrivals(records);
+        Count::Read.add(records.len());
+        Count::Skipped.add(sorted.skipped);
+        Count::Coalesced.add(sorted.coalesced);
         for Malformed { sequence_number, pk, sk, error } in &sorted.malformed {
             self.set_aside(sequence_number, error.to_string(), pk, sk).await?;
         }
@@ -214,10 +243,14 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Reader<'_, S,
         let mut wait = FIRST_WAIT;
         loop {
             let (reason, is_passing) = match move_to(rows, message, chance).await {
-                Ok(Effect::Moved | Effect::UpToDate) => return Ok(()),
-                Ok(Effect::NobodyThere) => ("nobody is known to take part in the group".to_owned(), false),
+                Ok(effect) if effect != Effect::NobodyThere => {
+                    Count::Moves.add(usize::from(effect == Effect::Moved));
+                    return Ok(());
+                }
+                Ok(_) => ("nobody is known to take part in the group".to_owned(), false),
                 Err(error) => (report(&error), error.is_passing()),
             };
+            Count::Retries.add(1);
             tracing::warn!(reason, group = %message.group, "the group could not be moved");
             faults += u32::from(!is_passing);
             if faults == TRIES_OF_A_FAULT {
@@ -229,6 +262,7 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Reader<'_, S,
     }
 
     async fn set_aside(&self, sequence_number: &str, reason: String, pk: &str, sk: &str) -> Result<(), Left> {
+        Count::SetAside.add(1);
         tracing::error!(sequence_number, reason, message_pk = pk, message_sk = sk, "record set aside");
         let aside = SetAside {
             stream: self.stream.to_owned(),
@@ -251,7 +285,10 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Reader<'_, S,
         loop {
             match call().await {
                 Ok(done) => return Ok(done),
-                Err(error) => tracing::warn!(error = report(&error), what, "will try again"),
+                Err(error) => {
+                    Count::Retries.add(1);
+                    tracing::warn!(error = report(&error), what, "will try again");
+                }
             }
             self.pause(&mut wait).await?;
         }

@@ -373,7 +373,11 @@ fn a_consumer_that_dies_is_replaced_and_one_that_stops_hands_over() {
         let client = server.client(&ana);
         let worker = || {
             let mut command = command();
-            command.arg("worker").env("AWS_ENDPOINT_URL", world.proxy.url()).env("AWS_REGION", "us-east-1");
+            command
+                .arg("worker")
+                .env("AWS_ENDPOINT_URL", world.proxy.url())
+                .env("AWS_REGION", "us-east-1")
+                .env("METRICS_ADDR", "127.0.0.1:0");
             let mut process = Running::start(command.env("AWS_ACCESS_KEY_ID", "x").env("AWS_SECRET_ACCESS_KEY", "x"));
             tokio::task::block_in_place(|| {
                 process.wait_for("that it consumes", |line| line.contains("consuming").then_some(()))

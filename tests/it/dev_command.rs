@@ -12,7 +12,12 @@ use crate::harness::{Client, eventually, test};
 
 fn dev(data_dir: &Path) -> Command {
     let mut command = command();
-    command.arg("dev").arg("--data-dir").arg(data_dir).env("LISTEN_ADDR", "127.0.0.1:0");
+    command
+        .arg("dev")
+        .arg("--data-dir")
+        .arg(data_dir)
+        .env("LISTEN_ADDR", "127.0.0.1:0")
+        .env("METRICS_ADDR", "127.0.0.1:0");
     command
 }
 

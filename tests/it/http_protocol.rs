@@ -222,6 +222,7 @@ fn graphiql_gives_its_token_only_to_this_machine() {
             users: shared.users.clone(),
             issuer: shared.token_issuer.clone(),
             introspection: true,
+            consumer: None,
             graphiql_token: Some("the-token".to_owned()),
         };
         serve(parts, listener, &Shutdown::default()).await.expect("a server");

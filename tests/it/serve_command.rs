@@ -29,6 +29,7 @@ fn the_operators_commands_prepare_real_services_and_serve_runs_on_them() {
                 .env("DATABASE_MAX_CONNECTIONS", "1")
                 .env("DDB_MESSAGE_TABLE", "renamed-messages")
                 .env("LISTEN_ADDR", "127.0.0.1:0")
+                .env("METRICS_ADDR", "127.0.0.1:0")
                 .env("AWS_COGNITO_USER_POOL_ID", "eu-central-1_test")
                 .env("AWS_COGNITO_USER_POOL_CLIENT_ID", "test-client")
                 .env("COGNITO_JWKS_URL", &shared.token_issuer.jwks_url);
@@ -62,7 +63,8 @@ fn the_operators_commands_prepare_real_services_and_serve_runs_on_them() {
             shared.issuer.sign(&claims).expect("a token")
         };
         let mut server = Running::start(&mut configured(&["serve", "--no-worker"]));
-        let mut worker = Running::start(&mut configured(&["worker"]));
+        let metrics = std::net::TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a free port");
+        let mut worker = Running::start(configured(&["worker"]).env("METRICS_ADDR", metrics.to_string()));
         let address =
             tokio::task::block_in_place(|| server.wait_for("its address", listening)).parse().expect("an address");
         let ana = Client::new(address, Some(token("ana")));
@@ -74,6 +76,12 @@ fn the_operators_commands_prepare_real_services_and_serve_runs_on_them() {
             (ana.groups(1).await[0]["lastMessage"]["body"] == "on real services").then_some(())
         })
         .await;
+        let numbers =
+            reqwest::get(format!("http://{metrics}/metrics")).await.expect("metrics").text().await.expect("text");
+        for line in ["consumer_moves_total 1", "consumer_set_aside_total 0", "consumer_active_shards 1"] {
+            assert!(numbers.lines().any(|it| it == line), "{line}: {numbers}");
+        }
+        assert!(numbers.contains("consumer_lag_seconds{shard="), "{numbers}");
         let introspection = ana.execute("{ __schema { queryType { name } } }", json!({})).await;
         assert_ne!(introspection["data"]["__schema"]["queryType"]["name"], "Query", "off unless switched on");
         for process in [&mut server, &mut worker] {
@@ -119,6 +127,7 @@ fn a_missing_or_wrong_setting_is_one_line_that_names_it() {
         ("AWS_REGION", Some("no region")),
         ("AWS_ENDPOINT_URL_DYNAMODB", Some("nonsense")),
         ("LISTEN_ADDR", Some("nonsense")),
+        ("METRICS_ADDR", Some("nonsense")),
         ("GRAPHQL_INTROSPECTION", Some("perhaps")),
         ("DDB_MESSAGE_TABLE", Some("no spaces please")),
         ("DATABASE_MAX_CONNECTIONS", Some("0")),
@@ -127,6 +136,8 @@ fn a_missing_or_wrong_setting_is_one_line_that_names_it() {
         let line = with(name, value);
         assert!(line.contains(name), "{name}: {line}");
     }
+    let line = with("METRICS_ADDR", Some(&taken));
+    assert!(line.contains("METRICS_ADDR"), "{line}");
     let line = with("LISTEN_ADDR", Some(&taken));
     assert!(line.contains(&taken) || line.contains("LISTEN_ADDR"), "{line}");
 }

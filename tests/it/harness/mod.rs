@@ -132,6 +132,7 @@ impl World {
             users,
             issuer,
             introspection: true,
+            consumer: None,
             graphiql_token: None,
         };
         serve(parts, listener, &shutdown).await.expect("a server");

@@ -3,11 +3,13 @@
 use std::future::pending;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+use cruddur_messaging::environment::Environment;
 use cruddur_messaging::messages_table::{
     GroupRow, Membership, Message, MoveOutcome, RowMove, ScanPosition, TableError,
 };
 use cruddur_messaging::model::{MessageGroupUuid, UserUuid};
-use cruddur_messaging::stream::lease::{Change, Checkpoint, Condition, Lease, LeaseTable};
+use cruddur_messaging::stream::lease::{Change, Checkpoint, Condition, Lease, LeaseTable, NewLease};
 use cruddur_messaging::stream::rows::GroupRows;
 use cruddur_messaging::stream::set_aside::{SetAside, SetAsideTable};
 use cruddur_messaging::stream::source::{Batch, Position, Shard, StreamError, StreamSource};
@@ -190,6 +192,19 @@ fn now_millis() -> u128 {
     now.saturating_duration_since(begin).as_millis()
 }
 
+/// The virtual clock as a wall clock.
+pub struct VirtualClock;
+
+impl Environment for VirtualClock {
+    fn now(&self) -> DateTime<Utc> {
+        DateTime::from_timestamp_millis(i64::try_from(now_millis()).expect("a time")).expect("a time")
+    }
+
+    fn new_uuid(&self) -> uuid::Uuid {
+        unreachable!("the consumer draws no uuids")
+    }
+}
+
 impl LeaseTable for Part {
     async fn list(&self, _stream: &str) -> Result<Vec<Lease>, TableError> {
         self.table("Query", |state| state.leases.values().cloned().collect()).await
@@ -199,15 +214,16 @@ impl LeaseTable for Part {
         self.table("GetItem", |state| state.leases.get(shard).cloned()).await
     }
 
-    async fn create(&self, _stream: &str, shard: &str, parent: Option<&str>) -> Result<(), TableError> {
+    async fn create(&self, _stream: &str, new: &NewLease) -> Result<(), TableError> {
         self.table("PutItem", |state| {
-            state.leases.entry(shard.to_owned()).or_insert_with(|| Lease {
-                shard: shard.to_owned(),
-                parent: parent.map(str::to_owned),
+            state.leases.entry(new.shard.id.clone()).or_insert_with(|| Lease {
+                shard: new.shard.id.clone(),
+                parent: new.shard.parent.clone(),
                 owner: None,
                 epoch: 0,
                 counter: 0,
-                checkpoint: None,
+                checkpoint: new.is_behind_gap.then_some(Checkpoint::BehindGap),
+                created_at: Some(new.created_at),
                 handled_until: None,
             });
         })
