@@ -402,3 +402,77 @@ fn a_consumer_that_dies_is_replaced_and_one_that_stops_hands_over() {
         assert_eq!((rows(&world, &ana).await, rows(&world, &ben).await), (1, 1));
     });
 }
+
+/// Every error type that the consumer's calls declare, with the status DynamoDB answers it with.
+const DECLARED: &[(&str, u16, &str)] = &[
+    ("DescribeTable", 500, "InternalServerError"),
+    ("DescribeTable", 400, "ResourceNotFoundException"),
+    ("DescribeStream", 500, "InternalServerError"),
+    ("DescribeStream", 400, "ResourceNotFoundException"),
+    ("GetShardIterator", 500, "InternalServerError"),
+    ("GetShardIterator", 400, "ResourceNotFoundException"),
+    ("GetShardIterator", 400, "TrimmedDataAccessException"),
+    ("GetRecords", 400, "ExpiredIteratorException"),
+    ("GetRecords", 500, "InternalServerError"),
+    ("GetRecords", 400, "LimitExceededException"),
+    ("GetRecords", 400, "ResourceNotFoundException"),
+    ("GetRecords", 400, "TrimmedDataAccessException"),
+    ("Query", 500, "InternalServerError"),
+    ("Query", 400, "ProvisionedThroughputExceededException"),
+    ("Query", 400, "RequestLimitExceeded"),
+    ("Query", 400, "ResourceNotFoundException"),
+    ("Query", 400, "ThrottlingException"),
+    ("GetItem", 500, "InternalServerError"),
+    ("GetItem", 400, "ProvisionedThroughputExceededException"),
+    ("GetItem", 400, "RequestLimitExceeded"),
+    ("GetItem", 400, "ResourceNotFoundException"),
+    ("UpdateItem", 400, "ConditionalCheckFailedException"),
+    ("UpdateItem", 500, "InternalServerError"),
+    ("UpdateItem", 400, "ItemCollectionSizeLimitExceededException"),
+    ("UpdateItem", 400, "ProvisionedThroughputExceededException"),
+    ("UpdateItem", 400, "ReplicatedWriteConflictException"),
+    ("UpdateItem", 400, "RequestLimitExceeded"),
+    ("UpdateItem", 400, "ResourceNotFoundException"),
+    ("UpdateItem", 400, "TransactionConflictException"),
+    ("TransactWriteItems", 400, "IdempotentParameterMismatchException"),
+    ("TransactWriteItems", 500, "InternalServerError"),
+    ("TransactWriteItems", 400, "ProvisionedThroughputExceededException"),
+    ("TransactWriteItems", 400, "RequestLimitExceeded"),
+    ("TransactWriteItems", 400, "ResourceNotFoundException"),
+    ("TransactWriteItems", 400, "TransactionCanceledException"),
+    ("TransactWriteItems", 400, "TransactionInProgressException"),
+    ("Scan", 500, "InternalServerError"),
+];
+
+#[test]
+fn no_error_that_a_call_declares_loses_a_move() {
+    test(async {
+        let world = World::new().await;
+        let server = world.server().await;
+        let (ana, ben) = (user("ana").await, user("ben").await);
+        let client = server.client(&ana);
+        let group = client.send_to(&ben, "first").await["messageGroup"]["uuid"].clone();
+        for (operation, status, code) in DECLARED {
+            // While nobody consumes, so that the errors meet the consumer and not the client.
+            let body = format!("{operation} {code}");
+            client.send_to(&ben, &body).await;
+            let faults = [Answer(*status, code), Answer(*status, code)];
+            world.proxy.next(operation, faults);
+            let consumer = world.consumer();
+            eventually(&body, || async {
+                let row = &world.table.own_rows_of_group(ben.uuid(), group_uuid(&group)).await.ok()?;
+                (row.len() == 1 && row[0].body == body).then_some(())
+            })
+            .await;
+            assert!(consumer.finish().await);
+            world.proxy.forget(operation);
+        }
+        let table = ConsumerTable::new(world.aws.dynamodb.clone(), TABLE);
+        assert_eq!(SetAsideTable::list(&table).await.expect("a list"), []);
+        assert_eq!((rows(&world, &ana).await, rows(&world, &ben).await), (1, 1));
+    });
+}
+
+fn group_uuid(group: &Value) -> MessageGroupUuid {
+    MessageGroupUuid(group.as_str().expect("a uuid").parse().expect("a uuid"))
+}

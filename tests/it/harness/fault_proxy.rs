@@ -71,6 +71,11 @@ impl FaultProxy {
         self.lock().faults.entry(operation.to_owned()).or_default().extend(faults);
     }
 
+    /// Takes back what was to happen to `operation`.
+    pub fn forget(&self, operation: &str) {
+        self.lock().faults.remove(operation);
+    }
+
     /// The next `count` calls of `operation` reach the engine only when all of them have come: a race that is sure.
     pub fn gather(&self, operation: &str, count: usize) {
         self.lock().gathering.insert(operation.to_owned(), (Arc::new(Barrier::new(count)), count));
