@@ -11,7 +11,7 @@ use axum::Router;
 use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
 use metrics::{counter, describe_counter, describe_gauge, gauge};
-use metrics_exporter_prometheus::PrometheusBuilder;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 
 use crate::shutdown::Shutdown;
@@ -73,8 +73,20 @@ impl Count {
     }
 }
 
+const CONSUMED: &str = "dynamodb_consumed_units_total";
 const LAG: &str = "consumer_lag_seconds";
 const ACTIVE_SHARDS: &str = "consumer_active_shards";
+
+/// Counts the capacity that DynamoDB says a call of `operation` has consumed; a fraction counts as a whole unit.
+pub fn consumed(operation: &'static str, units: f64) {
+    // Never negative, and far below what an integer holds.
+    counter!(CONSUMED, "operation" => operation).increment(units.ceil() as u64);
+}
+
+/// Collects the numbers of this process from now on.
+pub fn collect() -> anyhow::Result<PrometheusHandle> {
+    PrometheusBuilder::new().install_recorder().context("the metrics cannot be collected")
+}
 
 /// Says how far behind the reading of a shard is.
 pub fn lag(shard: &str, seconds: f64) {
@@ -100,11 +112,12 @@ pub async fn serve(address: Option<SocketAddr>, shutdown: &Shutdown) -> anyhow::
             return Err(error).with_context(|| format!("cannot listen on {address} (METRICS_ADDR)"));
         }
     };
-    let handle = PrometheusBuilder::new().install_recorder().context("the metrics cannot be collected")?;
+    let handle = collect()?;
     for (_, name, description) in Count::ALL {
         describe_counter!(name, description);
         counter!(name).absolute(0);
     }
+    describe_counter!(CONSUMED, "Capacity units consumed, as DynamoDB says");
     describe_gauge!(LAG, "Age of the last record handled, while records wait");
     describe_gauge!(ACTIVE_SHARDS, "Shards this process reads");
     let (upkept, stop) = (handle.clone(), shutdown.token());

@@ -84,7 +84,9 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         Some(Err(error)) => Err(error),
         None => Ok(()),
     };
-    println!("Stopping.");
+    if outcome.is_ok() {
+        println!("Stopping.");
+    }
     shutdown.finish().await;
     engines.stop().await;
     // Where it cannot be removed, the next start writes it anew.

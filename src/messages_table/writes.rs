@@ -3,7 +3,8 @@
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{
-    AttributeValue, CancellationReason, Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
+    AttributeValue, CancellationReason, Delete, Put, ReturnConsumedCapacity, ReturnValuesOnConditionCheckFailure,
+    TransactWriteItem, Update,
 };
 
 use super::error::{TableError, classify};
@@ -11,6 +12,7 @@ use super::items::{self, Item, VERSION};
 use super::keys;
 use super::records::{GroupRow, Membership, Message};
 use super::{MessagesTable, SortKey};
+use crate::metrics;
 use crate::model::{MessageGroupUuid, Participant, UserUuid};
 
 /// What became of an attempt to begin a conversation.
@@ -186,10 +188,18 @@ impl MessagesTable {
     /// Runs a transaction. `token` makes a repeated call with the same actions succeed without doing them twice; the SDK
     /// draws one for its own retries where none is given.
     async fn transact(&self, token: Option<String>, actions: Vec<TransactWriteItem>) -> Result<Transacted, TableError> {
-        let request =
-            self.client.transact_write_items().set_client_request_token(token).set_transact_items(Some(actions));
+        let request = self
+            .client
+            .transact_write_items()
+            .return_consumed_capacity(ReturnConsumedCapacity::Total)
+            .set_client_request_token(token)
+            .set_transact_items(Some(actions));
         let error = match request.send().await {
-            Ok(_) => return Ok(Transacted::Done),
+            Ok(done) => {
+                let units = done.consumed_capacity().iter().filter_map(|it| it.capacity_units).sum();
+                metrics::consumed("TransactWriteItems", units);
+                return Ok(Transacted::Done);
+            }
             Err(error) => error,
         };
         let reasons: &[CancellationReason] = match error.as_service_error() {

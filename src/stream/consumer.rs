@@ -103,8 +103,8 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Consumer<S, T
                             Ok((_, (shard, Left::Finished))) => {
                                 tracing::info!(shard, "shard finished");
                                 // Its children may be listed by now.
-                                if let Some(view) = &mut view {
-                                    forget_listing(view);
+                                if let Some(View { listed, .. }) = &mut view {
+                                    *listed = None;
                                 }
                             }
                             Ok((_, (shard, Left::Lost))) => tracing::warn!(shard, "the lease is somebody else's now"),
@@ -249,9 +249,4 @@ impl Drop for Leaving<'_> {
     fn drop(&mut self) {
         self.health.left(self.shard);
     }
-}
-
-/// Has the shards listed at the next look.
-fn forget_listing(view: &mut View) {
-    view.listed = None;
 }

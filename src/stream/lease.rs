@@ -216,25 +216,26 @@ pub fn leases_to_take<'a>(
     reading: &HashSet<ShardId>,
 ) -> Vec<&'a Lease> {
     let open = open_leases(leases);
+    // What we read is ours, whatever the list says: it may show a moment before we took it.
+    let (mine, others): (Vec<&Lease>, Vec<&Lease>) =
+        open.iter().copied().partition(|lease| reading.contains(&lease.shard));
     let living = |lease: &Lease| {
         let owner = lease.owner.as_deref().filter(|owner| *owner != me);
         owner.filter(|_| !watch.is_expired(lease, now)).map(str::to_owned)
     };
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-    for owner in open.iter().filter_map(|lease| living(lease)) {
+    for owner in others.iter().filter_map(|lease| living(lease)) {
         *counts.entry(owner).or_default() += 1;
     }
     let fair = open.len().div_ceil(counts.len() + 1);
-    let mine = open.iter().filter(|lease| reading.contains(&lease.shard)).count();
-    let wanted = fair.saturating_sub(mine);
-    let free = open.iter().filter(|lease| !reading.contains(&lease.shard) && living(lease).is_none());
-    let free: Vec<&Lease> = free.copied().take(wanted).collect();
+    let wanted = fair.saturating_sub(mine.len());
+    let free: Vec<&Lease> = others.iter().copied().filter(|lease| living(lease).is_none()).take(wanted).collect();
     if !free.is_empty() || wanted == 0 {
         return free;
     }
-    let richest = counts.into_iter().filter(|(_, count)| *count > mine + 1).max_by_key(|(_, count)| *count);
+    let richest = counts.into_iter().filter(|(_, count)| *count > mine.len() + 1).max_by_key(|(_, count)| *count);
     let Some((richest, _)) = richest else { return Vec::new() };
-    open.into_iter().filter(|lease| lease.owner.as_deref() == Some(richest.as_str())).take(1).collect()
+    others.into_iter().filter(|lease| lease.owner.as_deref() == Some(richest.as_str())).take(1).collect()
 }
 
 #[cfg(test)]
@@ -296,6 +297,10 @@ mod tests {
         assert_eq!(leases_to_take(&half, &watch, now, "me", &mine), Vec::<&Lease>::new(), "the other one's share");
         let one = vec![lease("a", None, Some("other"))];
         assert_eq!(leases_to_take(&one, &watch, now, "me", &none), Vec::<&Lease>::new(), "no use in swapping");
+        // A list that lags shows another's name on what we read already.
+        let lagging: Vec<Lease> = ["a", "b", "c", "d"].map(|shard| lease(shard, None, Some("other"))).to_vec();
+        let reading: HashSet<ShardId> = ["a".to_owned()].into();
+        assert_eq!(shards(&leases_to_take(&lagging, &watch, now, "me", &reading)), ["b"]);
         // A lease in our name that we do not read: its answer was lost, or an earlier life of ours took it.
         let mine = vec![lease("a", None, Some("me"))];
         assert_eq!(leases_to_take(&mine, &watch, now, "me", &none).len(), 1);

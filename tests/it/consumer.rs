@@ -364,42 +364,73 @@ fn reconciling_brings_rows_to_the_newest_messages_where_records_were_lost() {
     });
 }
 
+/// Two workers under load: one is killed, one is told to stop, both are replaced, `CHAOS_ROUNDS` times (once when not
+/// given). Then every list is compared with the messages.
 #[test]
-fn a_consumer_that_dies_is_replaced_and_one_that_stops_hands_over() {
+fn workers_that_die_and_workers_that_stop_lose_and_double_nothing() {
     test(async {
+        let rounds = std::env::var("CHAOS_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
         let world = World::new().await;
         let server = world.server().await;
-        let (ana, ben) = (user("ana").await, user("ben").await);
-        let client = server.client(&ana);
+        let mut users = Vec::new();
+        for _ in 0..5 {
+            users.push(user("chaos").await);
+        }
         let worker = || {
             let mut command = command();
-            command
-                .arg("worker")
-                .env("AWS_ENDPOINT_URL", world.proxy.url())
-                .env("AWS_REGION", "us-east-1")
-                .env("METRICS_ADDR", "127.0.0.1:0");
-            let mut process = Running::start(command.env("AWS_ACCESS_KEY_ID", "x").env("AWS_SECRET_ACCESS_KEY", "x"));
-            tokio::task::block_in_place(|| {
-                process.wait_for("that it consumes", |line| line.contains("consuming").then_some(()))
-            });
+            command.arg("worker").env("AWS_ENDPOINT_URL", world.proxy.url()).env("METRICS_ADDR", "127.0.0.1:0");
+            command.env("AWS_REGION", "us-east-1").env("AWS_ACCESS_KEY_ID", "x").env("AWS_SECRET_ACCESS_KEY", "x");
+            let mut process = Running::start(&mut command);
+            let consumes = |line: &str| line.contains("consuming").then_some(());
+            tokio::task::block_in_place(|| process.wait_for("that it consumes", consumes));
             process
         };
-        let group = client.send_to(&ben, "0").await["messageGroup"]["uuid"].clone();
-        let mut one = worker();
-        client.send_to(&ben, "1").await;
-        shows(&client, &group, "1").await;
-        let other = worker();
-        one.signal("KILL");
-        tokio::task::block_in_place(|| one.wait());
-        client.send_to(&ben, "2").await;
-        shows(&client, &group, "2").await;
-        let mut third = worker();
-        other.signal("TERM");
-        client.send_to(&ben, "3").await;
-        shows(&client, &group, "3").await;
-        third.signal("TERM");
-        assert!(tokio::task::block_in_place(|| third.wait()).success());
-        assert_eq!((rows(&world, &ana).await, rows(&world, &ben).await), (1, 1));
+        let mut workers = std::collections::VecDeque::from([worker(), worker()]);
+        let mut sent = 0;
+        let mut load = async |messages: usize| {
+            for _ in 0..messages {
+                let (author, recipient) = (sent % users.len(), (sent + 1 + sent / users.len() % 4) % users.len());
+                server.client(&users[author]).send_to(&users[recipient], &sent.to_string()).await;
+                sent += 1;
+            }
+            sent
+        };
+        for _ in 0..rounds {
+            load(30).await;
+            let mut killed = workers.pop_front().expect("a worker");
+            killed.signal("KILL");
+            tokio::task::block_in_place(|| killed.wait());
+            load(30).await;
+            workers.push_back(worker());
+            let mut stopped = workers.pop_front().expect("a worker");
+            stopped.signal("TERM");
+            load(30).await;
+            assert!(tokio::task::block_in_place(|| stopped.wait()).success());
+            workers.push_back(worker());
+        }
+        let all = load(10).await;
+        for user in &users {
+            let client = server.client(user);
+            eventually("the list as the messages say", || async {
+                let groups = client.groups(3).await;
+                let mut newest = Vec::new();
+                for group in &groups {
+                    let bodies = client.bodies(&group["uuid"]).await;
+                    let last = bodies.last().expect("a message");
+                    if group["lastMessage"]["body"] != *last {
+                        return None;
+                    }
+                    newest.push(last.parse::<usize>().expect("a number"));
+                }
+                let unique: HashSet<String> = groups.iter().map(|group| group["uuid"].to_string()).collect();
+                assert_eq!(unique.len(), groups.len(), "a group stands twice");
+                assert!(newest.is_sorted_by(|a, b| a > b), "not last reply first: {newest:?}");
+                (groups.len() == users.len() - 1).then_some(())
+            })
+            .await;
+            assert_eq!(rows(&world, user).await, users.len() - 1, "no row is left behind");
+        }
+        assert_eq!(all, rounds * 90 + 10);
     });
 }
 

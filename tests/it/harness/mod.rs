@@ -40,7 +40,7 @@ pub const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Runs a test.
 pub fn test(body: impl Future<Output = ()>) {
-    RUNTIME.block_on(async { tokio::time::timeout(DEADLINE * 3, body).await.expect("the test hangs") });
+    RUNTIME.block_on(async { tokio::time::timeout(DEADLINE * 10, body).await.expect("the test hangs") });
 }
 
 /// Waits until `check` gives something.

@@ -207,7 +207,7 @@ impl Environment for VirtualClock {
 
 impl LeaseTable for Part {
     async fn list(&self, _stream: &str) -> Result<Vec<Lease>, TableError> {
-        self.table("Query", |state| state.leases.values().cloned().collect()).await
+        self.table("Query", State::listed_leases).await
     }
 
     async fn get(&self, _stream: &str, shard: &str) -> Result<Option<Lease>, TableError> {

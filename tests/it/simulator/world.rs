@@ -49,6 +49,8 @@ pub struct State {
     pub shards: Vec<SimShard>,
     pub next_sequence: u64,
     pub leases: BTreeMap<String, Lease>,
+    /// How the leases were a moment ago, as a read that lags shows them.
+    pub leases_before: (Instant, BTreeMap<String, Lease>),
     pub aside: Vec<SetAside>,
     pub rows: BTreeMap<(UserUuid, SortKey), GroupRow>,
     pub index: Vec<Indexed>,
@@ -72,6 +74,7 @@ impl SimWorld {
             shards: Vec::new(),
             next_sequence: 1,
             leases: BTreeMap::new(),
+            leases_before: (Instant::now(), BTreeMap::new()),
             aside: Vec::new(),
             rows: BTreeMap::new(),
             index: Vec::new(),
@@ -102,6 +105,17 @@ impl State {
 
     pub fn violated(&mut self, what: impl Into<String>) {
         self.violations.push(what.into());
+    }
+
+    /// The leases as a list shows them, which may lag by up to a second.
+    pub fn listed_leases(&mut self) -> Vec<Lease> {
+        let (at, before) = &self.leases_before;
+        let lags = at.elapsed() < Duration::from_secs(1);
+        let shown = if lags { before.values().cloned().collect() } else { Vec::new() };
+        if self.chance(300) {
+            self.leases_before = (Instant::now(), self.leases.clone());
+        }
+        if lags && self.chance(300) { shown } else { self.leases.values().cloned().collect() }
     }
 
     pub fn put_row(&mut self, row: GroupRow) {

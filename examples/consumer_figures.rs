@@ -1,0 +1,310 @@
+//! Measures the stream consumer on the embedded engine: cost of moves, takeover, lag under load, a backlog.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow, bail};
+use chrono::{TimeDelta, Utc};
+use cruddur_messaging::app::{consume, fresh_name};
+use cruddur_messaging::aws::Aws;
+use cruddur_messaging::embedded::dynamodb::EmbeddedDynamoDb;
+use cruddur_messaging::environment::{Chance, SystemEnvironment};
+use cruddur_messaging::messages_table::items::from_message;
+use cruddur_messaging::messages_table::schema::{Billing, load_leases_table, load_messages_table};
+use cruddur_messaging::messages_table::{Created, GroupRow, Membership, Message, MessagesTable, SortKey};
+use cruddur_messaging::metrics::collect;
+use cruddur_messaging::model::{MessageGroupUuid, MessageUuid, NameCopy, Participant, UserUuid};
+use cruddur_messaging::shutdown::Shutdown;
+use cruddur_messaging::stream::Consumer;
+use cruddur_messaging::stream::dynamodb::DynamoDbStream;
+use cruddur_messaging::stream::effect::move_to;
+use cruddur_messaging::stream::lease::{Checkpoint, LeaseTable};
+use cruddur_messaging::stream::lease_table::ConsumerTable;
+use cruddur_messaging::stream::planner::arrivals;
+use cruddur_messaging::stream::source::{Batch, Change, Position, Record, Shard, StreamError, StreamSource};
+use futures::{StreamExt, TryStreamExt, stream};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+const TABLE: &str = "cruddur-messages";
+const LOAD_PER_SECOND: u64 = 200;
+const LOAD_SECONDS: u64 = 20;
+const BACKLOG_RECORDS: usize = 100_000;
+const BACKLOG_GROUPS: usize = 10_000;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let numbers = collect()?;
+    let units = || {
+        let text = numbers.render();
+        let line = text.lines().find(|line| line.starts_with("dynamodb_consumed_units_total{"));
+        line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).unwrap_or(0.0)
+    };
+    costs(&World::new().await?, &units).await?;
+    takeovers(&World::new().await?).await?;
+    lag(&World::new().await?).await?;
+    backlog(&World::new().await?).await
+}
+
+/// Tables of their own on an engine of their own.
+struct World {
+    aws: Aws,
+    table: MessagesTable,
+    _engine: EmbeddedDynamoDb,
+}
+
+impl World {
+    async fn new() -> anyhow::Result<Self> {
+        let engine = EmbeddedDynamoDb::start(None, TcpListener::bind("127.0.0.1:0").await?)?;
+        let aws = Aws::local(engine.url()).await;
+        load_messages_table(&aws.dynamodb, TABLE, Billing::OnDemand).await?;
+        load_leases_table(&aws.dynamodb, TABLE, Billing::OnDemand).await?;
+        let table = MessagesTable::new(aws.dynamodb.clone(), TABLE);
+        Ok(Self { aws, table, _engine: engine })
+    }
+
+    /// Begins a conversation and gives its first message.
+    async fn conversation(&self) -> anyhow::Result<Message> {
+        let participants = [participant(), participant()];
+        let group = MessageGroupUuid(Uuid::new_v4());
+        let first = message(group, &participants[0]);
+        let row = |owner: &Participant, other: &Participant| GroupRow {
+            owner: owner.uuid,
+            group,
+            other: other.clone(),
+            body: first.body.clone(),
+            author: Some(first.author.uuid),
+            sort_key: first.sort_key.clone(),
+        };
+        let rows = [row(&participants[0], &participants[1]), row(&participants[1], &participants[0])];
+        let membership = Membership { group, participants, from_earlier_system: false, version: 1 };
+        match self.table.create_conversation(None, &membership, &first, &rows).await? {
+            Created::Done => Ok(first),
+            other => bail!("not begun: {other:?}"),
+        }
+    }
+
+    fn source(&self) -> DynamoDbStream {
+        DynamoDbStream::new(self.aws.dynamodb.clone(), self.aws.streams.clone(), TABLE)
+    }
+
+    fn leases(&self) -> ConsumerTable {
+        ConsumerTable::new(self.aws.dynamodb.clone(), TABLE)
+    }
+
+    fn consumer<S: StreamSource>(&self, source: S, name: String) -> Arc<Consumer<S, ConsumerTable, MessagesTable>> {
+        let environment = Arc::new(SystemEnvironment);
+        Arc::new(Consumer::new(source, self.leases(), self.table.clone(), name, Chance::new(), environment))
+    }
+}
+
+fn participant() -> Participant {
+    let names = NameCopy { handle: "someone".into(), display_name: "Some One".into() };
+    Participant { uuid: UserUuid(Uuid::new_v4()), names }
+}
+
+fn message(group: MessageGroupUuid, author: &Participant) -> Message {
+    let (uuid, created_at) = (MessageUuid(Uuid::new_v4()), Utc::now());
+    let sort_key = SortKey::of_message(created_at, uuid);
+    let body = "A message of a length that people write to each other on an ordinary day.".to_owned();
+    Message { uuid, group, author: author.clone(), body, created_at, sort_key }
+}
+
+fn record(number: usize, message: &Message) -> Record {
+    let change = Change::Inserted(from_message(message));
+    Record { sequence_number: format!("{number:021}"), created_at: None, change }
+}
+
+/// Median, 99th percentile and worst.
+fn quantiles(times: &mut [Duration]) -> (Duration, Duration, Duration) {
+    times.sort();
+    let at = |quantile: f64| times[((times.len() - 1) as f64 * quantile).round() as usize];
+    (at(0.5), at(0.99), at(1.0))
+}
+
+async fn until(mut holds: impl AsyncFnMut() -> anyhow::Result<bool>) -> anyhow::Result<()> {
+    let begin = Instant::now();
+    while !holds().await? {
+        if begin.elapsed() > Duration::from_secs(600) {
+            bail!("never came");
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    Ok(())
+}
+
+/// Write units for a message's move, by how many messages of its group a batch has.
+async fn costs(world: &World, units: &impl Fn() -> f64) -> anyhow::Result<()> {
+    let (chance, rounds) = (Chance::new(), 20);
+    for depth in [1, 5, 50] {
+        let mut spent = 0.0;
+        for _ in 0..rounds {
+            let first = world.conversation().await?;
+            let messages: Vec<Message> = (0..depth).map(|_| message(first.group, &first.author)).collect();
+            for message in &messages {
+                world.table.put_message(message).await?;
+            }
+            let records: Vec<Record> = messages.iter().enumerate().map(|(at, it)| record(at, it)).collect();
+            let before = units();
+            for arrival in arrivals(&records).newest {
+                move_to(&world.table, &arrival.message, &chance).await?;
+            }
+            spent += units() - before;
+        }
+        let each = spent / f64::from(rounds * depth);
+        println!("moves, batch depth {depth}: {each:.2} write units a message, {:.2} of the earlier 8", each / 8.0);
+    }
+    Ok(())
+}
+
+/// From the end of a holder to the next one.
+async fn takeovers(world: &World) -> anyhow::Result<()> {
+    world.conversation().await?;
+    let stream = world.source().stream().await?;
+    let leases = world.leases();
+    let is_held_by = async |name: &str| {
+        let leases = LeaseTable::list(&leases, &stream).await?;
+        Ok(leases.iter().any(|lease| lease.owner.as_deref() == Some(name)))
+    };
+    let (mut stopped, mut died) = (Vec::new(), Vec::new());
+    for round in 0..6 {
+        let (next, stop) = (Shutdown::default(), CancellationToken::new());
+        let names = [fresh_name(), fresh_name()];
+        let holder = tokio::spawn(world.consumer(world.source(), names[0].clone()).run(stop.clone()));
+        until(async || is_held_by(&names[0]).await).await?;
+        consume(&world.aws, TABLE, names[1].clone(), &next);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let begin = Instant::now();
+        let times = if round % 2 == 0 {
+            holder.abort();
+            &mut died
+        } else {
+            stop.cancel();
+            &mut stopped
+        };
+        until(async || is_held_by(&names[1]).await).await?;
+        times.push(begin.elapsed());
+        next.finish().await;
+    }
+    let (stopped, died) = (quantiles(&mut stopped), quantiles(&mut died));
+    println!("takeover after a stop: median {:.2?}, worst {:.2?}", stopped.0, stopped.2);
+    println!("takeover after a death: median {:.1?}, worst {:.1?}", died.0, died.2);
+    Ok(())
+}
+
+/// From a message's write to its row, at so many messages a second in fifty groups; some are watched, few enough not to be the load.
+async fn lag(world: &World) -> anyhow::Result<()> {
+    let firsts: Vec<Message> = stream::iter(0..50).then(|_| world.conversation()).try_collect().await?;
+    let shutdown = Shutdown::default();
+    consume(&world.aws, TABLE, fresh_name(), &shutdown);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let mut watchers = Vec::new();
+    let mut tick = tokio::time::interval(Duration::from_micros(1_000_000 / LOAD_PER_SECOND));
+    for number in 0..LOAD_PER_SECOND * LOAD_SECONDS {
+        tick.tick().await;
+        let first = &firsts[usize::try_from(number)? % firsts.len()];
+        let (table, message) = (world.table.clone(), message(first.group, &first.author));
+        watchers.push(tokio::spawn(async move {
+            table.put_message(&message).await?;
+            if number % 47 != 0 {
+                return Ok::<_, anyhow::Error>(None);
+            }
+            let written = Instant::now();
+            loop {
+                let rows = table.own_rows_of_group(message.author.uuid, message.group).await?;
+                if rows.iter().any(|row| row.sort_key >= message.sort_key) {
+                    return Ok(Some(written.elapsed()));
+                }
+                if written.elapsed() > Duration::from_secs(60) {
+                    bail!("a row never moved");
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }));
+    }
+    let mut times = Vec::new();
+    for watcher in watchers {
+        times.extend(watcher.await??);
+    }
+    shutdown.finish().await;
+    let (median, p99, worst) = quantiles(&mut times);
+    println!("lag at {LOAD_PER_SECOND} messages a second: median {median:.0?}, p99 {p99:.0?}, worst {worst:.0?}");
+    Ok(())
+}
+
+/// A closed shard full of records; the effect on the table is the real one.
+struct Backlog(Mutex<VecDeque<Record>>);
+
+impl StreamSource for Backlog {
+    async fn stream(&self) -> Result<String, StreamError> {
+        Ok("backlog".to_owned())
+    }
+
+    async fn shards(&self, _stream: &str) -> Result<Vec<Shard>, StreamError> {
+        Ok(vec![Shard { id: "backlog".to_owned(), parent: None }])
+    }
+
+    async fn children(&self, _stream: &str, _parent: &str) -> Result<Vec<Shard>, StreamError> {
+        Ok(Vec::new())
+    }
+
+    async fn iterator(&self, _stream: &str, _shard: &str, _position: &Position) -> Result<String, StreamError> {
+        Ok("next".to_owned())
+    }
+
+    async fn records(&self, _iterator: &str) -> Result<Batch, StreamError> {
+        let mut left = self.0.lock().map_err(|_| StreamError::IteratorExpired)?;
+        let count = left.len().min(1000);
+        let records: Vec<Record> = left.drain(..count).collect();
+        let next = (!left.is_empty()).then(|| "next".to_owned());
+        Ok(Batch { records, next })
+    }
+}
+
+async fn backlog(world: &World) -> anyhow::Result<()> {
+    let begun = stream::iter(0..BACKLOG_GROUPS).map(|_| world.conversation()).buffer_unordered(16);
+    let firsts: Vec<Message> = begun.try_collect().await?;
+    // People write several messages in a row: a conversation's records lie together.
+    let groups = firsts.iter().flat_map(|first| std::iter::repeat_n(first, BACKLOG_RECORDS / BACKLOG_GROUPS));
+    let records = groups.enumerate().map(|(number, first)| {
+        let mut message = message(first.group, &first.author);
+        message.created_at += TimeDelta::microseconds(i64::try_from(number).unwrap_or_default());
+        message.sort_key = SortKey::of_message(message.created_at, message.uuid);
+        record(number, &message)
+    });
+    let consumer = world.consumer(Backlog(Mutex::new(records.collect())), fresh_name());
+    let stop = CancellationToken::new();
+    let leases = world.leases();
+    let begin = Instant::now();
+    let running = tokio::spawn(consumer.run(stop.clone()));
+    until(async || {
+        let lease = leases.get("backlog", "backlog").await?;
+        Ok(lease.is_some_and(|lease| lease.checkpoint == Some(Checkpoint::ShardEnd)))
+    })
+    .await?;
+    let took = begin.elapsed().as_secs_f64();
+    stop.cancel();
+    running.await.context("the consumer")?;
+    if consumer_is_wrong(world, &firsts).await? {
+        return Err(anyhow!("a row is not at its newest message"));
+    }
+    println!(
+        "a backlog of {BACKLOG_RECORDS} records of {BACKLOG_GROUPS} groups: {took:.0} s, {:.0} records and {:.0} moves a second",
+        BACKLOG_RECORDS as f64 / took,
+        BACKLOG_GROUPS as f64 / took
+    );
+    Ok(())
+}
+
+/// Whether some row has stayed where it was.
+async fn consumer_is_wrong(world: &World, firsts: &[Message]) -> anyhow::Result<bool> {
+    for first in firsts.iter().step_by(97) {
+        let rows = world.table.own_rows_of_group(first.author.uuid, first.group).await?;
+        if rows.len() != 1 || rows[0].sort_key <= first.sort_key {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
