@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use crate::auth::Verifier;
@@ -14,8 +15,9 @@ use crate::auth::keys::{COOLDOWN, KeySource};
 use crate::aws::Aws;
 use crate::config::TokenIssuer;
 use crate::environment::{Chance, Environment, SystemEnvironment};
-use crate::graphql::schema;
-use crate::http::{Api, router};
+use crate::graphql::documents::{DocumentLimits, Documents, TrustedDocuments};
+use crate::graphql::{schema, sdl};
+use crate::http::{Api, HttpLimits, router};
 use crate::messages_table::MessagesTable;
 use crate::messaging::Messaging;
 use crate::shutdown::Shutdown;
@@ -28,6 +30,9 @@ use crate::users::Users;
 /// How long a request may wait for a connection to PostgreSQL.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// How often the metrics get the numbers that nobody counts.
+const SHOWN_EVERY: Duration = Duration::from_secs(5);
+
 /// What the API is built from.
 pub struct ApiParts {
     /// Which DynamoDB.
@@ -38,8 +43,16 @@ pub struct ApiParts {
     pub users: Users,
     /// Whose tokens.
     pub issuer: TokenIssuer,
+    /// What a request may be.
+    pub limits: HttpLimits,
+    /// What a document may be.
+    pub document_limits: DocumentLimits,
+    /// The only documents that are executed, when there is a manifest.
+    pub trusted_documents: Option<TrustedDocuments>,
     /// Whether clients may introspect.
     pub introspection: bool,
+    /// How many messages a user may send in a minute; 0 is no limit.
+    pub messages_per_minute: u32,
     /// The stream consumer of this process, if it runs one.
     pub consumer: Option<Arc<Health>>,
     /// A token for GraphiQL to start with.
@@ -63,16 +76,32 @@ pub async fn serve(parts: ApiParts, listener: TcpListener, shutdown: &Shutdown) 
     let (refreshed, stop) = (verifier.clone(), shutdown.token());
     shutdown.spawn(async move { refreshed.keys().keep_fresh(stop).await });
 
+    let documents = Documents::new(&sdl(), parts.document_limits, parts.introspection, parts.trusted_documents)
+        .map_err(|problem| anyhow!("TRUSTED_DOCUMENTS cannot be used: {problem}"))?;
     let table = MessagesTable::new(parts.aws.dynamodb, parts.table);
     let environment: Arc<dyn Environment> = Arc::new(SystemEnvironment);
     let api = Api {
-        schema: schema(parts.introspection),
-        messaging: Messaging::new(table.clone(), parts.users, environment),
+        schema: schema(),
+        documents,
+        places: Semaphore::new(parts.limits.in_flight),
+        limits: parts.limits,
+        messaging: Messaging::new(table.clone(), parts.users, environment, parts.messages_per_minute),
         table,
         verifier,
         consumer: parts.consumer,
         graphiql_token: parts.graphiql_token,
     };
+    let api = Arc::new(api);
+    let (watched, stop) = (api.clone(), shutdown.token());
+    shutdown.spawn(async move {
+        while !stop.is_cancelled() {
+            watched.show();
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(SHOWN_EVERY) => {}
+            }
+        }
+    });
     let stop = shutdown.token();
     let server = axum::serve(listener, router(api)).with_graceful_shutdown(stop.cancelled_owned());
     shutdown.spawn(async move {

@@ -1,13 +1,23 @@
 //! Clients of DynamoDB and its streams, with time limits and retries chosen for a server that people wait for.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig};
-use aws_sdk_dynamodb::config::Credentials;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_dynamodb::config::SharedHttpClient;
+use aws_sdk_dynamodb::config::interceptors::BeforeDeserializationInterceptorContextRef;
+use aws_sdk_dynamodb::config::{ConfigBag, Credentials, Intercept, ProvideCredentials, RuntimeComponents};
+use aws_sdk_dynamodb::error::BoxError;
+use aws_smithy_http_client::Builder;
+use aws_smithy_http_client::tls::Provider;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use chrono::{DateTime, Utc};
 
 use crate::config::{SettingError, checked_address};
+use crate::metrics;
 
 /// DynamoDB answers in milliseconds, or something is wrong: a second for the connection, two for an answer, and what all
 /// tries may take together stays below what a client waits.
@@ -24,10 +34,20 @@ pub struct Aws {
     pub dynamodb: aws_sdk_dynamodb::Client,
     /// Their streams.
     pub streams: aws_sdk_dynamodbstreams::Client,
+    config: SdkConfig,
 }
+
+/// What a local engine is asked under where nothing else is said.
+const LOCAL_REGION: &str = "us-east-1";
+const LOCAL_KEY: &str = "local";
+
+/// One HTTP client for all of them: each would read the machine's certificates and keep them.
+static HTTP: LazyLock<SharedHttpClient> =
+    LazyLock::new(|| Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc)).build_https());
 
 fn loader() -> ConfigLoader {
     aws_config::defaults(BehaviorVersion::v2026_01_12())
+        .http_client(HTTP.clone())
         .timeout_config(
             TimeoutConfig::builder()
                 .connect_timeout(CONNECT_TIMEOUT)
@@ -36,6 +56,16 @@ fn loader() -> ConfigLoader {
                 .build(),
         )
         .retry_config(RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS))
+}
+
+fn checked_region(region: &str) -> Result<(), SettingError> {
+    if region.is_empty() {
+        return Err(SettingError::Missing("AWS_REGION"));
+    }
+    if !region.chars().all(|it| it.is_ascii_alphanumeric() || it == '-') {
+        return Err(SettingError::Wrong { name: "AWS_REGION", problem: "is not a region such as eu-central-1" });
+    }
+    Ok(())
 }
 
 impl Aws {
@@ -47,22 +77,64 @@ impl Aws {
             }
         }
         let config = loader().load().await;
-        let region = config.region().map(|region| region.as_ref().to_owned()).unwrap_or_default();
-        if region.is_empty() {
-            return Err(SettingError::Missing("AWS_REGION"));
-        }
-        if !region.chars().all(|it| it.is_ascii_alphanumeric() || it == '-') {
-            return Err(SettingError::Wrong { name: "AWS_REGION", problem: "is not a region such as eu-central-1" });
-        }
+        checked_region(config.region().map(|region| region.as_ref()).unwrap_or_default())?;
         Ok(Self::of(&config, std::env::var("AWS_ENDPOINT_URL_DYNAMODB").ok()))
     }
 
     /// Clients for a local engine at `url`, which takes any credentials.
     pub async fn local(url: &str) -> Self {
-        let credentials = Credentials::new("local", "local", None, None, "local");
-        let config =
-            loader().endpoint_url(url).region(Region::new("us-east-1")).credentials_provider(credentials).load().await;
+        let credentials = Credentials::new(LOCAL_KEY, LOCAL_KEY, None, None, "local");
+        Self::local_as(url, LOCAL_REGION.to_owned(), credentials).await
+    }
+
+    /// Clients for a local engine at `url`, under the region and the key that the environment names, if any: some engines
+    /// keep the tables of each apart.
+    pub async fn local_from_environment(url: &str) -> Result<Self, SettingError> {
+        let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let region = set("AWS_REGION").or_else(|| set("AWS_DEFAULT_REGION")).unwrap_or_else(|| LOCAL_REGION.to_owned());
+        checked_region(&region)?;
+        let key = set("AWS_ACCESS_KEY_ID").zip(set("AWS_SECRET_ACCESS_KEY"));
+        let (id, secret) = key.unwrap_or_else(|| (LOCAL_KEY.to_owned(), LOCAL_KEY.to_owned()));
+        let credentials = Credentials::new(id, secret, set("AWS_SESSION_TOKEN"), None, "local");
+        Ok(Self::local_as(url, region, credentials).await)
+    }
+
+    async fn local_as(url: &str, region: String, credentials: Credentials) -> Self {
+        let loader = loader().endpoint_url(url).region(Region::new(region)).credentials_provider(credentials);
+        let config = loader.load().await;
         Self::of(&config, Some(url.to_owned()))
+    }
+
+    /// The region.
+    pub fn region(&self) -> String {
+        self.config.region().map(|region| region.as_ref().to_owned()).unwrap_or_default()
+    }
+
+    /// The account of the credentials, where they say it. Credentials that cannot be had at the moment say nothing.
+    ///
+    /// # Errors
+    /// There are none, wherever they are looked for.
+    pub async fn credentials_account(&self) -> Result<Option<String>, SettingError> {
+        let provider = self.config.credentials_provider().ok_or(SettingError::NoCredentials)?;
+        match provider.provide_credentials().await {
+            Ok(credentials) => Ok(credentials.account_id().map(|account| account.as_str().to_owned())),
+            Err(CredentialsError::CredentialsNotLoaded(_)) => Err(SettingError::NoCredentials),
+            Err(error) => {
+                tracing::warn!(error = crate::report(&error), "no credentials at the moment");
+                Ok(None)
+            }
+        }
+    }
+
+    /// The account, as AWS says; `None` when it does not.
+    pub async fn account(&self) -> Option<String> {
+        aws_sdk_sts::Client::new(&self.config).get_caller_identity().send().await.ok()?.account
+    }
+
+    /// A client for the user pools of `region`.
+    pub fn cognito(&self, region: &str) -> aws_sdk_cognitoidentityprovider::Client {
+        let config = aws_sdk_cognitoidentityprovider::config::Builder::from(&self.config);
+        aws_sdk_cognitoidentityprovider::Client::from_conf(config.region(Region::new(region.to_owned())).build())
     }
 
     /// An engine that is not AWS serves streams where it serves tables; AWS has an address for each.
@@ -72,10 +144,37 @@ impl Aws {
         if let Some(url) = tables_url.filter(|url| !own_url && !is_aws(url)) {
             streams = streams.endpoint_url(url);
         }
+        let tables = aws_sdk_dynamodb::config::Builder::from(config).interceptor(ClockWatch);
         Self {
-            dynamodb: aws_sdk_dynamodb::Client::new(config),
+            dynamodb: aws_sdk_dynamodb::Client::from_conf(tables.build()),
             streams: aws_sdk_dynamodbstreams::Client::from_conf(streams.build()),
+            config: config.clone(),
         }
+    }
+}
+
+/// Compares our clock, which says when a message was written, with that of DynamoDB's answers.
+#[derive(Debug)]
+struct ClockWatch;
+
+impl Intercept for ClockWatch {
+    fn name(&self) -> &'static str {
+        "ClockWatch"
+    }
+
+    fn read_before_deserialization(
+        &self,
+        context: &BeforeDeserializationInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        _bag: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let date = context.response().headers().get("date").and_then(|it| DateTime::parse_from_rfc2822(it).ok());
+        if let Some(date) = date {
+            // The answer's second began up to a second ago: what is within it is no difference.
+            let ahead = (Utc::now() - date.to_utc()).as_seconds_f64();
+            metrics::clock_ahead(if (0.0..1.0).contains(&ahead) { 0.0 } else { ahead });
+        }
+        Ok(())
     }
 }
 

@@ -1,9 +1,14 @@
 //! The settings: flags and environment variables, validated once. A missing or wrong one is one line that names it.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
 
-use axum::http::Uri;
+use axum::http::{HeaderValue, Uri};
 use clap::Args;
+
+use crate::graphql::documents::{DocumentLimits, TrustedDocuments};
+use crate::http::HttpLimits;
 
 /// Where the API listens and what it shows.
 #[derive(Args, Clone, Debug)]
@@ -14,6 +19,101 @@ pub struct HttpSettings {
     /// Whether clients may introspect the schema [default: false in serve, true in dev]
     #[arg(long, env = "GRAPHQL_INTROSPECTION", value_name = "GRAPHQL_INTROSPECTION")]
     pub graphql_introspection: Option<bool>,
+}
+
+/// What a request may be.
+#[derive(Args, Clone, Debug)]
+pub struct LimitSettings {
+    /// Bytes of a request's body at most
+    #[arg(long, env = "MAX_BODY_BYTES", value_name = "MAX_BODY_BYTES", default_value_t = HttpLimits::DEFAULT.body as u32,
+        value_parser = clap::value_parser!(u32).range(1_024..))]
+    pub max_body_bytes: u32,
+    /// Requests under way at most; more are answered 503
+    #[arg(long, env = "MAX_REQUESTS_IN_FLIGHT", value_name = "MAX_REQUESTS_IN_FLIGHT", default_value_t = HttpLimits::DEFAULT.in_flight as u32,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_requests_in_flight: u32,
+    /// Milliseconds that a request may take
+    #[arg(long, env = "REQUEST_TIMEOUT_MS", value_name = "REQUEST_TIMEOUT_MS", default_value_t = HttpLimits::DEFAULT.time.as_millis() as u32,
+        value_parser = clap::value_parser!(u32).range(100..))]
+    pub request_timeout_ms: u32,
+    /// Messages that a user may send in a minute, in each process; 0 is no limit
+    #[arg(long, env = "MESSAGES_PER_MINUTE", value_name = "MESSAGES_PER_MINUTE", default_value_t = 600)]
+    pub messages_per_minute: u32,
+    /// Bytes of a document at most
+    #[arg(long, env = "GRAPHQL_MAX_DOCUMENT_BYTES", value_name = "GRAPHQL_MAX_DOCUMENT_BYTES",
+        default_value_t = DocumentLimits::DEFAULT.bytes as u32, value_parser = clap::value_parser!(u32).range(100..))]
+    pub graphql_max_document_bytes: u32,
+    /// Tokens of a document at most
+    #[arg(long, env = "GRAPHQL_MAX_TOKENS", value_name = "GRAPHQL_MAX_TOKENS", default_value_t = DocumentLimits::DEFAULT.tokens as u32,
+        value_parser = clap::value_parser!(u32).range(10..))]
+    pub graphql_max_tokens: u32,
+    /// Fields and fragments of a document at most, once its fragments are written out
+    #[arg(long, env = "GRAPHQL_MAX_SELECTIONS", value_name = "GRAPHQL_MAX_SELECTIONS", default_value_t = DocumentLimits::DEFAULT.selections as u32,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub graphql_max_selections: u32,
+    /// Fields nested in each other at most
+    #[arg(long, env = "GRAPHQL_MAX_DEPTH", value_name = "GRAPHQL_MAX_DEPTH", default_value_t = DocumentLimits::DEFAULT.depth as u32,
+        value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub graphql_max_depth: u32,
+    /// Aliases of a document at most
+    #[arg(long, env = "GRAPHQL_MAX_ALIASES", value_name = "GRAPHQL_MAX_ALIASES", default_value_t = DocumentLimits::DEFAULT.aliases as u32)]
+    pub graphql_max_aliases: u32,
+    /// Directives of a document at most
+    #[arg(long, env = "GRAPHQL_MAX_DIRECTIVES", value_name = "GRAPHQL_MAX_DIRECTIVES", default_value_t = DocumentLimits::DEFAULT.directives as u32)]
+    pub graphql_max_directives: u32,
+    /// Cost of an operation at most: 1 a field, 10 a field that reads a store, times the sizes of the pages it stands in
+    #[arg(long, env = "GRAPHQL_MAX_COST", value_name = "GRAPHQL_MAX_COST", default_value_t = DocumentLimits::DEFAULT.cost,
+        value_parser = clap::value_parser!(u64).range(1..))]
+    pub graphql_max_cost: u64,
+    /// Origins whose pages may use the API from a browser, such as `https://app.example.com`, separated by commas
+    #[arg(long, env = "CORS_ORIGINS", value_name = "CORS_ORIGINS", value_delimiter = ',')]
+    pub cors_origins: Vec<String>,
+    /// File with the only documents that are executed, by their names: {"name": "document", …}
+    #[arg(long, env = "TRUSTED_DOCUMENTS", value_name = "TRUSTED_DOCUMENTS")]
+    pub trusted_documents: Option<PathBuf>,
+}
+
+impl LimitSettings {
+    /// The limits of requests.
+    pub fn http(&self) -> Result<HttpLimits, SettingError> {
+        let problem = "is a list of origins such as https://app.example.com, without a path";
+        let wrong = || SettingError::Wrong { name: "CORS_ORIGINS", problem };
+        let origin = |text: &String| {
+            let text = text.trim();
+            checked_address("CORS_ORIGINS", text).map_err(|_| wrong())?;
+            let has_path = text.split("://").nth(1).is_none_or(|host| host.contains('/'));
+            if has_path { Err(wrong()) } else { HeaderValue::from_str(text).map_err(|_| wrong()) }
+        };
+        let origins =
+            self.cors_origins.iter().filter(|it| !it.trim().is_empty()).map(origin).collect::<Result<_, _>>()?;
+        Ok(HttpLimits {
+            body: self.max_body_bytes as usize,
+            in_flight: self.max_requests_in_flight as usize,
+            time: Duration::from_millis(self.request_timeout_ms.into()),
+            origins,
+        })
+    }
+
+    /// The limits of documents.
+    pub fn documents(&self) -> DocumentLimits {
+        DocumentLimits {
+            bytes: self.graphql_max_document_bytes as usize,
+            tokens: self.graphql_max_tokens as usize,
+            selections: self.graphql_max_selections as usize,
+            depth: self.graphql_max_depth as usize,
+            aliases: self.graphql_max_aliases as usize,
+            directives: self.graphql_max_directives as usize,
+            cost: self.graphql_max_cost,
+        }
+    }
+
+    /// The manifest, read.
+    pub fn manifest(&self) -> anyhow::Result<Option<TrustedDocuments>> {
+        let Some(path) = &self.trusted_documents else { return Ok(None) };
+        let problem = |problem: String| anyhow::anyhow!("TRUSTED_DOCUMENTS {}: {problem}", path.display());
+        let text = std::fs::read_to_string(path).map_err(|error| problem(error.to_string()))?;
+        TrustedDocuments::read(&text).map(Some).map_err(problem)
+    }
 }
 
 /// Where the metrics are.
@@ -31,6 +131,7 @@ pub struct TableSettings {
     #[arg(
         long,
         env = "DDB_MESSAGE_TABLE",
+        global = true,
         value_name = "DDB_MESSAGE_TABLE",
         default_value = "cruddur-messages",
         value_parser = table_name
@@ -42,12 +143,13 @@ pub struct TableSettings {
 #[derive(Args, Clone, Debug)]
 pub struct DatabaseSettings {
     /// PostgreSQL with the users table: `postgresql://user:password@host:5432/database`
-    #[arg(long, env = "DATABASE_URL", value_name = "DATABASE_URL", hide_env_values = true)]
+    #[arg(long, global = true, env = "DATABASE_URL", value_name = "DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<String>,
     /// How many connections to PostgreSQL are kept at most
     #[arg(
         long,
         env = "DATABASE_MAX_CONNECTIONS",
+        global = true,
         value_name = "DATABASE_MAX_CONNECTIONS",
         default_value_t = 10,
         value_parser = clap::value_parser!(u32).range(1..=1000)
@@ -55,12 +157,19 @@ pub struct DatabaseSettings {
     pub database_max_connections: u32,
 }
 
+/// Whose users.
+#[derive(Args, Clone, Debug)]
+pub struct UserPoolSettings {
+    /// Cognito user pool of the users, such as `eu-central-1_AbCdEfGhI`
+    #[arg(long, env = "AWS_COGNITO_USER_POOL_ID", value_name = "AWS_COGNITO_USER_POOL_ID")]
+    pub cognito_user_pool_id: Option<String>,
+}
+
 /// Whose access tokens.
 #[derive(Args, Clone, Debug)]
 pub struct CognitoSettings {
-    /// Cognito user pool whose access tokens are accepted, such as `eu-central-1_AbCdEfGhI`
-    #[arg(long, env = "AWS_COGNITO_USER_POOL_ID", value_name = "AWS_COGNITO_USER_POOL_ID")]
-    pub cognito_user_pool_id: Option<String>,
+    #[command(flatten)]
+    pub user_pool: UserPoolSettings,
     /// App client whose access tokens are accepted
     #[arg(long, env = "AWS_COGNITO_USER_POOL_CLIENT_ID", value_name = "AWS_COGNITO_USER_POOL_CLIENT_ID")]
     pub cognito_user_pool_client_id: Option<String>,
@@ -75,6 +184,9 @@ pub enum SettingError {
     /// Not given, or empty.
     #[error("{0} is not set")]
     Missing(&'static str),
+    /// Nothing says who asks AWS.
+    #[error("there are no AWS credentials: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")]
+    NoCredentials,
     /// Given, and not usable.
     #[error("{name} {problem}")]
     Wrong {
@@ -107,16 +219,23 @@ impl DatabaseSettings {
     }
 }
 
-impl CognitoSettings {
-    /// The issuer of the user pool. Source of the formats: "Verifying JSON web tokens", Cognito developer guide.
-    pub fn issuer(&self) -> Result<TokenIssuer, SettingError> {
+impl UserPoolSettings {
+    /// The pool's id, and the region that it begins with.
+    pub fn id_and_region(&self) -> Result<(&str, &str), SettingError> {
         let name = "AWS_COGNITO_USER_POOL_ID";
         let pool = given(name, &self.cognito_user_pool_id)?;
         let plain = |text: &str| !text.is_empty() && text.chars().all(|it| it.is_ascii_alphanumeric() || it == '-');
-        let region = match pool.split_once('_') {
-            Some((region, id)) if plain(region) && plain(id) => region,
-            _ => return Err(SettingError::Wrong { name, problem: "is not of the form region_id" }),
-        };
+        match pool.split_once('_') {
+            Some((region, id)) if plain(region) && plain(id) => Ok((pool, region)),
+            _ => Err(SettingError::Wrong { name, problem: "is not of the form region_id" }),
+        }
+    }
+}
+
+impl CognitoSettings {
+    /// The issuer of the user pool. Source of the formats: "Verifying JSON web tokens", Cognito developer guide.
+    pub fn issuer(&self) -> Result<TokenIssuer, SettingError> {
+        let (pool, region) = self.user_pool.id_and_region()?;
         let domain = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
         let issuer = format!("https://cognito-idp.{region}.{domain}/{pool}");
         let client_id = given("AWS_COGNITO_USER_POOL_CLIENT_ID", &self.cognito_user_pool_client_id)?.to_owned();
@@ -160,7 +279,7 @@ mod tests {
     fn cognito(pool: &str, client: &str, jwks: &str) -> CognitoSettings {
         let some = |text: &str| Some(text.to_owned());
         CognitoSettings {
-            cognito_user_pool_id: some(pool),
+            user_pool: UserPoolSettings { cognito_user_pool_id: some(pool) },
             cognito_user_pool_client_id: some(client),
             cognito_jwks_url: some(jwks),
         }

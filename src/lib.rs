@@ -6,6 +6,7 @@
 pub mod app;
 pub mod auth;
 pub mod aws;
+pub mod cognito;
 pub mod commands;
 pub mod config;
 #[cfg(feature = "embedded")]
@@ -17,9 +18,11 @@ pub mod messages_table;
 pub mod messaging;
 pub mod metrics;
 pub mod model;
+mod preflight;
 pub mod seed;
 pub mod shutdown;
 pub mod stream;
+pub mod telemetry;
 pub mod users;
 
 /// An error with its causes in one line, for the log.

@@ -4,14 +4,16 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
 use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
-use metrics::{counter, describe_counter, describe_gauge, gauge};
+use metrics::{Counter, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_util::MetricKindMask;
 use tokio::net::TcpListener;
 
 use crate::shutdown::Shutdown;
@@ -20,6 +22,8 @@ use crate::shutdown::Shutdown;
 pub const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9464);
 
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
+/// Shards come and go: the lag of one that this process has left is shown for so long.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(300);
 
 /// Something that is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,24 +77,82 @@ impl Count {
     }
 }
 
-const CONSUMED: &str = "dynamodb_consumed_units_total";
+const CONSUMED: &str = "dynamodb_consumed_half_units_total";
+const CALLS: &str = "dynamodb_calls_total";
+const REQUESTS: &str = "graphql_requests_total";
+const REQUEST_SECONDS: &str = "graphql_request_seconds";
+const CACHE: &str = "cache_lookups_total";
+const CONNECTIONS: &str = "postgres_connections";
+const IN_FLIGHT: &str = "http_requests_in_flight";
+const CLOCK: &str = "clock_ahead_of_dynamodb_seconds";
+/// Bounds of the buckets of durations, in seconds.
+const BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 const LAG: &str = "consumer_lag_seconds";
 const ACTIVE_SHARDS: &str = "consumer_active_shards";
 
-/// Counts the capacity that DynamoDB says a call of `operation` has consumed; a fraction counts as a whole unit.
-pub fn consumed(operation: &'static str, units: f64) {
-    // Never negative, and far below what an integer holds.
-    counter!(CONSUMED, "operation" => operation).increment(units.ceil() as u64);
+/// Counts the capacity that DynamoDB says a call of `operation` has consumed, in halves of a unit.
+pub fn consumed(operation: &'static str, halves: u64) {
+    counter!(CONSUMED, "operation" => operation).increment(halves);
+}
+
+/// Counts a request by one of its root fields, and how long it took.
+pub fn request(field: &str, outcome: &str, took: Duration) {
+    counter!(REQUESTS, "field" => field.to_owned(), "outcome" => outcome.to_owned()).increment(1);
+    histogram!(REQUEST_SECONDS, "field" => field.to_owned()).record(took.as_secs_f64());
+}
+
+/// Counts a call to DynamoDB; `outcome` is `OK` or DynamoDB's error code, or `unreachable`.
+pub fn call(operation: &'static str, outcome: &str) {
+    counter!(CALLS, "operation" => operation, "outcome" => outcome.to_owned()).increment(1);
+}
+
+/// Counts the looks into a cache. There are dozens in a request, so the counters are looked up once: at the first look,
+/// when whoever collects them is there.
+pub struct CacheCounts {
+    name: &'static str,
+    hits_and_misses: OnceLock<(Counter, Counter)>,
+}
+
+impl CacheCounts {
+    /// Of the cache of this name.
+    pub const fn new(name: &'static str) -> Self {
+        Self { name, hits_and_misses: OnceLock::new() }
+    }
+
+    /// Counts a look.
+    pub fn count(&self, hit: bool) {
+        let counter = |outcome| counter!(CACHE, "cache" => self.name, "outcome" => outcome);
+        let (hits, misses) = self.hits_and_misses.get_or_init(|| (counter("hit"), counter("miss")));
+        if hit { hits } else { misses }.increment(1);
+    }
+}
+
+/// Says how many connections to PostgreSQL there are, and how many of them nobody uses.
+pub fn connections(all: usize, idle: usize) {
+    gauge!(CONNECTIONS, "state" => "idle").set(idle as f64);
+    gauge!(CONNECTIONS, "state" => "used").set(all.saturating_sub(idle) as f64);
+}
+
+/// Says how many requests are under way.
+pub fn in_flight(count: usize) {
+    gauge!(IN_FLIGHT).set(count as f64);
+}
+
+/// Says by how much our clock is ahead of DynamoDB's; its answers tell whole seconds.
+pub fn clock_ahead(seconds: f64) {
+    gauge!(CLOCK).set(seconds);
 }
 
 /// Collects the numbers of this process from now on.
 pub fn collect() -> anyhow::Result<PrometheusHandle> {
-    PrometheusBuilder::new().install_recorder().context("the metrics cannot be collected")
+    let builder = PrometheusBuilder::new().idle_timeout(MetricKindMask::GAUGE, Some(FORGOTTEN_AFTER));
+    let builder = builder.set_buckets(&BUCKETS).context("the metrics' buckets")?;
+    builder.install_recorder().context("the metrics cannot be collected")
 }
 
-/// Says how far behind the reading of a shard is.
-pub fn lag(shard: &str, seconds: f64) {
-    gauge!(LAG, "shard" => shard.to_owned()).set(seconds);
+/// Says how far behind a shard is.
+pub fn lag(shard: &str, behind: Duration) {
+    gauge!(LAG, "shard" => shard.to_owned()).set(behind.as_secs_f64());
 }
 
 /// Says how many shards this process reads.
@@ -117,8 +179,15 @@ pub async fn serve(address: Option<SocketAddr>, shutdown: &Shutdown) -> anyhow::
         describe_counter!(name, description);
         counter!(name).absolute(0);
     }
-    describe_counter!(CONSUMED, "Capacity units consumed, as DynamoDB says");
-    describe_gauge!(LAG, "Age of the last record handled, while records wait");
+    describe_counter!(CONSUMED, "Halves of capacity units consumed, as DynamoDB says");
+    describe_counter!(CALLS, "Calls to DynamoDB by operation and outcome");
+    describe_counter!(REQUESTS, "GraphQL requests by root field and outcome");
+    describe_histogram!(REQUEST_SECONDS, "How long GraphQL requests took, by root field");
+    describe_counter!(CACHE, "Looks into the caches");
+    describe_gauge!(CONNECTIONS, "Connections to PostgreSQL");
+    describe_gauge!(IN_FLIGHT, "GraphQL requests under way");
+    describe_gauge!(CLOCK, "How far our clock is ahead of DynamoDB's");
+    describe_gauge!(LAG, "Age of the oldest record that waits");
     describe_gauge!(ACTIVE_SHARDS, "Shards this process reads");
     let (upkept, stop) = (handle.clone(), shutdown.token());
     shutdown.spawn(async move {

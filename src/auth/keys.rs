@@ -37,9 +37,12 @@ pub struct KeySource {
     url: String,
     client: reqwest::Client,
     cooldown: Duration,
-    keys: RwLock<HashMap<String, Arc<DecodingKey>>>,
+    keys: RwLock<Keys>,
     fetches: Mutex<Fetches>,
 }
+
+/// By `kid`, each as it was published and as it is used. One that is published as before stays the same `Arc`.
+type Keys = HashMap<String, (serde_json::Value, Arc<DecodingKey>)>;
 
 #[derive(Default)]
 struct Fetches {
@@ -104,11 +107,12 @@ impl KeySource {
         }
     }
 
-    fn known(&self, kid: &str) -> Option<Arc<DecodingKey>> {
-        self.read().get(kid).cloned()
+    /// The key with this id as far as they were fetched.
+    pub fn known(&self, kid: &str) -> Option<Arc<DecodingKey>> {
+        self.read().get(kid).map(|(_, key)| key.clone())
     }
 
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, HashMap<String, Arc<DecodingKey>>> {
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, Keys> {
         // A writer only swaps the map, so that a poisoned lock still holds a whole one.
         self.keys.read().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
@@ -129,18 +133,23 @@ impl KeySource {
         }
     }
 
-    async fn request(&self) -> Result<HashMap<String, Arc<DecodingKey>>, reqwest::Error> {
+    async fn request(&self) -> Result<Keys, reqwest::Error> {
         let set: KeySet = self.client.get(&self.url).send().await?.error_for_status()?.json().await?;
-        Ok(set.keys.into_iter().filter_map(signing_key).collect())
+        let before = self.read();
+        let kept = |(kid, published, key): (String, _, _)| {
+            let same = before.get(&kid).filter(|(before, _)| *before == published).map(|(_, key)| key.clone());
+            (kid, (published, same.unwrap_or(key)))
+        };
+        Ok(set.keys.into_iter().filter_map(signing_key).map(kept).collect())
     }
 }
 
 /// An RSA key for RS256 with its id; anything else in the set is not for us.
-fn signing_key(key: serde_json::Value) -> Option<(String, Arc<DecodingKey>)> {
-    let key: Jwk = serde_json::from_value(key).ok()?;
+fn signing_key(published: serde_json::Value) -> Option<(String, serde_json::Value, Arc<DecodingKey>)> {
+    let key: Jwk = serde_json::from_value(published.clone()).ok()?;
     let for_signatures = matches!(key.common.public_key_use, None | Some(PublicKeyUse::Signature));
     let for_rs256 = matches!(key.common.key_algorithm, None | Some(KeyAlgorithm::RS256));
     let is_rsa = matches!(key.algorithm, AlgorithmParameters::RSA(_));
     let decoding = DecodingKey::from_jwk(&key).ok().filter(|_| for_signatures && for_rs256 && is_rsa)?;
-    Some((key.common.key_id?, Arc::new(decoding)))
+    Some((key.common.key_id?, published, Arc::new(decoding)))
 }

@@ -5,14 +5,21 @@
 
 pub mod keys;
 
+use std::sync::Arc;
+
+use aws_lc_rs::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 use jsonwebtoken::errors::ErrorKind;
-use jsonwebtoken::{Algorithm, Validation, decode, decode_header};
+use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header, get_current_timestamp};
+use quick_cache::sync::Cache;
 use serde::Deserialize;
 
 use self::keys::{KeyLookup, KeySource};
+use crate::metrics::CacheCounts;
 
 /// How far the issuer's clock and ours may be apart, in seconds.
 const LEEWAY_SECONDS: u64 = 10;
+/// How many accepted tokens are remembered; some 200 bytes a token.
+const REMEMBERED: usize = 10_000;
 
 /// What a verified token says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,11 +86,24 @@ pub struct Verifier {
     validation: Validation,
     client_id: String,
     keys: KeySource,
+    /// By the token's SHA-256: a signature takes far longer to check than anything else of a token.
+    accepted: Cache<[u8; SHA256_OUTPUT_LEN], Accepted>,
+    looks: CacheCounts,
+}
+
+/// A token that was accepted once: good until it expires, or its key is not the issuer's any more.
+#[derive(Clone)]
+struct Accepted {
+    kid: String,
+    key: Arc<DecodingKey>,
+    expires: f64,
+    token: VerifiedToken,
 }
 
 #[derive(Deserialize)]
 struct Claims {
     sub: String,
+    exp: f64,
     token_use: Option<String>,
     client_id: Option<String>,
 }
@@ -96,7 +116,13 @@ impl Verifier {
         validation.set_required_spec_claims(&["exp", "iss", "sub"]);
         validation.validate_aud = false;
         validation.leeway = LEEWAY_SECONDS;
-        Self { validation, client_id: client_id.into(), keys }
+        Self {
+            validation,
+            client_id: client_id.into(),
+            keys,
+            accepted: Cache::new(REMEMBERED),
+            looks: CacheCounts::new("tokens"),
+        }
     }
 
     /// The key source, for whoever keeps it fresh.
@@ -106,11 +132,30 @@ impl Verifier {
 
     /// Verifies a token.
     pub async fn verify(&self, token: &str) -> Result<VerifiedToken, TokenError> {
+        let mut hash = [0; SHA256_OUTPUT_LEN];
+        hash.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
+        let known = self.accepted.get(&hash).filter(|accepted| self.is_good(accepted));
+        self.looks.count(known.is_some());
+        if let Some(accepted) = known {
+            return Ok(accepted.token);
+        }
+        let accepted = self.check(token).await?;
+        self.accepted.insert(hash, accepted.clone());
+        Ok(accepted.token)
+    }
+
+    fn is_good(&self, accepted: &Accepted) -> bool {
+        let is_current = self.keys.known(&accepted.kid).is_some_and(|key| Arc::ptr_eq(&key, &accepted.key));
+        is_current && accepted.expires > get_current_timestamp().saturating_sub(LEEWAY_SECONDS) as f64
+    }
+
+    async fn check(&self, token: &str) -> Result<Accepted, TokenError> {
         let header = decode_header(token).map_err(|error| sort(error.kind()))?;
         if header.alg != Algorithm::RS256 {
             return Err(TokenError::Algorithm);
         }
-        let key = match self.keys.get(header.kid.as_deref().ok_or(TokenError::UnknownKey)?).await {
+        let kid = header.kid.ok_or(TokenError::UnknownKey)?;
+        let key = match self.keys.get(&kid).await {
             KeyLookup::Found(key) => key,
             KeyLookup::Unknown => return Err(TokenError::UnknownKey),
             KeyLookup::Unavailable => return Err(TokenError::KeysUnavailable),
@@ -122,7 +167,8 @@ impl Verifier {
         if claims.client_id.as_deref() != Some(self.client_id.as_str()) {
             return Err(TokenError::Client);
         }
-        Ok(VerifiedToken { cognito_user_id: claims.sub })
+        let token = VerifiedToken { cognito_user_id: claims.sub };
+        Ok(Accepted { kid, key, expires: claims.exp, token })
     }
 }
 

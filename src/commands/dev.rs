@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 
 use crate::app::{ApiParts, consume, serve};
 use crate::aws::Aws;
-use crate::config::{HttpSettings, MetricsSettings, TableSettings};
+use crate::config::{HttpSettings, LimitSettings, MetricsSettings, TableSettings};
 use crate::embedded::data_dir::DataDir;
 use crate::embedded::dynamodb::EmbeddedDynamoDb;
 use crate::embedded::issuer::LocalIssuer;
@@ -25,6 +25,7 @@ use crate::messages_table::schema::{Billing, load_leases_table, load_messages_ta
 use crate::metrics;
 use crate::seed::{local_cognito_user_id, seed_messages, seed_users, user_uuids};
 use crate::shutdown::{self, Shutdown};
+use crate::telemetry::TraceSettings;
 use crate::users::Users;
 
 /// The ports that are taken where they are free, so that the operator's commands find the engines.
@@ -36,7 +37,11 @@ pub struct Options {
     #[command(flatten)]
     http: HttpSettings,
     #[command(flatten)]
+    limits: LimitSettings,
+    #[command(flatten)]
     metrics: MetricsSettings,
+    #[command(flatten)]
+    traces: TraceSettings,
     #[command(flatten)]
     table: TableSettings,
     /// Folder that everything is kept in
@@ -62,7 +67,10 @@ impl Running {
 }
 
 pub async fn run(options: Options) -> anyhow::Result<()> {
-    super::log("warn,dynoxide=error,sqlx=error,cruddur_messaging=info")?;
+    let traces = super::log_and_traces(
+        "warn,dynoxide=error,sqlx=error,cruddur_messaging=info,cruddur_messaging::http=warn",
+        &options.traces,
+    )?;
     let address = options.http.listen_addr;
     let listener =
         TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} (LISTEN_ADDR)"))?;
@@ -89,6 +97,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     }
     shutdown.finish().await;
     engines.stop().await;
+    traces.finish().await;
     // Where it cannot be removed, the next start writes it anew.
     let _ = fs::remove_file(Running::file(data_dir.path()));
     outcome
@@ -104,9 +113,8 @@ impl Engines {
     async fn start(data_dir: &DataDir) -> anyhow::Result<Self> {
         let dynamodb_listener = bind_preferring(DYNAMODB_PORT).await?;
         let dynamodb = EmbeddedDynamoDb::start(Some(&data_dir.dynamodb()), dynamodb_listener)?;
-        // Bound only to learn whether the port is free: the engine binds by itself.
-        let postgres_address = bind_preferring(POSTGRES_PORT).await?.local_addr()?;
-        let postgres = EmbeddedPostgres::start(Some(data_dir.postgres()), postgres_address).await?;
+        let postgres_listener = bind_preferring(POSTGRES_PORT).await?;
+        let postgres = EmbeddedPostgres::start(Some(data_dir.postgres()), postgres_listener).await?;
         let users = Users::new(postgres.pool()?);
         Ok(Self { dynamodb, postgres, users })
     }
@@ -158,7 +166,11 @@ async fn start(
         table: table.clone(),
         users: users.clone(),
         issuer: issuer.serve(shutdown.token()).await?,
+        limits: options.limits.http()?,
+        document_limits: options.limits.documents(),
+        trusted_documents: options.limits.manifest()?,
         introspection: options.http.graphql_introspection.unwrap_or(true),
+        messages_per_minute: options.limits.messages_per_minute,
         consumer: Some(consumer),
         graphiql_token: first_token,
     };

@@ -6,9 +6,11 @@ use tokio::net::TcpListener;
 
 use crate::app::{ApiParts, consume, fresh_name, pool, serve};
 use crate::aws::Aws;
-use crate::config::{CognitoSettings, DatabaseSettings, HttpSettings, MetricsSettings, TableSettings};
+use crate::config::{CognitoSettings, DatabaseSettings, HttpSettings, LimitSettings, MetricsSettings, TableSettings};
 use crate::metrics;
+use crate::preflight::{check_migrations, check_tables};
 use crate::shutdown::{self, Shutdown};
+use crate::telemetry::TraceSettings;
 use crate::users::Users;
 
 #[derive(Args, Debug)]
@@ -16,7 +18,11 @@ pub struct Options {
     #[command(flatten)]
     http: HttpSettings,
     #[command(flatten)]
+    limits: LimitSettings,
+    #[command(flatten)]
     metrics: MetricsSettings,
+    #[command(flatten)]
+    traces: TraceSettings,
     #[command(flatten)]
     table: TableSettings,
     #[command(flatten)]
@@ -29,26 +35,36 @@ pub struct Options {
 }
 
 pub async fn run(options: Options) -> anyhow::Result<()> {
-    super::log("info,aws_config=error")?;
+    let traces = super::log_and_traces("info,aws_config=error", &options.traces)?;
     let issuer = options.cognito.issuer()?;
     let pool = pool(options.database.url()?, options.database.database_max_connections)?;
     let aws = Aws::from_environment().await?;
+    let limits = options.limits.http()?;
+    let trusted_documents = options.limits.manifest()?;
     let address = options.http.listen_addr;
     let listener =
         TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} (LISTEN_ADDR)"))?;
 
-    let shutdown = Shutdown::default();
     let users = Users::new(pool);
     let table = options.table.ddb_message_table;
+    let shutdown = Shutdown::default();
     let introspection = options.http.graphql_introspection.unwrap_or(false);
     metrics::serve(options.metrics.metrics_addr, &shutdown).await?;
+    if let Err(error) = tokio::try_join!(check_tables(&aws, &table, !options.no_worker), check_migrations(&users)) {
+        users.close().await;
+        return Err(error);
+    }
     let consumer = (!options.no_worker).then(|| consume(&aws, &table, fresh_name(), &shutdown));
     let parts = ApiParts {
         aws: aws.clone(),
         table: table.clone(),
         users: users.clone(),
         issuer,
+        limits,
+        document_limits: options.limits.documents(),
+        trusted_documents,
         introspection,
+        messages_per_minute: options.limits.messages_per_minute,
         consumer,
         graphiql_token: None,
     };
@@ -61,5 +77,6 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         tracing::warn!("not everything finished in time");
     }
     users.close().await;
+    traces.finish().await;
     Ok(())
 }

@@ -3,27 +3,31 @@
 use anyhow::bail;
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
+use serde_json::json;
 use uuid::Uuid;
 
-use super::endpoint::connect;
-use crate::aws::Aws;
+use super::failure::LeftOver;
+use super::output::Output;
+use super::target::{Prod, Target};
 use crate::config::TableSettings;
 use crate::environment::Chance;
 use crate::messages_table::MessagesTable;
+use crate::messages_table::keys::group_of_messages_pk;
 use crate::model::MessageGroupUuid;
 use crate::stream::dynamodb::DynamoDbStream;
-use crate::stream::effect::{Effect, move_to};
+use crate::stream::effect::{Effect, EffectError, move_to};
 use crate::stream::lease::{Checkpoint, Lease, LeaseTable};
 use crate::stream::lease_table::ConsumerTable;
-use crate::stream::reconcile::{reconcile_all, reconcile_group};
+use crate::stream::reconcile::{Failed, Reconciled, Reconciler};
 use crate::stream::set_aside::{SetAside, SetAsideTable};
 use crate::stream::source::StreamSource;
 
 #[derive(Args, Debug)]
 pub struct Options {
-    /// Reach AWS, as the environment configures it, and not a local engine
-    #[arg(long, global = true)]
-    prod: bool,
+    #[command(flatten)]
+    prod: Prod,
+    #[command(flatten)]
+    output: Output,
     #[command(flatten)]
     table: TableSettings,
     #[command(subcommand)]
@@ -33,8 +37,10 @@ pub struct Options {
 #[derive(Subcommand, Debug)]
 enum Command {
     /// Print the shards, who reads them, how far, and how many records are set aside
+    #[command(after_help = "Example:\n  cruddur-messaging stream status --prod")]
     Status,
     /// Bring message group rows to their groups' newest messages: of all groups that have a row, or of one
+    #[command(after_help = "Example:\n  cruddur-messaging stream reconcile --prod")]
     Reconcile {
         /// The one group
         #[arg(long, value_name = "UUID")]
@@ -48,116 +54,178 @@ enum Command {
 #[derive(Subcommand, Debug)]
 enum SetAsideCommand {
     /// Print them with their reasons
+    #[command(after_help = "Example:\n  cruddur-messaging stream set-aside list --prod --json")]
     List,
     /// Put them into effect again, and forget those that succeed
+    #[command(after_help = "Example:\n  cruddur-messaging stream set-aside replay --prod")]
     Replay,
 }
 
+/// How often a call that cannot get through is tried before the command gives up: some half a minute.
+const TRIES_OF_AN_OUTAGE: u32 = 8;
+
 pub async fn run(options: Options) -> anyhow::Result<()> {
-    super::log("error")?;
-    let (aws, endpoint) = connect(options.prod).await?;
-    let name = options.table.ddb_message_table;
-    let consumer_table = ConsumerTable::new(aws.dynamodb.clone(), &name);
-    let messages = MessagesTable::new(aws.dynamodb.clone(), &name);
-    match options.command {
-        Command::Status => status(&aws, &name, &consumer_table).await,
+    super::log("off")?;
+    let Options { prod, output, table, command } = options;
+    let target = Target::reach(prod, table.ddb_message_table).await?;
+    let consumer_table = ConsumerTable::new(target.aws.dynamodb.clone(), &target.table);
+    let messages = MessagesTable::new(target.aws.dynamodb.clone(), &target.table);
+    let done = match command {
+        Command::Status => status(&target, output, &consumer_table).await,
         Command::Reconcile { group } => {
-            println!("Reconciling message group rows of table {name} at {endpoint}");
-            reconcile(&messages, group.map(MessageGroupUuid)).await
+            output.say(format!("Reconciling message group rows of {target}"));
+            reconcile(output, &messages, group.map(MessageGroupUuid)).await
         }
-        Command::SetAside(SetAsideCommand::List) => list(&consumer_table).await,
+        Command::SetAside(SetAsideCommand::List) => list(output, &consumer_table).await,
         Command::SetAside(SetAsideCommand::Replay) => {
-            println!("Replaying the records set aside into table {name} at {endpoint}");
-            replay(&messages, &consumer_table).await
+            output.say(format!("Replaying the records set aside into {target}"));
+            replay(output, &messages, &consumer_table).await
         }
-    }
+    };
+    done.map_err(|error| target.place().explain(error))
 }
 
-async fn status(aws: &Aws, name: &str, table: &ConsumerTable) -> anyhow::Result<()> {
+async fn status(target: &Target, output: Output, table: &ConsumerTable) -> anyhow::Result<()> {
+    let (aws, name) = (&target.aws, &target.table);
     let source = DynamoDbStream::new(aws.dynamodb.clone(), aws.streams.clone(), name);
     let stream = source.stream().await?;
     let listed = source.shards(&stream).await?;
     let leases = LeaseTable::list(table, &stream).await?;
-    println!("Stream {stream}");
-    println!("{:<44} {:<38} {:<26} LAST RECORD", "SHARD", "OWNER", "CHECKPOINT");
+    let aside = SetAsideTable::list(table).await?.len();
+    output.say(format!("Stream {stream}"));
+    output.say(row("SHARD", "OWNER", "CHECKPOINT", "HANDLED UNTIL"));
+    let now = Utc::now();
     for lease in &leases {
-        println!("{}", line(lease, Utc::now()));
+        let age =
+            lease.handled_until.and_then(DateTime::from_timestamp_millis).map(|at| (now - at).num_seconds().max(0));
+        let until = age.map_or("-".to_owned(), |age| format!("{age} s ago"));
+        let text = row(&lease.shard, lease.owner.as_deref().unwrap_or("-"), checkpoint(lease), &until);
+        output.result(text, || {
+            json!({
+                "shard": lease.shard,
+                "owner": lease.owner,
+                "checkpoint": checkpoint(lease),
+                "handledUntilSecondsAgo": age,
+            })
+        });
     }
     for shard in listed.iter().filter(|shard| leases.iter().all(|lease| lease.shard != shard.id)) {
-        println!("{:<44} {:<38} {:<26} -", shard.id, "-", "no lease yet");
+        output.result(row(&shard.id, "-", "no lease yet", "-"), || json!({ "shard": shard.id, "checkpoint": null }));
     }
-    println!("{} records set aside", SetAsideTable::list(table).await?.len());
+    output.result(format!("{aside} records set aside"), || json!({ "setAside": aside, "stream": stream }));
     Ok(())
 }
 
-fn line(lease: &Lease, now: DateTime<Utc>) -> String {
-    let checkpoint = match &lease.checkpoint {
+fn row(shard: &str, owner: &str, checkpoint: &str, until: &str) -> String {
+    format!("{shard:<44} {owner:<38} {checkpoint:<26} {until}")
+}
+
+fn checkpoint(lease: &Lease) -> &str {
+    match &lease.checkpoint {
         None => "not begun",
         Some(Checkpoint::TrimHorizon) => "after a gap",
         Some(Checkpoint::BehindGap) => "before a gap",
         Some(Checkpoint::At(number)) => number,
         Some(Checkpoint::ShardEnd) => "finished",
-    };
-    let until = lease.handled_until.and_then(DateTime::from_timestamp_millis);
-    let age = until.map_or("-".to_owned(), |until| format!("{} s ago", (now - until).num_seconds().max(0)));
-    let owner = lease.owner.as_deref().unwrap_or("-");
-    format!("{:<44} {owner:<38} {checkpoint:<26} {age}", lease.shard)
+    }
 }
 
-async fn reconcile(messages: &MessagesTable, group: Option<MessageGroupUuid>) -> anyhow::Result<()> {
-    let chance = Chance::new();
-    match group {
-        Some(group) => match reconcile_group(messages, group, &chance).await? {
-            Effect::Moved => println!("{group}: moved"),
-            Effect::UpToDate => println!("{group}: right already"),
-            Effect::NobodyThere => bail!("nobody is known to take part in group {group}"),
-        },
-        None => {
-            let tell = |done: crate::stream::reconcile::Reconciled| {
-                println!("{} groups looked at, {} moved", done.groups, done.moved);
-            };
-            reconcile_all(messages, &chance, tell).await?;
-            println!("Done.");
+async fn reconcile(output: Output, messages: &MessagesTable, group: Option<MessageGroupUuid>) -> anyhow::Result<()> {
+    let reconciler = Reconciler { rows: messages, chance: &Chance::new(), tries_of_an_outage: TRIES_OF_AN_OUTAGE };
+    if let Some(group) = group {
+        match reconciler.group(group).await? {
+            Some(Effect::Moved) => {
+                output.result(format!("{group}: moved"), || json!({ "group": group.to_string(), "moved": true }));
+            }
+            Some(Effect::UpToDate) => output
+                .result(format!("{group}: right already"), || json!({ "group": group.to_string(), "moved": false })),
+            Some(Effect::NobodyThere) => bail!("group {group}: {}", Effect::NOBODY_THERE),
+            None => bail!("group {group} has no message: is the uuid right?"),
         }
+        return Ok(());
+    }
+    let tell = |done: &Reconciled| output.say(format!("{} groups looked at, {} moved", done.groups, done.moved));
+    let done = reconciler.all(tell).await?;
+    for Failed { group, reason, .. } in &done.failed {
+        output.result(format!("group {group}: {reason}"), || json!({ "group": group.to_string(), "failed": reason }));
+    }
+    let failed = done.failed.len();
+    output.result(
+        format!("Done: {} groups looked at, {} moved, {failed} failed", done.groups, done.moved),
+        || json!({ "groups": done.groups, "moved": done.moved, "failed": failed }),
+    );
+    if failed > 0 {
+        return Err(LeftOver(format!("{failed} groups could not be reconciled")).into());
     }
     Ok(())
 }
 
-async fn list(table: &ConsumerTable) -> anyhow::Result<()> {
+async fn list(output: Output, table: &ConsumerTable) -> anyhow::Result<()> {
     let set_aside = SetAsideTable::list(table).await?;
-    for SetAside { sequence_number, reason, message_pk, message_sk, set_aside_at, .. } in &set_aside {
-        println!("{set_aside_at}  record {sequence_number}  {message_pk} / {message_sk}\n    {reason}");
+    for SetAside { stream, sequence_number, reason, message_pk, message_sk, set_aside_at } in &set_aside {
+        let text = format!("{set_aside_at}  record {sequence_number}  {message_pk} / {message_sk}\n    {reason}");
+        output.result(text, || {
+            json!({
+                "stream": stream,
+                "sequenceNumber": sequence_number,
+                "reason": reason,
+                "messagePk": message_pk,
+                "messageSk": message_sk,
+                "setAsideAt": set_aside_at,
+            })
+        });
     }
-    println!("{} records set aside", set_aside.len());
+    output.say(format!("{} records set aside", set_aside.len()));
     Ok(())
 }
 
-async fn replay(messages: &MessagesTable, table: &ConsumerTable) -> anyhow::Result<()> {
+/// What is set aside after a gap may be a whole conversation whose newest message could not be read.
+async fn replay_one(
+    messages: &MessagesTable,
+    aside: &SetAside,
+    chance: &Chance,
+) -> Result<Option<Effect>, EffectError> {
+    if aside.message_sk.is_empty()
+        && let Some(Ok(group)) = group_of_messages_pk(&aside.message_pk)
+    {
+        let reconciler = Reconciler { rows: messages, chance, tries_of_an_outage: TRIES_OF_AN_OUTAGE };
+        return reconciler.group(group).await;
+    }
+    match messages.message_at(&aside.message_pk, &aside.message_sk).await? {
+        Some(message) => move_to(messages, &message, chance).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+async fn replay(output: Output, messages: &MessagesTable, table: &ConsumerTable) -> anyhow::Result<()> {
     let chance = Chance::new();
     let mut failed = 0;
     for aside in SetAsideTable::list(table).await? {
-        let outcome = match messages.message_at(&aside.message_pk, &aside.message_sk).await {
-            Ok(Some(message)) => match move_to(messages, &message, &chance).await {
-                Ok(Effect::Moved | Effect::UpToDate) => Ok("done"),
-                Ok(Effect::NobodyThere) => Err("nobody is known to take part in the group".to_owned()),
-                Err(error) => Err(crate::report(&error)),
-            },
+        let outcome = match replay_one(messages, &aside, &chance).await {
+            Ok(Some(Effect::Moved | Effect::UpToDate)) => Ok("done"),
+            Ok(Some(Effect::NobodyThere)) => Err(Effect::NOBODY_THERE.to_owned()),
             Ok(None) => Ok("the message is gone, nothing to do"),
+            // An outage is no record's fault, and the next one would meet it too.
+            Err(error) if error.is_passing() => return Err(error.into()),
             Err(error) => Err(crate::report(&error)),
         };
+        let number = &aside.sequence_number;
         match outcome {
             Ok(done) => {
                 SetAsideTable::remove(table, &aside).await?;
-                println!("record {}: {done}", aside.sequence_number);
+                output.result(format!("record {number}: {done}"), || json!({ "sequenceNumber": number, "done": true }));
             }
             Err(reason) => {
                 failed += 1;
-                println!("record {}: still fails: {reason}", aside.sequence_number);
+                output.result(
+                    format!("record {number}: still fails: {reason}"),
+                    || json!({ "sequenceNumber": number, "done": false, "reason": reason }),
+                );
             }
         }
     }
     if failed > 0 {
-        bail!("{failed} records stay set aside");
+        return Err(LeftOver(format!("{failed} records stay set aside")).into());
     }
     Ok(())
 }

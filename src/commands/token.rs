@@ -1,11 +1,12 @@
 //! `token`: an access token of a user of `dev`.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
+use tokio::net::TcpListener;
 
 use super::dev::Running;
 use crate::embedded::data_dir::{DataDir, DataDirError};
@@ -53,7 +54,7 @@ async fn ask_running(options: &Options) -> anyhow::Result<Option<String>> {
 /// Starts the PostgreSQL of a `dev` that does not run, to ask it.
 async fn ask_stopped(data_dir: &DataDir, handle: &str) -> anyhow::Result<Option<String>> {
     let postgres =
-        EmbeddedPostgres::start(Some(data_dir.postgres()), SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
+        EmbeddedPostgres::start(Some(data_dir.postgres()), TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?).await?;
     let id = ask(Users::new(postgres.pool()?), handle).await;
     postgres.stop().await;
     id

@@ -2,41 +2,59 @@
 //!
 //! It serves one connection at a time: a second one waits until the first is closed. The pool over it has one connection
 //! and closes it after a moment's idleness, which lets `psql` in.
+//!
+//! The engine's own server ends for good at a connection that is reset, at one that does not speak the protocol, and now
+//! and then under load. So it listens behind a relay that closes every connection to it in good order, and starts it again
+//! over the same data when it has ended.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use pglite_oxide::PgliteServer;
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
+use tokio::io::{AsyncWriteExt, copy, sink};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
 /// A running engine.
 pub struct EmbeddedPostgres {
-    /// Always there until it is stopped or dropped.
-    server: Option<PgliteServer>,
+    engine: Arc<Engine>,
     url: String,
+    stop: CancellationToken,
+    relays: TaskTracker,
 }
 
 const IDLE_TIMEOUT: Duration = Duration::from_millis(500);
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long connections, and then the engine, may take to end.
+const END: Duration = Duration::from_secs(2);
 
 impl EmbeddedPostgres {
-    /// Serves the cluster at `path`, made where there is none, or a temporary one, at `address`.
-    pub async fn start(path: Option<PathBuf>, address: SocketAddr) -> anyhow::Result<Self> {
-        let start = move || {
-            let builder = PgliteServer::builder().tcp(address);
-            match path {
-                Some(path) => builder.path(path),
-                None => builder.temporary(),
+    /// Serves the cluster at `path`, made where there is none, or a temporary one, on `listener`.
+    pub async fn start(path: Option<PathBuf>, listener: TcpListener) -> anyhow::Result<Self> {
+        let is_temporary = path.is_none();
+        let path = path.unwrap_or_else(|| std::env::temp_dir().join(format!("cruddur-postgres-{}", Uuid::new_v4())));
+        let server = start(&path).await?;
+        let address = listener.local_addr()?;
+        let inner = server.tcp_addr().context("the embedded PostgreSQL has no port")?;
+        let url = server.database_url().replace(&inner.to_string(), &address.to_string());
+        let engine = Arc::new(Engine { path, is_temporary, server: Mutex::new(Some(server)) });
+        let (stop, relays) = (CancellationToken::new(), TaskTracker::new());
+        let (shared, stopped, tracker) = (engine.clone(), stop.clone(), relays.clone());
+        relays.spawn(async move {
+            while let Some(Ok((client, _))) = stopped.run_until_cancelled(listener.accept()).await {
+                tracker.spawn(relay(shared.clone(), client, stopped.clone()));
             }
-            .start()
-        };
-        let server = tokio::task::spawn_blocking(start).await.context("starting the embedded PostgreSQL")?;
-        let server = server.map_err(|error| anyhow!("the embedded PostgreSQL cannot start: {error:#}"))?;
-        let url = server.database_url();
-        Ok(Self { server: Some(server), url })
+        });
+        Ok(Self { engine, url, stop, relays })
     }
 
     /// Its URL.
@@ -54,21 +72,98 @@ impl EmbeddedPostgres {
         Ok(options.connect_lazy(&self.url)?)
     }
 
-    /// Stops it and waits until it has; connections must be closed before.
-    pub async fn stop(mut self) {
-        if let Some(server) = self.server.take() {
-            let stopped = tokio::task::spawn_blocking(move || server.shutdown());
-            // A connection that somebody else keeps open would hold it; what it has committed is on disk.
-            let _ = tokio::time::timeout(Duration::from_secs(2), stopped).await;
-        }
+    /// Stops it and waits until it has; what was committed is on disk.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.relays.close();
+        let _ = tokio::time::timeout(END, self.relays.wait()).await;
+        let server = self.engine.server.lock().await.take();
+        let stopped = tokio::task::spawn_blocking(move || server.map(PgliteServer::shutdown));
+        let _ = tokio::time::timeout(END, stopped).await;
     }
 }
 
 impl Drop for EmbeddedPostgres {
-    /// Stopping waits for open connections, which whoever drops it may still hold.
     fn drop(&mut self) {
-        if let Some(server) = self.server.take() {
-            std::thread::spawn(move || drop(server));
-        }
+        self.stop.cancel();
+        self.relays.close();
     }
+}
+
+struct Engine {
+    path: PathBuf,
+    is_temporary: bool,
+    /// Always there until it is stopped, or cannot be started again.
+    server: Mutex<Option<PgliteServer>>,
+}
+
+impl Engine {
+    /// A connection to the engine, which is started again if need be.
+    async fn connect(&self) -> anyhow::Result<TcpStream> {
+        let mut server = self.server.lock().await;
+        let address = server.as_ref().and_then(PgliteServer::tcp_addr);
+        match connect(address).await {
+            Ok(connection) => return Ok(connection),
+            Err(error) => tracing::warn!(%error, "the embedded PostgreSQL has ended and is started again"),
+        }
+        if let Some(ended) = server.take() {
+            let end = tokio::task::spawn_blocking(move || ended.shutdown());
+            if let Ok(Ok(Err(error))) = tokio::time::timeout(END, end).await {
+                tracing::warn!(error = format!("{error:#}"), "why the embedded PostgreSQL has ended");
+            }
+        }
+        let started = server.insert(start(&self.path).await?);
+        Ok(connect(started.tcp_addr()).await?)
+    }
+}
+
+impl Drop for Engine {
+    /// Stopping waits for the engine's thread, which no thread of the runtime should.
+    fn drop(&mut self) {
+        let server = self.server.get_mut().take();
+        let (path, is_temporary) = (self.path.clone(), self.is_temporary);
+        std::thread::spawn(move || {
+            drop(server);
+            if is_temporary {
+                let _ = std::fs::remove_dir_all(path);
+            }
+        });
+    }
+}
+
+async fn start(path: &Path) -> anyhow::Result<PgliteServer> {
+    let builder = PgliteServer::builder().tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).path(path);
+    let server =
+        tokio::task::spawn_blocking(move || builder.start()).await.context("starting the embedded PostgreSQL")?;
+    server.map_err(|error| anyhow!("the embedded PostgreSQL cannot start: {error:#}"))
+}
+
+async fn connect(address: Option<SocketAddr>) -> io::Result<TcpStream> {
+    match address {
+        Some(address) => TcpStream::connect(address).await,
+        None => Err(io::ErrorKind::NotConnected.into()),
+    }
+}
+
+/// Whatever becomes of the client, the engine sees a connection that is closed in good order after its last answer.
+async fn relay(engine: Arc<Engine>, client: TcpStream, stop: CancellationToken) {
+    let server = match engine.connect().await {
+        Ok(server) => server,
+        Err(error) => return tracing::error!(error = format!("{error:#}"), "no connection to the embedded PostgreSQL"),
+    };
+    // The protocol is of small messages that wait for each other.
+    let _ = (client.set_nodelay(true), server.set_nodelay(true));
+    let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
+        (client.into_split(), server.into_split());
+    let questions = async {
+        let _ = stop.run_until_cancelled(copy(&mut from_client, &mut to_server)).await;
+        let _ = to_server.shutdown().await;
+    };
+    let answers = async {
+        if copy(&mut from_server, &mut to_client).await.is_err() {
+            let _ = copy(&mut from_server, &mut sink()).await;
+        }
+        let _ = to_client.shutdown().await;
+    };
+    tokio::join!(questions, answers);
 }

@@ -2,6 +2,7 @@
 
 use async_graphql::{ComplexObject, SimpleObject};
 
+use super::at_hand::Quick;
 use super::types::{MessageGroupObject, MessageObject};
 use crate::messages_table::Message;
 use crate::messaging::{GroupCursor, GroupView, MessageCursor, Page};
@@ -35,16 +36,16 @@ impl PageInfo {
 #[graphql(complex)]
 pub struct MessageConnection {
     #[graphql(skip)]
-    items: Vec<(MessageCursor, Message)>,
+    items: Vec<(MessageCursor, MessageObject)>,
     /// What lies around this page.
     page_info: PageInfo,
 }
 
 /// A message and its place in the conversation.
 #[derive(SimpleObject)]
-pub struct MessageEdge {
+pub struct MessageEdge<'a> {
     /// The message.
-    node: MessageObject,
+    node: Quick<&'a MessageObject>,
     /// Its place, for `after` and `before`.
     cursor: String,
 }
@@ -52,23 +53,20 @@ pub struct MessageEdge {
 #[ComplexObject]
 impl MessageConnection {
     /// The messages with their cursors.
-    async fn edges(&self) -> Vec<MessageEdge> {
-        let edge = |(cursor, message): &(MessageCursor, Message)| MessageEdge {
-            node: MessageObject(message.clone()),
-            cursor: cursor.encode(),
-        };
-        self.items.iter().map(edge).collect()
+    async fn edges(&self) -> Vec<MessageEdge<'_>> {
+        self.items.iter().map(|(cursor, node)| MessageEdge { node: Quick(node), cursor: cursor.encode() }).collect()
     }
 
     /// The messages.
-    async fn nodes(&self) -> Vec<MessageObject> {
-        self.items.iter().map(|(_, message)| MessageObject(message.clone())).collect()
+    async fn nodes(&self) -> Vec<Quick<&MessageObject>> {
+        self.items.iter().map(|(_, node)| Quick(node)).collect()
     }
 }
 
 impl From<Page<(MessageCursor, Message)>> for MessageConnection {
     fn from(page: Page<(MessageCursor, Message)>) -> Self {
-        Self { page_info: PageInfo::of(&page, |(cursor, _)| cursor.encode()), items: page.items }
+        let page_info = PageInfo::of(&page, |(cursor, _)| cursor.encode());
+        Self { page_info, items: page.items.into_iter().map(|(cursor, it)| (cursor, MessageObject(it))).collect() }
     }
 }
 
@@ -77,16 +75,16 @@ impl From<Page<(MessageCursor, Message)>> for MessageConnection {
 #[graphql(complex)]
 pub struct MessageGroupConnection {
     #[graphql(skip)]
-    items: Vec<(GroupCursor, GroupView)>,
+    items: Vec<(GroupCursor, MessageGroupObject)>,
     /// What lies around this page.
     page_info: PageInfo,
 }
 
 /// A message group and its place in the list.
 #[derive(SimpleObject)]
-pub struct MessageGroupEdge {
+pub struct MessageGroupEdge<'a> {
     /// The message group.
-    node: MessageGroupObject,
+    node: Quick<&'a MessageGroupObject>,
     /// Its place, for `after`.
     cursor: String,
 }
@@ -94,22 +92,22 @@ pub struct MessageGroupEdge {
 #[ComplexObject]
 impl MessageGroupConnection {
     /// The message groups with their cursors.
-    async fn edges(&self) -> Vec<MessageGroupEdge> {
-        let edge = |(cursor, view): &(GroupCursor, GroupView)| MessageGroupEdge {
-            node: MessageGroupObject(view.clone()),
-            cursor: cursor.encode(),
-        };
-        self.items.iter().map(edge).collect()
+    async fn edges(&self) -> Vec<MessageGroupEdge<'_>> {
+        self.items
+            .iter()
+            .map(|(cursor, node)| MessageGroupEdge { node: Quick(node), cursor: cursor.encode() })
+            .collect()
     }
 
     /// The message groups.
-    async fn nodes(&self) -> Vec<MessageGroupObject> {
-        self.items.iter().map(|(_, view)| MessageGroupObject(view.clone())).collect()
+    async fn nodes(&self) -> Vec<Quick<&MessageGroupObject>> {
+        self.items.iter().map(|(_, node)| Quick(node)).collect()
     }
 }
 
 impl From<Page<(GroupCursor, GroupView)>> for MessageGroupConnection {
     fn from(page: Page<(GroupCursor, GroupView)>) -> Self {
-        Self { page_info: PageInfo::of(&page, |(cursor, _)| cursor.encode()), items: page.items }
+        let page_info = PageInfo::of(&page, |(cursor, _)| cursor.encode());
+        Self { page_info, items: page.items.into_iter().map(|(cursor, it)| (cursor, MessageGroupObject(it))).collect() }
     }
 }

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use async_graphql::{Context, Error, Result};
+use async_graphql::{ContextBase, Error, Result};
 use tokio::sync::OnceCell;
 
 use super::errors::{Code, field_error, of_users};
 use super::types::UserObject;
 use crate::auth::VerifiedToken;
 use crate::messaging::Messaging;
-use crate::model::{Participant, User};
+use crate::model::{Participant, User, UserUuid};
 use crate::users::loader::UserLoader;
 
 /// The requester and the loaders of one request.
@@ -28,7 +28,7 @@ impl RequestContext {
     }
 
     /// The context of the request being executed.
-    pub(super) fn of<'a>(context: &Context<'a>) -> &'a Self {
+    pub(super) fn of<'a, T>(context: &ContextBase<'a, T>) -> &'a Self {
         // Every request is built with one: `http::graphql` is the only place that executes, and it adds it.
         context.data_unchecked::<Self>()
     }
@@ -52,6 +52,11 @@ impl RequestContext {
             }
         };
         self.requester.get_or_try_init(|| look_up).await.cloned()
+    }
+
+    /// A participant's names, when they have been read from Postgres in the last moments.
+    pub(super) fn user_at_hand(&self, uuid: UserUuid) -> Option<Arc<User>> {
+        self.messaging.users().at_hand(uuid)
     }
 
     /// A participant with the names Postgres has for them at present; with the copied ones once they are gone there.

@@ -15,6 +15,8 @@ pub enum Code {
     NotFound,
     /// The request itself is wrong.
     BadUserInput,
+    /// The user sends too many messages; `extensions.retryAfter` says in how many seconds the next one may come.
+    Throttled,
     /// A store is unreachable or overloaded; later it may work.
     Unavailable,
     /// Our fault; the cause is in the log under the request id.
@@ -28,6 +30,7 @@ impl Code {
             Self::Unauthenticated => "UNAUTHENTICATED",
             Self::NotFound => "NOT_FOUND",
             Self::BadUserInput => "BAD_USER_INPUT",
+            Self::Throttled => "THROTTLED",
             Self::Unavailable => "UNAVAILABLE",
             Self::Internal => "INTERNAL",
         }
@@ -77,6 +80,12 @@ pub(super) fn of_messaging(error: MessagingError) -> Error {
     match &error {
         MessagingError::BadInput(input) => of_bad_input(input),
         MessagingError::NoSuchGroup => field_error(Code::NotFound, None, error.to_string()),
+        MessagingError::Throttled { retry_after } => {
+            let mut mapped = field_error(Code::Throttled, None, error.to_string());
+            let seconds = retry_after.as_secs_f64().ceil() as u64;
+            mapped.extensions.get_or_insert_default().set("retryAfter", seconds.max(1));
+            mapped
+        }
         MessagingError::Unavailable { outcome_unknown, .. } => {
             tracing::warn!(error = report(&error), "answered UNAVAILABLE");
             let mut mapped = unavailable();

@@ -1,7 +1,9 @@
 //! The mutations.
 
 use async_graphql::{Context, InputObject, Object, OneofObject, Result, SimpleObject};
+use tracing::{Instrument, trace_span};
 
+use super::at_hand::Quick;
 use super::context::RequestContext;
 use super::errors::of_messaging;
 use super::scalars::UuidText;
@@ -34,9 +36,9 @@ pub enum MessageRecipient {
 #[derive(SimpleObject)]
 pub struct CreateMessagePayload {
     /// The message.
-    message: MessageObject,
+    message: Quick<MessageObject>,
     /// Its message group, with the message as its last one.
-    message_group: MessageGroupObject,
+    message_group: Quick<MessageGroupObject>,
 }
 
 /// What can be done.
@@ -49,12 +51,18 @@ impl Mutation {
         #[graphql(desc = "The message and whom it is for.")] input: CreateMessageInput,
     ) -> Result<CreateMessagePayload> {
         let request = RequestContext::of(context);
-        let requester = request.requester().await?;
         let to = match input.to {
             MessageRecipient::Handle(handle) => Recipient::Handle(handle),
             MessageRecipient::MessageGroupUuid(uuid) => Recipient::Group(MessageGroupUuid(uuid.0)),
         };
-        let sent = request.messaging().send(&requester, to, input.body).await.map_err(of_messaging)?;
-        Ok(CreateMessagePayload { message: MessageObject(sent.message), message_group: MessageGroupObject(sent.group) })
+        let send = async {
+            let requester = request.requester().await?;
+            request.messaging().send(&requester, to, input.body).await.map_err(of_messaging)
+        };
+        let sent = send.instrument(trace_span!("Mutation.createMessage")).await?;
+        Ok(CreateMessagePayload {
+            message: Quick(MessageObject(sent.message)),
+            message_group: Quick(MessageGroupObject(sent.group)),
+        })
     }
 }

@@ -1,6 +1,7 @@
 //! The queries.
 
 use async_graphql::{Context, Object, Result};
+use tracing::{Instrument, trace_span};
 
 use super::connection::{MessageConnection, MessageGroupConnection};
 use super::context::RequestContext;
@@ -18,7 +19,8 @@ pub struct Query;
 impl Query {
     /// The signed-in user.
     async fn me(&self, context: &Context<'_>) -> Result<UserObject> {
-        Ok(UserObject::from(&*RequestContext::of(context).requester().await?))
+        let requester = RequestContext::of(context).requester().instrument(trace_span!("Query.me"));
+        Ok(UserObject::from(&*requester.await?))
     }
 
     /// The user with exactly this handle; null when there is none.
@@ -28,13 +30,12 @@ impl Query {
         #[graphql(desc = "The handle, compared exactly.")] handle: String,
     ) -> Option<Result<UserObject>> {
         let request = RequestContext::of(context);
-        if let Err(error) = request.requester().await {
-            return Some(Err(error));
-        }
-        match request.messaging().users().by_handle(&handle).await {
-            Ok(user) => user.map(|user| Ok(UserObject::from(&*user))),
-            Err(error) => Some(Err(of_users(&error))),
-        }
+        let read = async {
+            request.requester().await?;
+            request.messaging().users().by_handle(&handle).await.map_err(|error| of_users(&error))
+        };
+        let user = read.instrument(trace_span!("Query.user")).await.transpose()?;
+        Some(user.map(|user| UserObject::from(&*user)))
     }
 
     /// The signed-in user's message groups, last reply first.
@@ -45,10 +46,12 @@ impl Query {
         #[graphql(desc = "Only message groups behind this cursor.")] after: Option<String>,
     ) -> Result<MessageGroupConnection> {
         let request = RequestContext::of(context);
-        let requester = request.requester().await?;
         let page = PageRequest { first, after, ..PageRequest::default() };
-        let page = request.messaging().message_groups(&requester, page).await.map_err(of_messaging)?;
-        Ok(page.into())
+        let read = async {
+            let requester = request.requester().await?;
+            request.messaging().message_groups(&requester, page).await.map_err(of_messaging)
+        };
+        Ok(read.instrument(trace_span!("Query.messageGroups")).await?.into())
     }
 
     /// One message group; null when there is none that the signed-in user takes part in.
@@ -58,12 +61,12 @@ impl Query {
         #[graphql(desc = "The message group's uuid.")] uuid: UuidText,
     ) -> Option<Result<MessageGroupObject>> {
         let request = RequestContext::of(context);
-        let requester = match request.requester().await {
-            Ok(requester) => requester,
-            Err(error) => return Some(Err(error)),
+        let read = async {
+            let requester = request.requester().await?;
+            let group = request.messaging().message_group(&requester, MessageGroupUuid(uuid.0)).await;
+            Ok(group.map_err(of_messaging)?.map(MessageGroupObject))
         };
-        let group = request.messaging().message_group(&requester, MessageGroupUuid(uuid.0)).await;
-        group.map_err(of_messaging).map(|group| group.map(MessageGroupObject)).transpose()
+        read.instrument(trace_span!("Query.messageGroup")).await.transpose()
     }
 
     /// The messages of a message group, oldest to newest; without a page size the newest 40.
@@ -81,6 +84,7 @@ impl Query {
     ) -> Result<MessageConnection> {
         let page = PageRequest { first, after, last, before };
         let window = Window { from: created_from.map(|at| at.0), to: created_to.map(|at| at.0) };
-        messages(context, MessageGroupUuid(message_group_uuid.0), page, window).await
+        let read = messages(context, MessageGroupUuid(message_group_uuid.0), page, window);
+        read.instrument(trace_span!("Query.messages")).await
     }
 }

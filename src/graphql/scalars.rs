@@ -22,11 +22,6 @@ impl ScalarType for Instant {
             .ok_or_else(|| InputValueError::custom("is not an RFC 3339 time such as 2026-11-22T10:42:39.123456Z"))
     }
 
-    /// Asked before anything is executed, so that a request with a wrong value does nothing at all.
-    fn is_valid(value: &Value) -> bool {
-        matches!(value, Value::String(text) if read_instant(text).is_some())
-    }
-
     fn to_value(&self) -> Value {
         Value::String(format_instant(self.0))
     }
@@ -46,23 +41,19 @@ impl ScalarType for UuidText {
             .ok_or_else(|| InputValueError::custom("is not a UUID such as 6c1e0a2e-7c5e-4c39-9d0e-2f6c5f1f3f57"))
     }
 
-    /// Asked before anything is executed, likewise.
-    fn is_valid(value: &Value) -> bool {
-        matches!(value, Value::String(text) if read_uuid(text).is_some())
-    }
-
     fn to_value(&self) -> Value {
         Value::String(self.0.hyphenated().to_string())
     }
 }
 
-/// RFC 3339 lets a space stand for the `T`; clients are held to the `T`.
-fn read_instant(text: &str) -> Option<DateTime<Utc>> {
-    let at = DateTime::parse_from_rfc3339(text).ok()?;
-    (!text.contains(' ')).then(|| at.with_timezone(&Utc))
+/// RFC 3339 is written in ASCII, and lets a space stand for the `T`; clients are held to the `T`.
+pub(super) fn read_instant(text: &str) -> Option<DateTime<Utc>> {
+    // The crate takes the sign U+2212 for a hyphen.
+    let at = Some(text).filter(|text| text.is_ascii() && !text.contains(' '))?;
+    DateTime::parse_from_rfc3339(at).ok().map(|at| at.with_timezone(&Utc))
 }
 
 /// Of the forms that the crate reads, only the one of the RFC.
-fn read_uuid(text: &str) -> Option<Uuid> {
+pub(super) fn read_uuid(text: &str) -> Option<Uuid> {
     Uuid::try_parse(text).ok().filter(|_| text.len() == uuid::fmt::Hyphenated::LENGTH)
 }

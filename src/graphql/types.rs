@@ -1,7 +1,9 @@
 //! Users, messages and message groups as clients see them.
 
-use async_graphql::{Context, Object, Result, SimpleObject};
+use async_graphql::{Context, ContextSelectionSet, Object, Result, ScalarType, SimpleObject, Value};
+use tracing::{Instrument, trace_span};
 
+use super::at_hand::{AtHand, Quick, object};
 use super::connection::MessageConnection;
 use super::context::RequestContext;
 use super::errors::of_messaging;
@@ -36,6 +38,17 @@ impl From<&Participant> for UserObject {
     }
 }
 
+/// A participant whose present names are cached.
+fn participant_at_hand(context: &ContextSelectionSet<'_>, participant: &Participant) -> Option<Value> {
+    let user = RequestContext::of(context).user_at_hand(participant.uuid)?;
+    object("User", context, &|name, _| match name {
+        "uuid" => Some(UuidText(user.uuid.0).to_value()),
+        "handle" => Some(user.handle.as_str().into()),
+        "displayName" => Some(user.display_name.as_str().into()),
+        _ => None,
+    })
+}
+
 /// A message in a message group.
 pub struct MessageObject(pub Message);
 
@@ -68,6 +81,23 @@ impl MessageObject {
     }
 }
 
+impl AtHand for MessageObject {
+    fn at_hand(&self, context: &ContextSelectionSet<'_>) -> Option<Value> {
+        message_at_hand(context, &self.0)
+    }
+}
+
+fn message_at_hand(context: &ContextSelectionSet<'_>, message: &Message) -> Option<Value> {
+    object("Message", context, &|name, selected| match name {
+        "uuid" => Some(UuidText(message.uuid.0).to_value()),
+        "messageGroupUuid" => Some(UuidText(message.group.0).to_value()),
+        "author" => participant_at_hand(selected, &message.author),
+        "body" => Some(message.body.as_str().into()),
+        "createdAt" => Some(Instant(message.created_at).to_value()),
+        _ => None,
+    })
+}
+
 /// A conversation between two users, as the signed-in one sees it.
 pub struct MessageGroupObject(pub GroupView);
 
@@ -96,8 +126,8 @@ impl MessageGroupObject {
     }
 
     /// The newest message.
-    async fn last_message(&self) -> MessageObject {
-        MessageObject(self.0.last_message.clone())
+    async fn last_message(&self) -> Quick<MessageObject> {
+        Quick(MessageObject(self.0.last_message.clone()))
     }
 
     /// When the newest message was taken.
@@ -115,7 +145,28 @@ impl MessageGroupObject {
         #[graphql(desc = "Only messages before this cursor.")] before: Option<String>,
     ) -> Result<MessageConnection> {
         let request = PageRequest { first, after, last, before };
-        messages(context, self.0.uuid, request, Window::default()).await
+        let read = messages(context, self.0.uuid, request, Window::default());
+        read.instrument(trace_span!("MessageGroup.messages")).await
+    }
+}
+
+impl AtHand for MessageGroupObject {
+    fn at_hand(&self, context: &ContextSelectionSet<'_>) -> Option<Value> {
+        let GroupView { uuid, viewer, other, last_message } = &self.0;
+        object("MessageGroup", context, &|name, selected| match name {
+            "uuid" => Some(UuidText(uuid.0).to_value()),
+            "participants" if viewer.uuid == other.uuid => {
+                Some(Value::List(vec![participant_at_hand(selected, viewer)?]))
+            }
+            "participants" => {
+                let both = [viewer, other].into_iter().map(|participant| participant_at_hand(selected, participant));
+                both.collect::<Option<_>>().map(Value::List)
+            }
+            "otherParticipant" => participant_at_hand(selected, other),
+            "lastMessage" => message_at_hand(selected, last_message),
+            "lastMessageAt" => Some(Instant(last_message.created_at).to_value()),
+            _ => None,
+        })
     }
 }
 

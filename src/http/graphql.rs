@@ -6,8 +6,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_graphql::parser::types::{DocumentOperations, ExecutableDocument, OperationType};
-use async_graphql::{Request as GraphqlRequest, Variables};
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
@@ -15,16 +13,16 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::Response;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::Api;
 use super::negotiation::{Media, negotiate};
-use super::reply::{answer, errors_only, method_not_allowed, refuse, token_refused};
+use super::reply::{answer, errors_only, method_not_allowed, overloaded, refuse, timed_out, token_refused};
+use super::told::Told;
 use crate::auth::{TokenError, VerifiedToken};
-use crate::graphql::{RequestContext, limits, name_uncoded};
+use crate::graphql::documents::{Asked, Refused};
+use crate::graphql::{RequestContext, name_uncoded};
 
-/// The largest body, in bytes: a message of 1024 characters, escaped, with a long document around it.
-const MAX_BODY: usize = 256 * 1024;
 /// How long a client may take to send it.
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 const ALLOWED: &str = "GET, POST";
@@ -32,9 +30,9 @@ const ALLOWED: &str = "GET, POST";
 /// The parameters of a request, checked for their types.
 #[derive(Debug, Default)]
 struct Parameters {
-    query: String,
+    document: Asked,
     operation_name: Option<String>,
-    variables: Variables,
+    variables: Map<String, Value>,
 }
 
 /// The parameters as a GET spells them.
@@ -45,19 +43,35 @@ struct UrlParameters {
     operation_name: Option<String>,
     variables: Option<String>,
     extensions: Option<String>,
+    document_id: Option<String>,
 }
 
 /// Answers a request.
 pub async fn handle(State(api): State<Arc<Api>>, request: Request) -> Response {
+    let mut told = Told::begin();
+    let response = admit(&api, request, &mut told).await;
+    told.end(&response);
+    response
+}
+
+async fn admit(api: &Api, request: Request, told: &mut Told) -> Response {
     let (parts, body) = request.into_parts();
     let Some(media) = negotiate(&parts.headers) else {
         let message = "The answer can be application/graphql-response+json or application/json.";
         return refuse(Media::Json, StatusCode::NOT_ACCEPTABLE, "not_acceptable", message);
     };
-    respond(&api, media, parts, body).await.unwrap_or_else(|refusal| *refusal)
+    // Whoever comes when all places are taken is told at once: waiting would only make it later for everybody.
+    let Ok(_place) = api.places.try_acquire() else { return overloaded(media) };
+    respond(api, media, parts, body, told).await.unwrap_or_else(|refusal| *refusal)
 }
 
-async fn respond(api: &Api, media: Media, parts: Parts, body: Body) -> Result<Response, Box<Response>> {
+async fn respond(
+    api: &Api,
+    media: Media,
+    parts: Parts,
+    body: Body,
+    told: &mut Told,
+) -> Result<Response, Box<Response>> {
     let bad = |reason, message: String| Box::new(refuse(media, StatusCode::BAD_REQUEST, reason, message));
     let parameters = match parts.method {
         Method::GET => read_url(parts.uri.query().unwrap_or_default()).map_err(|it| bad("parameters_invalid", it))?,
@@ -66,38 +80,35 @@ async fn respond(api: &Api, media: Media, parts: Parts, body: Body) -> Result<Re
                 let message = "The body must be application/json in UTF-8.";
                 return Err(Box::new(refuse(media, StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", message)));
             }
-            let body = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, MAX_BODY)).await.map_err(|_| {
+            let body = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, api.limits.body)).await.map_err(|_| {
                 let message = "The body did not come in time.";
                 Box::new(refuse(media, StatusCode::REQUEST_TIMEOUT, "body_timeout", message))
             })?;
             let body = body.map_err(|_| {
-                let message = format!("The body is cut off or longer than {MAX_BODY} bytes.");
-                Box::new(refuse(media, StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message))
+                let message = format!("The body is cut off or longer than {} bytes.", api.limits.body);
+                Box::new(refuse(media, StatusCode::PAYLOAD_TOO_LARGE, "max_body_exceeded", message))
             })?;
             read_body(&body).map_err(|it| bad("parameters_invalid", it))?
         }
         _ => return Err(Box::new(method_not_allowed(media, ALLOWED, "Use GET or POST."))),
     };
     let token = authenticate(api, &parts.headers).await.map_err(|error| Box::new(token_refused(media, error)))?;
-    let Parameters { query, operation_name, variables } = parameters;
-    let mut request = GraphqlRequest::new(query).variables(variables);
-    if let Ok(document) = request.parsed_query()
-        && let Err(error) = limits::check(document)
-    {
-        let status = if media == Media::Json { StatusCode::OK } else { StatusCode::BAD_REQUEST };
-        return Err(Box::new(errors_only(media, status, &[error])));
+    let Parameters { document, operation_name, variables } = parameters;
+    let operation_name = operation_name.as_deref();
+    let request_status = if media == Media::Json { StatusCode::OK } else { StatusCode::BAD_REQUEST };
+    let refused = |Refused(errors)| Box::new(errors_only(media, request_status, &errors));
+    let prepared = api.documents.find(&document).map_err(refused)?;
+    let is_query = prepared.is_query(operation_name).map_err(refused)?;
+    told.operation = prepared.operation_name(operation_name);
+    told.fields = prepared.root_fields(operation_name);
+    if parts.method == Method::GET && !is_query {
+        return Err(Box::new(method_not_allowed(media, "POST", "A GET runs queries only.")));
     }
-    if parts.method == Method::GET {
-        // What does not parse, or names no operation of the document, is told so by the execution.
-        let queries_only = request
-            .parsed_query()
-            .map_or(true, |document| is_query(document, operation_name.as_deref()).unwrap_or(true));
-        if !queries_only {
-            return Err(Box::new(method_not_allowed(media, "POST", "A GET runs queries only.")));
-        }
-    }
-    request.operation_name = operation_name;
-    let mut response = api.schema.execute(request.data(RequestContext::new(api.messaging.clone(), token))).await;
+    let request = api.documents.request(&prepared, operation_name, variables).map_err(refused)?;
+    let request = request.data(RequestContext::new(api.messaging.clone(), token));
+    let executed = tokio::time::timeout(api.limits.time, api.schema.execute(request)).await;
+    // A mutation that is given up may have been done all the same.
+    let mut response = executed.map_err(|_| Box::new(timed_out(media, !is_query)))?;
     // The engine's own errors are of the request; the fields' have codes.
     let request_error = name_uncoded(&mut response) && response.data == async_graphql::Value::Null;
     let status = match media {
@@ -146,6 +157,7 @@ fn read_url(query: &str) -> Result<Parameters, String> {
         url.operation_name.filter(|name| !name.is_empty()).map_or(Value::Null, Value::String),
         json("variables", url.variables)?,
         json("extensions", url.extensions)?,
+        url.document_id.map_or(Value::Null, Value::String),
     )
 }
 
@@ -153,35 +165,32 @@ fn read_body(body: &[u8]) -> Result<Parameters, String> {
     let body: Value = serde_json::from_slice(body).map_err(|error| format!("The body is not JSON: {error}."))?;
     let Value::Object(mut object) = body else { return Err("The body must be one JSON object.".to_owned()) };
     let mut take = |name| object.remove(name).unwrap_or(Value::Null);
-    parameters(take("query"), take("operationName"), take("variables"), take("extensions"))
+    parameters(take("query"), take("operationName"), take("variables"), take("extensions"), take("documentId"))
 }
 
-fn parameters(query: Value, operation_name: Value, variables: Value, extensions: Value) -> Result<Parameters, String> {
-    let Value::String(query) = query else { return Err("`query` must be there and be a string.".to_owned()) };
-    let operation_name = match operation_name {
-        Value::Null => None,
-        Value::String(name) => Some(name).filter(|name| !name.is_empty()),
-        _ => return Err("`operationName` must be a string.".to_owned()),
+fn parameters(
+    query: Value,
+    operation_name: Value,
+    variables: Value,
+    extensions: Value,
+    document_id: Value,
+) -> Result<Parameters, String> {
+    let text = |name: &str, value| match value {
+        Value::Null => Ok(None),
+        Value::String(text) => Ok(Some(text)),
+        _ => Err(format!("`{name}` must be a string.")),
     };
     if !matches!(extensions, Value::Null | Value::Object(_)) {
         return Err("`extensions` must be an object.".to_owned());
     }
+    let document = Asked::read(text("query", query)?, &extensions, text("documentId", document_id)?)?;
+    if document == Asked::default() {
+        return Err("`query` must be there and be a string.".to_owned());
+    }
+    let operation_name = text("operationName", operation_name)?.filter(|name| !name.is_empty());
     match variables {
-        Value::Null => Ok(Parameters { query, operation_name, variables: Variables::default() }),
-        Value::Object(_) => Ok(Parameters { query, operation_name, variables: Variables::from_json(variables) }),
+        Value::Null => Ok(Parameters { document, operation_name, variables: Map::new() }),
+        Value::Object(variables) => Ok(Parameters { document, operation_name, variables }),
         _ => Err("`variables` must be an object.".to_owned()),
     }
-}
-
-/// Whether the operation that would run is a query; `None` when it cannot be told which one would.
-fn is_query(document: &ExecutableDocument, name: Option<&str>) -> Option<bool> {
-    let operation = match (&document.operations, name) {
-        (DocumentOperations::Single(operation), _) => operation,
-        (DocumentOperations::Multiple(operations), Some(name)) => operations.get(name)?,
-        (DocumentOperations::Multiple(operations), None) => {
-            // Which one is an error of its own; none of them may be more than a query.
-            return Some(operations.values().all(|operation| operation.node.ty == OperationType::Query));
-        }
-    };
-    Some(operation.node.ty == OperationType::Query)
 }

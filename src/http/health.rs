@@ -32,8 +32,8 @@ pub async fn ready(State(api): State<Arc<Api>>) -> Response {
         }
     }
     let stuck = api.consumer.as_ref().and_then(|consumer| consumer.stuck());
-    if let Some(shard) = &stuck {
-        tracing::warn!(shard, "not ready: its records wait without progress");
+    if let Some(what) = &stuck {
+        tracing::warn!(part = "consumer", error = what, "not ready");
     }
     let ready = table.is_ok() && users.is_ok() && keys && stuck.is_none();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

@@ -5,28 +5,42 @@ mod graphql;
 mod health;
 mod negotiation;
 mod reply;
+mod told;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
-use axum::extract::Request;
-use axum::http::HeaderValue;
+use axum::extract::{MatchedPath, Request};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderName, HeaderValue, Method};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{any, get};
+use tokio::sync::Semaphore;
+use tower_http::cors::CorsLayer;
 use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::auth::Verifier;
 use crate::graphql::MessagingSchema;
+use crate::graphql::documents::Documents;
 use crate::messages_table::MessagesTable;
 use crate::messaging::Messaging;
+use crate::metrics;
 use crate::stream::health::Health;
+use crate::telemetry;
 
 /// What the handlers share.
 pub struct Api {
     /// The schema.
     pub schema: MessagingSchema,
+    /// Its documents.
+    pub documents: Documents,
+    /// What a request may be.
+    pub limits: HttpLimits,
+    /// One for each request that may be under way.
+    pub places: Semaphore,
     /// The rules.
     pub messaging: Messaging,
     /// The table, for readiness.
@@ -39,24 +53,94 @@ pub struct Api {
     pub graphiql_token: Option<String>,
 }
 
+impl Api {
+    /// Shows the metrics how many places and connections are taken.
+    pub fn show(&self) {
+        metrics::in_flight(self.limits.in_flight.saturating_sub(self.places.available_permits()));
+        let pool = self.messaging.users().pool();
+        metrics::connections(pool.size() as usize, pool.num_idle());
+    }
+}
+
+/// What a request may be, beside its document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpLimits {
+    /// Bytes of a body.
+    pub body: usize,
+    /// Requests under way.
+    pub in_flight: usize,
+    /// How long a request may take.
+    pub time: Duration,
+    /// Whose pages browsers let use the API: origins such as `https://app.example.com`.
+    pub origins: Vec<HeaderValue>,
+}
+
+impl HttpLimits {
+    /// Where nothing is said. A message of 1024 characters, escaped, with a long document around it, is far smaller than
+    /// the body may be.
+    pub const DEFAULT: Self =
+        Self { body: 256 * 1024, in_flight: 1_000, time: Duration::from_secs(10), origins: Vec::new() };
+}
+
+impl Default for HttpLimits {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
 /// The header that names a request in answers and in the log.
 const REQUEST_ID: &str = "x-request-id";
+/// The headers of W3C Trace Context, which a traced page sends.
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+/// What the log shows of a path.
+const LONGEST_PATH: usize = 200;
+/// How long a browser may remember what it is allowed.
+const PREFLIGHT_GOOD_FOR: Duration = Duration::from_secs(3600);
 
 /// The routes.
-pub fn router(api: Api) -> Router {
+pub fn router(api: Arc<Api>) -> Router {
     Router::new()
-        .route("/graphql", any(graphql::handle))
+        .route("/graphql", any(graphql::handle).layer(cors(&api.limits.origins)))
         .route("/graphiql", get(graphiql::page))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .layer(middleware::from_fn(with_request_id))
-        .with_state(Arc::new(api))
+        .with_state(api)
+}
+
+/// Lets pages of the configured origins use the API, and no others. Nothing that a browser sends by itself signs anybody
+/// in, so there are no credentials to let through.
+fn cors(origins: &[HeaderValue]) -> CorsLayer {
+    if origins.is_empty() {
+        return CorsLayer::new();
+    }
+    CorsLayer::new()
+        .allow_origin(origins.to_vec())
+        .allow_methods([Method::GET, Method::POST])
+        .allow_headers([AUTHORIZATION, CONTENT_TYPE, TRACEPARENT, TRACESTATE])
+        .expose_headers([HeaderName::from_static(REQUEST_ID), RETRY_AFTER])
+        .max_age(PREFLIGHT_GOOD_FOR)
+}
+
+/// A method's name; any word can be one, and those that nobody uses are not told apart.
+fn known(method: &Method) -> &str {
+    match *method {
+        Method::GET | Method::POST | Method::OPTIONS | Method::HEAD | Method::PUT | Method::PATCH | Method::DELETE => {
+            method.as_str()
+        }
+        _ => "HTTP",
+    }
 }
 
 /// Gives every request an id of ours, which the log and the answer carry.
 async fn with_request_id(request: Request, next: Next) -> Response {
     let id = Uuid::new_v4().hyphenated().to_string();
-    let span = tracing::info_span!("request", id, method = %request.method(), path = request.uri().path());
+    let (method, path) = (known(request.method()), told::shortened(request.uri().path(), LONGEST_PATH));
+    let later = tracing::field::Empty;
+    let span = tracing::info_span!("request", id, method, path, otel.kind = later, otel.name = later);
+    let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    telemetry::begin_request(&span, request.headers(), method, route);
     let mut response = next.run(request).instrument(span).await;
     if let Ok(id) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, id);

@@ -3,6 +3,7 @@
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 
 use super::items::ItemError;
+use crate::metrics;
 
 /// The end of a call that did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -12,13 +13,27 @@ pub enum TableError {
     Unavailable {
         /// The API operation.
         operation: &'static str,
+        /// DynamoDB's error code; none when no answer came at all.
+        code: Option<String>,
         /// What the SDK said.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// DynamoDB answered that it will not do this: a fault of the program, its rights or the table.
+    /// DynamoDB answered that it will not do this: a fault of the program, its rights or the table, whatever item it was
+    /// asked for.
     #[error("{operation}: DynamoDB refused")]
     Refused {
+        /// The API operation.
+        operation: &'static str,
+        /// DynamoDB's error code, where it answered.
+        code: Option<String>,
+        /// What the SDK said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// DynamoDB will not write these very items.
+    #[error("{operation}: DynamoDB takes no such item")]
+    Invalid {
         /// The API operation.
         operation: &'static str,
         /// What the SDK said.
@@ -65,6 +80,12 @@ where
         }
         _ => false,
     };
+    let code = error.code().map(str::to_owned);
+    metrics::call(operation, code.as_deref().unwrap_or("unreachable"));
     let source = Box::new(error);
-    if passing { TableError::Unavailable { operation, source } } else { TableError::Refused { operation, source } }
+    if passing {
+        TableError::Unavailable { operation, code, source }
+    } else {
+        TableError::Refused { operation, code, source }
+    }
 }

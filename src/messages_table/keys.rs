@@ -11,7 +11,7 @@
 
 use std::fmt;
 
-use chrono::{DateTime, Datelike, NaiveDateTime, TimeDelta, Utc};
+use chrono::{DateTime, Datelike, NaiveDateTime, TimeDelta, Timelike, Utc};
 use uuid::Uuid;
 
 use crate::model::{MessageGroupUuid, MessageUuid, UserUuid};
@@ -67,7 +67,28 @@ pub fn user_of_groups_pk(pk: &str) -> Option<Result<UserUuid, uuid::Error>> {
 
 /// A time as keys spell it: UTC, six digits of a second, always the same width.
 pub fn format_instant(at: DateTime<Utc>) -> String {
-    at.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
+    if !(0..=9999).contains(&at.year()) || at.nanosecond() >= 1_000_000_000 {
+        return at.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string();
+    }
+    // The same for what is not out of the way, in a tenth of the time: an answer has dozens of them.
+    let mut text = String::from("0000-00-00T00:00:00.000000Z");
+    let mut put = |digits: std::ops::Range<usize>, mut number: u32| {
+        let mut shown = [0; 6];
+        for digit in shown[..digits.len()].iter_mut().rev() {
+            // A digit: below ten.
+            *digit = b'0' + (number % 10) as u8;
+            number /= 10;
+        }
+        text.replace_range(digits.clone(), std::str::from_utf8(&shown[..digits.len()]).unwrap_or_default());
+    };
+    put(0..4, at.year().unsigned_abs());
+    put(5..7, at.month());
+    put(8..10, at.day());
+    put(11..13, at.hour());
+    put(14..16, at.minute());
+    put(17..19, at.second());
+    put(20..26, at.nanosecond() / 1000);
+    text
 }
 
 /// The smallest key text that a message of `at` or later can have; for a time between two microseconds, the later one.
@@ -187,6 +208,23 @@ mod tests {
             assert_eq!(SortKey::read(key.as_str()), Some(key.clone()));
             assert_eq!(key.message_uuid(), Some(uuid));
             assert_eq!(key.created_at(), Some(at(text)));
+        }
+    }
+
+    #[test]
+    fn instants_are_spelt_as_the_crate_spells_them() {
+        for text in [
+            "0000-01-01T00:00:00Z",
+            "0009-12-31T23:59:59.999999999Z",
+            "2016-12-31T23:59:60.5Z",
+            "9999-12-31T23:59:59.000001Z",
+        ] {
+            let at = at(text);
+            assert_eq!(format_instant(at), at.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string());
+        }
+        for year in [-1, 10_000] {
+            let at = at("2026-01-02T03:04:05Z").with_year(year).expect("a year");
+            assert_eq!(format_instant(at), at.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string());
         }
     }
 

@@ -2,8 +2,10 @@
 //!
 //! Reads are strongly consistent, but for the index, which cannot be: whoever writes then reads sees the write.
 
+mod capacity;
 pub mod error;
 pub mod items;
+pub mod json;
 pub mod keys;
 mod query;
 mod range;
@@ -12,8 +14,12 @@ mod records;
 pub mod schema;
 mod writes;
 
+use std::sync::Arc;
+
 use aws_sdk_dynamodb::Client;
 
+pub use self::capacity::Consumed;
+use self::capacity::Meter;
 pub use self::error::TableError;
 pub use self::items::ItemError;
 pub use self::keys::SortKey;
@@ -27,12 +33,13 @@ pub use self::writes::{Created, MoveOutcome, RowMove, VersionBump};
 pub struct MessagesTable {
     client: Client,
     name: String,
+    meter: Arc<Meter>,
 }
 
 impl MessagesTable {
     /// The table `name`, reached through `client`.
     pub fn new(client: Client, name: impl Into<String>) -> Self {
-        Self { client, name: name.into() }
+        Self { client, name: name.into(), meter: Arc::default() }
     }
 
     /// The table's name.

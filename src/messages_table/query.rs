@@ -3,22 +3,21 @@
 use std::sync::LazyLock;
 
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
 
 use super::error::{TableError, classify};
 use super::items::{Item, PROJECTION};
 use super::keys::{GROUP_INDEX, MESSAGE_GROUP_UUID};
-use super::range::{Direction, KEY_NAMES, SortKeyRange};
+use super::range::{Direction, SortKeyRange};
 use super::{ItemError, MessagesTable};
 
-/// `#a0, #a1, …` for [`PROJECTION`], and the names behind. Answers carry no attribute that nothing reads.
-static PROJECTED: LazyLock<(String, Vec<String>)> = LazyLock::new(|| {
-    let placeholders: Vec<String> = (0..PROJECTION.len()).map(|index| format!("#a{index}")).collect();
-    (placeholders.join(", "), placeholders)
-});
+/// Answers carry no attribute that nothing reads. No attribute of the table is among DynamoDB's reserved words, so that
+/// expressions name them as they are.
+static PROJECTED: LazyLock<String> = LazyLock::new(|| PROJECTION.join(", "));
 
 /// A Query under way.
 pub(super) struct Pages {
+    table: MessagesTable,
     request: QueryFluentBuilder,
     done: bool,
 }
@@ -37,23 +36,19 @@ impl Pages {
         for (name, value) in condition.values {
             request = request.expression_attribute_values(name, value);
         }
-        for (placeholder, name) in KEY_NAMES.into_iter().filter(|(it, _)| condition.expression.contains(it)) {
-            request = request.expression_attribute_names(placeholder, name);
-        }
         let limit = page.and_then(|page| i32::try_from(page + condition.surplus).ok());
         let request =
             request.scan_index_forward(direction == Direction::Ascending).set_limit(limit.map(|limit| limit.max(1)));
-        Self { request, done: range.is_empty() }
+        Self { table: table.clone(), request, done: range.is_empty() }
     }
 
     /// The index's rows of one group, which may lag behind the table.
     pub fn of_index(table: &MessagesTable, group: AttributeValue) -> Self {
         let request = Self::base(table)
             .index_name(GROUP_INDEX)
-            .key_condition_expression("#group = :group")
-            .expression_attribute_names("#group", MESSAGE_GROUP_UUID)
+            .key_condition_expression(format!("{MESSAGE_GROUP_UUID} = :group"))
             .expression_attribute_values(":group", group);
-        Self { request, done: false }
+        Self { table: table.clone(), request, done: false }
     }
 
     /// Only items whose `attribute` is `value`. DynamoDB reads, and charges for, the others all the same.
@@ -61,19 +56,14 @@ impl Pages {
     pub fn where_equal(mut self, attribute: &str, value: AttributeValue) -> Self {
         self.request = self
             .request
-            .filter_expression("#filter = :filter")
-            .expression_attribute_names("#filter", attribute)
+            .filter_expression(format!("{attribute} = :filter"))
             .expression_attribute_values(":filter", value);
         self
     }
 
     fn base(table: &MessagesTable) -> QueryFluentBuilder {
-        let (projection, placeholders) = &*PROJECTED;
-        let request = table.client.query().table_name(&table.name).projection_expression(projection);
-        placeholders
-            .iter()
-            .zip(PROJECTION)
-            .fold(request, |request, (placeholder, name)| request.expression_attribute_names(placeholder, name))
+        let request = table.client.query().table_name(&table.name).projection_expression(&*PROJECTED);
+        request.return_consumed_capacity(ReturnConsumedCapacity::Total)
     }
 
     /// The next page; `None` after the last one.
@@ -81,9 +71,13 @@ impl Pages {
         if self.done {
             return Ok(None);
         }
-        let page = self.request.clone().send().await.map_err(|error| classify("Query", error))?;
+        // On the heap, since it is large: each future that it is part of would be as large, and is moved about.
+        let page = Box::pin(self.request.clone().send()).await.map_err(|error| classify("Query", error))?;
+        self.table.count("Query", page.consumed_capacity());
         self.done = page.last_evaluated_key.is_none();
-        self.request = self.request.clone().set_exclusive_start_key(page.last_evaluated_key);
+        if !self.done {
+            self.request = self.request.clone().set_exclusive_start_key(page.last_evaluated_key);
+        }
         Ok(Some(page.items.unwrap_or_default()))
     }
 

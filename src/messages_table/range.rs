@@ -4,8 +4,6 @@ use std::ops::{Bound, RangeBounds};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
-use super::keys::{PK, SK};
-
 /// Which end of a range a read starts from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
@@ -106,17 +104,14 @@ impl SortKeyRange {
         };
         let (lower, upper) = (end(":lower", &self.lower), end(":upper", &self.upper));
         let expression = match (lower, upper) {
-            (false, false) => "#pk = :pk",
-            (true, false) => "#pk = :pk AND #sk >= :lower",
-            (false, true) => "#pk = :pk AND #sk < :upper",
-            (true, true) => "#pk = :pk AND #sk BETWEEN :lower AND :upper",
+            (false, false) => "pk = :pk",
+            (true, false) => "pk = :pk AND sk >= :lower",
+            (false, true) => "pk = :pk AND sk < :upper",
+            (true, true) => "pk = :pk AND sk BETWEEN :lower AND :upper",
         };
         KeyCondition { expression, values, surplus }
     }
 }
-
-/// Names behind the placeholders of [`KeyCondition::expression`].
-pub(super) const KEY_NAMES: [(&str, &str); 2] = [("#pk", PK), ("#sk", SK)];
 
 #[cfg(test)]
 mod tests {

@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::operation::scan::builders::ScanFluentBuilder;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
 
 use super::error::{TableError, classify};
 use super::items::{self, Item};
@@ -166,7 +167,33 @@ impl MessagesTable {
 
     async fn get(&self, key: Item) -> Result<Option<Item>, TableError> {
         let request = self.client.get_item().table_name(&self.name).consistent_read(true).set_key(Some(key));
-        Ok(request.send().await.map_err(|error| classify("GetItem", error))?.item)
+        let request = request.return_consumed_capacity(ReturnConsumedCapacity::Total);
+        let answer = request.send().await.map_err(|error| classify("GetItem", error))?;
+        self.count("GetItem", answer.consumed_capacity());
+        Ok(answer.item)
+    }
+
+    /// A page of the table, every attribute of every item: at most `limit` of them. Reads, and pays for, all it shows.
+    pub async fn scan_items(
+        &self,
+        from: Option<ScanPosition>,
+        limit: Option<i32>,
+    ) -> Result<(Vec<Item>, Option<ScanPosition>), TableError> {
+        let request = self.client.scan().table_name(&self.name).limit(limit.unwrap_or(SCAN_PAGE).clamp(1, SCAN_PAGE));
+        self.scan(request, from).await
+    }
+
+    async fn scan(
+        &self,
+        request: ScanFluentBuilder,
+        from: Option<ScanPosition>,
+    ) -> Result<(Vec<Item>, Option<ScanPosition>), TableError> {
+        let request = request
+            .set_exclusive_start_key(from.map(|position| position.0))
+            .return_consumed_capacity(ReturnConsumedCapacity::Total);
+        let page = request.send().await.map_err(|error| classify("Scan", error))?;
+        self.count("Scan", page.consumed_capacity());
+        Ok((page.items.unwrap_or_default(), page.last_evaluated_key.map(ScanPosition)))
     }
 
     /// Groups that have a row, a page of the index at a time; each comes as often as it has rows.
@@ -174,17 +201,10 @@ impl MessagesTable {
         &self,
         from: Option<ScanPosition>,
     ) -> Result<(Vec<MessageGroupUuid>, Option<ScanPosition>), TableError> {
-        let request = self
-            .client
-            .scan()
-            .table_name(&self.name)
-            .index_name(GROUP_INDEX)
-            .limit(SCAN_PAGE)
-            .set_exclusive_start_key(from.map(|position| position.0));
-        let page = request.send().await.map_err(|error| classify("Scan", error))?;
-        let rows = page.items.unwrap_or_default();
+        let request = self.client.scan().table_name(&self.name).index_name(GROUP_INDEX).limit(SCAN_PAGE);
+        let (rows, next) = self.scan(request, from).await?;
         let groups = rows.iter().filter_map(|item| readable(items::to_group_row(item))).map(|row| row.group).collect();
-        Ok((groups, page.last_evaluated_key.map(ScanPosition)))
+        Ok((groups, next))
     }
 
     /// Whether the table answers: one read of a key that no item has.

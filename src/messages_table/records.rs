@@ -53,6 +53,24 @@ pub struct Membership {
 }
 
 impl Membership {
+    /// A conversation that begins now.
+    pub fn begin(group: MessageGroupUuid, participants: [Participant; 2]) -> Self {
+        Self { group, participants, from_earlier_system: false, version: 1 }
+    }
+
+    /// Both participants' rows, `newest` being the conversation's newest message.
+    pub fn rows(&self, newest: &Message) -> [GroupRow; 2] {
+        let [one, other] = &self.participants;
+        [(one, other), (other, one)].map(|(owner, counterpart)| GroupRow {
+            owner: owner.uuid,
+            group: self.group,
+            other: counterpart.clone(),
+            body: newest.body.clone(),
+            author: Some(newest.author.uuid),
+            sort_key: newest.sort_key.clone(),
+        })
+    }
+
     /// Whether `user` takes part.
     pub fn has(&self, user: UserUuid) -> bool {
         self.participants.iter().any(|participant| participant.uuid == user)

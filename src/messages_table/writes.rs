@@ -1,5 +1,6 @@
 //! The writes behind access patterns C, D and E. Each is conditional, so that nothing overwrites anything.
 
+use aws_sdk_dynamodb::error::ProvideErrorMetadata;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{
@@ -12,7 +13,6 @@ use super::items::{self, Item, VERSION};
 use super::keys;
 use super::records::{GroupRow, Membership, Message};
 use super::{MessagesTable, SortKey};
-use crate::metrics;
 use crate::model::{MessageGroupUuid, Participant, UserUuid};
 
 /// What became of an attempt to begin a conversation.
@@ -74,10 +74,11 @@ const ABSENT: &str = "attribute_not_exists(pk)";
 const PRESENT: &str = "attribute_exists(pk)";
 
 impl MessagesTable {
-    /// Pattern C: stores a message. Storing the same message again is a success that changes nothing.
-    pub async fn put_message(&self, message: &Message) -> Result<(), TableError> {
+    /// Pattern C: stores a message. Storing the same message again is a success that changes nothing. Returns whether this
+    /// call stored it.
+    pub async fn put_message(&self, message: &Message) -> Result<bool, TableError> {
         // The key ends in the message's own uuid, so what stands there is an earlier try of this very write.
-        self.put_if_absent(items::from_message(message)).await.map(drop)
+        self.put_if_absent(items::from_message(message)).await
     }
 
     /// Writes down which group a pair shares, unless that is known already. Returns whether this call did.
@@ -91,9 +92,18 @@ impl MessagesTable {
     }
 
     async fn put_if_absent(&self, item: Item) -> Result<bool, TableError> {
-        let request = self.client.put_item().table_name(&self.name).set_item(Some(item)).condition_expression(ABSENT);
+        let request = self
+            .client
+            .put_item()
+            .table_name(&self.name)
+            .set_item(Some(item))
+            .condition_expression(ABSENT)
+            .return_consumed_capacity(ReturnConsumedCapacity::Total);
         match request.send().await {
-            Ok(_) => Ok(true),
+            Ok(done) => {
+                self.count("PutItem", done.consumed_capacity());
+                Ok(true)
+            }
             Err(error)
                 if matches!(error.as_service_error(), Some(PutItemError::ConditionalCheckFailedException(_))) =>
             {
@@ -103,17 +113,19 @@ impl MessagesTable {
         }
     }
 
-    /// Pattern D: begins a conversation with its first message, both rows, the pair and the membership, or nothing. Under
+    /// Pattern D: begins a conversation with its first message, both rows, the pair and the membership, or nothing. The rows
+    /// stand at `newest`, which is the first message unless others are known to follow. Under
     /// the same `token` the engine does it once in ten minutes, and answers every repetition as if it had.
     pub async fn create_conversation(
         &self,
         token: Option<String>,
         membership: &Membership,
-        message: &Message,
-        rows: &[GroupRow; 2],
+        first: &Message,
+        newest: &Message,
     ) -> Result<Created, TableError> {
         let pair = self.put(items::from_pair(&membership.participants, membership.group));
-        let others = [items::from_membership(membership), items::from_message(message)];
+        let others = [items::from_membership(membership), items::from_message(first)];
+        let rows = membership.rows(newest);
         let rows = rows.iter().map(items::from_group_row);
         let actions = std::iter::once(pair).chain(others.into_iter().chain(rows).map(|item| self.put(item)));
         match self.transact(token, actions.collect()).await? {
@@ -196,8 +208,7 @@ impl MessagesTable {
             .set_transact_items(Some(actions));
         let error = match request.send().await {
             Ok(done) => {
-                let units = done.consumed_capacity().iter().filter_map(|it| it.capacity_units).sum();
-                metrics::consumed("TransactWriteItems", units);
+                self.count("TransactWriteItems", done.consumed_capacity());
                 return Ok(Transacted::Done);
             }
             Err(error) => error,
@@ -213,8 +224,10 @@ impl MessagesTable {
         }
         let code = |reason: &CancellationReason, codes: &[&str]| reason.code().is_some_and(|it| codes.contains(&it));
         let some = |codes: &[&str]| reasons.iter().any(|reason| code(reason, codes));
-        if some(&["ValidationError", "ItemCollectionSizeLimitExceeded"]) {
-            return Err(classify("TransactWriteItems", error));
+        let operation = "TransactWriteItems";
+        if some(&["ValidationError", "ItemCollectionSizeLimitExceeded"]) || error.code() == Some("ValidationException")
+        {
+            return Err(TableError::Invalid { operation, source: Box::new(error) });
         }
         if some(&["ConditionalCheckFailed"]) {
             let failed = |reason: &CancellationReason| {
@@ -226,8 +239,9 @@ impl MessagesTable {
             return Ok(Transacted::Conflict);
         }
         if some(&["ProvisionedThroughputExceeded", "ThrottlingError"]) {
-            return Err(TableError::Unavailable { operation: "TransactWriteItems", source: Box::new(error) });
+            let code = error.code().map(str::to_owned);
+            return Err(TableError::Unavailable { operation, code, source: Box::new(error) });
         }
-        Err(classify("TransactWriteItems", error))
+        Err(classify(operation, error))
     }
 }

@@ -1,5 +1,7 @@
 //! What a request can be refused for, and what can go wrong with it.
 
+use std::time::Duration;
+
 use crate::messages_table::TableError;
 use crate::messaging::MAX_BODY_CHARS;
 use crate::messaging::page::MAX_PAGE;
@@ -14,6 +16,12 @@ pub enum MessagingError {
     /// The group does not exist, or the user takes no part in it: the two are not told apart.
     #[error("There is no such message group.")]
     NoSuchGroup,
+    /// The user has sent so many messages that others come first.
+    #[error("You are sending too many messages.")]
+    Throttled {
+        /// When the next one may be sent.
+        retry_after: Duration,
+    },
     /// A store is unreachable or overloaded.
     #[error("a store is unavailable")]
     Unavailable {

@@ -12,7 +12,7 @@ use crate::messages_table::{GroupRow, Message};
 use crate::model::{MessageGroupUuid, MessageUuid, Participant, User, UserUuid};
 
 /// How many groups a page has when nothing is said.
-const DEFAULT_PAGE: usize = 20;
+pub const DEFAULT_PAGE: usize = 20;
 /// How many rows of the earlier system are completed at once.
 const CONCURRENT_READS: usize = 16;
 
@@ -50,15 +50,20 @@ impl Messaging {
         let slice = self.table.message_groups(user.uuid, after.as_ref().map(|after| &after.0), limit).await?;
         let page = Page::of(slice, size, after.is_some(), false);
         let Page { items, has_next, has_previous } = page;
-        let items = stream::iter(items)
-            .map(|row| async move {
-                let cursor = GroupCursor(row.sort_key.clone());
-                Ok::<_, MessagingError>((cursor, self.view_of_row(user, row).await?))
-            })
-            .buffered(CONCURRENT_READS)
-            .try_collect()
-            .await?;
-        Ok(Page { items, has_next, has_previous })
+        let viewer = Participant::from(&**user);
+        let mut views: Vec<_> = items.into_iter().map(|row| (message_of_row(&row, &viewer), row)).collect();
+        let mut reads = Vec::new();
+        for (message, row) in &mut views {
+            if message.is_none() {
+                reads.push(self.complete(message, row));
+            }
+        }
+        stream::iter(reads).buffer_unordered(CONCURRENT_READS).try_collect::<()>().await?;
+        let items = views.into_iter().filter_map(|(message, row)| {
+            let view = GroupView { uuid: row.group, viewer: viewer.clone(), other: row.other, last_message: message? };
+            Some((GroupCursor(row.sort_key), view))
+        });
+        Ok(Page { items: items.collect(), has_next, has_previous })
     }
 
     /// The group of `uuid`, or `None` when there is none that the user takes part in.
@@ -80,15 +85,12 @@ impl Messaging {
         Ok(newest.map(|row| view(&member, stand_in(&row))))
     }
 
-    /// What a row shows. The newest message counts: a row of the earlier system does not say who wrote it, and its time
-    /// need not be that of any message, so there the message itself is read.
-    async fn view_of_row(&self, user: &Arc<User>, row: GroupRow) -> Result<GroupView, MessagingError> {
-        let viewer = Participant::from(&**user);
-        let last_message = match message_of_row(&row, &viewer) {
-            Some(message) => message,
-            None => self.table.newest_message(row.group).await?.unwrap_or_else(|| stand_in(&row)),
-        };
-        Ok(GroupView { uuid: row.group, viewer, other: row.other, last_message })
+    /// Reads the newest message: a row of the earlier system does not say who wrote it, and its time need not be that of
+    /// any message.
+    async fn complete(&self, message: &mut Option<Message>, row: &GroupRow) -> Result<(), MessagingError> {
+        let newest = self.table.newest_message(row.group).await?;
+        *message = Some(newest.unwrap_or_else(|| stand_in(row)));
+        Ok(())
     }
 }
 

@@ -9,7 +9,7 @@ use crate::messages_table::keys::{ceil_to_micros, key_bound};
 use crate::messages_table::{Direction, Message, SortKeyRange};
 
 /// How many messages a page has when nothing is said: the newest.
-const DEFAULT_PAGE: usize = 40;
+pub const DEFAULT_PAGE: usize = 40;
 /// Offsets that ISO 8601 can write stay below a day; an hour more for what a key without a fraction lacks.
 const WIDEST_OFFSET: TimeDelta = TimeDelta::hours(25);
 
@@ -23,7 +23,8 @@ pub struct Window {
 }
 
 impl Window {
-    fn check(&self) -> Result<(), BadInput> {
+    /// Whether it ends before it begins.
+    pub(crate) fn check(&self) -> Result<(), BadInput> {
         match (self.from, self.to) {
             (Some(from), Some(to)) if to < from => Err(BadInput::WindowInvalid),
             _ => Ok(()),
@@ -32,7 +33,7 @@ impl Window {
 
     /// The keys to read. In keys of the earlier system the text strays from the instant by up to the widest offset, so
     /// where there can be any the range is wider than the window, and [`Window::contains`] decides.
-    fn range(&self, from_earlier_system: bool) -> SortKeyRange {
+    pub(crate) fn range(&self, from_earlier_system: bool) -> SortKeyRange {
         let slack = if from_earlier_system { WIDEST_OFFSET } else { TimeDelta::zero() };
         let mut range = SortKeyRange::all();
         if let Some(from) = self.from {
@@ -44,7 +45,8 @@ impl Window {
         range
     }
 
-    fn contains(&self, at: DateTime<Utc>) -> bool {
+    /// Whether an instant is inside.
+    pub(crate) fn contains(&self, at: DateTime<Utc>) -> bool {
         self.from.is_none_or(|from| at >= ceil_to_micros(from)) && self.to.is_none_or(|to| at < ceil_to_micros(to))
     }
 }

@@ -11,6 +11,7 @@ mod history;
 mod membership;
 mod page;
 mod send;
+mod throttle;
 
 use std::sync::Arc;
 
@@ -18,11 +19,12 @@ use quick_cache::sync::Cache;
 
 pub use self::cursor::{GroupCursor, MessageCursor};
 pub use self::error::{BadInput, MessagingError};
-pub use self::groups::GroupView;
-pub use self::history::Window;
+pub use self::groups::{DEFAULT_PAGE as DEFAULT_GROUPS_PAGE, GroupView};
+pub use self::history::{DEFAULT_PAGE as DEFAULT_MESSAGES_PAGE, Window};
 pub use self::membership::Member;
-pub use self::page::{Page, PageRequest};
+pub use self::page::{MAX_PAGE, Page, PageRequest};
 pub use self::send::{MAX_BODY_CHARS, Recipient, Sent};
+use self::throttle::Throttle;
 use crate::environment::Environment;
 use crate::messages_table::{Membership, MessagesTable};
 use crate::model::{MessageGroupUuid, UserUuid};
@@ -37,6 +39,7 @@ pub struct Messaging {
     table: MessagesTable,
     users: Users,
     environment: Arc<dyn Environment>,
+    throttle: Arc<Throttle>,
     /// Of groups whose membership is written down.
     memberships: Arc<Cache<MessageGroupUuid, Arc<Membership>>>,
     /// Of groups of the earlier system, as the user's own row says.
@@ -45,12 +48,18 @@ pub struct Messaging {
 }
 
 impl Messaging {
-    /// The rules over `table` and `users`.
-    pub fn new(table: MessagesTable, users: Users, environment: Arc<dyn Environment>) -> Self {
+    /// The rules over `table` and `users`; each user may send `messages_per_minute`, 0 being no limit.
+    pub fn new(
+        table: MessagesTable,
+        users: Users,
+        environment: Arc<dyn Environment>,
+        messages_per_minute: u32,
+    ) -> Self {
         Self {
             table,
             users,
             environment,
+            throttle: Arc::new(Throttle::new(messages_per_minute)),
             memberships: Arc::new(Cache::new(REMEMBERED)),
             own_rows: Arc::new(Cache::new(REMEMBERED)),
             pairs: Arc::new(Cache::new(REMEMBERED)),

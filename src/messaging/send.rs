@@ -6,7 +6,7 @@ use super::attempts::Attempts;
 use super::earlier::pair_of;
 use super::groups::{GroupView, view};
 use super::{BadInput, Member, Messaging, MessagingError};
-use crate::messages_table::{Created, GroupRow, Membership, Message, SortKey};
+use crate::messages_table::{Created, Membership, Message, SortKey};
 use crate::model::{MessageGroupUuid, MessageUuid, Participant, User};
 
 /// The longest body, in Unicode code points.
@@ -61,6 +61,7 @@ impl Messaging {
     /// [`MessagingError::Unavailable`] with `outcome_unknown` the message may be stored.
     pub async fn send(&self, author: &Arc<User>, to: Recipient, body: String) -> Result<Sent, MessagingError> {
         check_body(&body)?;
+        self.throttle.take(author.uuid).map_err(|retry_after| MessagingError::Throttled { retry_after })?;
         let member = match to {
             Recipient::Group(group) => self.member(author, group).await?,
             Recipient::Handle(handle) => {
@@ -102,14 +103,13 @@ impl Messaging {
     async fn begin(&self, author: &Arc<User>, recipient: &User, draft: Draft) -> Result<Sent, MessagingError> {
         let participants = [Participant::from(&**author), Participant::from(recipient)];
         let group = MessageGroupUuid(self.environment.new_uuid());
-        let membership = Membership { group, participants, from_earlier_system: false, version: 1 };
+        let membership = Membership::begin(group, participants);
         let message = draft.for_group(group);
-        let rows = [row(&membership, &message, author), row(&membership, &message, recipient)];
         let mut attempts = Attempts::new();
         let shared = loop {
             // The same token for every attempt: the engine remembers for ten minutes what it has done under it.
             let token = Some(message.uuid.to_string());
-            match self.table.create_conversation(token, &membership, &message, &rows).await {
+            match self.table.create_conversation(token, &membership, &message, &message).await {
                 Ok(Created::Done) => break group,
                 Ok(Created::PairExists(shared)) => break shared,
                 Ok(Created::Conflict) => attempts.another_after_conflict().await?,
@@ -124,18 +124,6 @@ impl Messaging {
         let membership = self.membership_of_pair(shared, membership.participants).await?;
         let member = Member { user: author.clone(), membership, written_down: true };
         self.append(member, &draft).await
-    }
-}
-
-/// The row of a new group in `owner`'s list.
-fn row(membership: &Membership, message: &Message, owner: &User) -> GroupRow {
-    GroupRow {
-        owner: owner.uuid,
-        group: membership.group,
-        other: membership.other_than(owner.uuid).clone(),
-        body: message.body.clone(),
-        author: Some(message.author.uuid),
-        sort_key: message.sort_key.clone(),
     }
 }
 

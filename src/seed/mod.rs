@@ -9,7 +9,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use self::conversations::{CONVERSATIONS, Conversation};
-use crate::messages_table::{Created, GroupRow, Membership, Message, MessagesTable, SortKey, TableError};
+use crate::messages_table::{Created, Membership, Message, MessagesTable, SortKey, TableError};
 use crate::model::{MessageGroupUuid, MessageUuid, Participant, User, UserUuid};
 use crate::users::{Users, UsersError};
 
@@ -69,6 +69,20 @@ pub struct Seeded {
     pub left_alone: usize,
     /// Conversations left out, because no user has one of the handles.
     pub without_users: usize,
+    /// Messages written.
+    pub messages: usize,
+    /// Messages that were there.
+    pub messages_there: usize,
+}
+
+/// Write units for the transaction that begins a conversation: twice for each of its five items, none of them over 1 KB,
+/// and once for each row in the index.
+const UNITS_OF_A_BEGINNING: usize = 12;
+
+/// How many write units seeding costs at most.
+pub fn write_units() -> usize {
+    let messages: usize = CONVERSATIONS.iter().map(|conversation| conversation.lines().count()).sum();
+    CONVERSATIONS.len() * (UNITS_OF_A_BEGINNING - 1) + messages
 }
 
 /// Writes the conversations, with the uuids that Postgres has for the handles. A run that was cut off is completed by
@@ -91,22 +105,15 @@ pub async fn seed_messages(table: &MessagesTable, users: &Users) -> Result<Seede
         let [one, other] = [one, other].map(|user| Participant::from(&**user));
         let messages = messages(conversation, &one, &other);
         let (Some(first), Some(last)) = (messages.first(), messages.last()) else { continue };
-        let row = |owner: &Participant, counterpart: &Participant| GroupRow {
-            owner: owner.uuid,
-            group: first.group,
-            other: counterpart.clone(),
-            body: last.body.clone(),
-            author: Some(last.author.uuid),
-            sort_key: last.sort_key.clone(),
-        };
-        let rows = [row(&one, &other), row(&other, &one)];
-        let membership =
-            Membership { group: first.group, participants: [one, other], from_earlier_system: false, version: 1 };
+        let membership = Membership::begin(first.group, [one, other]);
+        let mut begun = false;
         let shared = match table.group_of_pair(&membership.participants).await? {
             Some(group) => Some(group),
-            None => match table.create_conversation(None, &membership, first, &rows).await? {
+            None => match table.create_conversation(None, &membership, first, last).await? {
                 Created::Done => {
                     seeded.conversations += 1;
+                    seeded.messages += 1;
+                    begun = true;
                     Some(first.group)
                 }
                 Created::PairExists(group) => Some(group),
@@ -117,8 +124,13 @@ pub async fn seed_messages(table: &MessagesTable, users: &Users) -> Result<Seede
             seeded.left_alone += 1;
             continue;
         }
+        seeded.messages_there += usize::from(!begun);
         for message in &messages[1..] {
-            table.put_message(message).await?;
+            if table.put_message(message).await? {
+                seeded.messages += 1;
+            } else {
+                seeded.messages_there += 1;
+            }
         }
     }
     Ok(seeded)

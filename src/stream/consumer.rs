@@ -2,12 +2,14 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::backoff::Backoff;
 use super::health::Health;
 use super::lease::{Change, Held, LEASE_TIME, LeaseTable, NewLease, Watch, leases_to_take, take};
 use super::reader::{Left, Reader};
@@ -54,7 +56,9 @@ enum LookError {
 /// The stream and what is known of it.
 struct View {
     stream: String,
-    listed: Option<Instant>,
+    /// When the shards are to be listed again.
+    listing_due: Instant,
+    backoff: Backoff,
     watch: Watch,
 }
 
@@ -84,9 +88,14 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Consumer<S, T
         let mut reading: HashMap<ShardId, tokio::task::Id> = HashMap::new();
         let mut view = None;
         while !stop.is_cancelled() {
-            if let Err(error) = self.look(&mut view, &mut readers, &mut reading, &stop).await {
-                tracing::warn!(error = report(&error), "the shards could not be looked at");
+            match self.look(&mut view, &mut readers, &mut reading, &stop).await {
+                Ok(()) => self.health.looked(),
+                Err(error) => {
+                    Count::Retries.add(1);
+                    tracing::warn!(error = report(&error), "the shards could not be looked at");
+                }
             }
+            self.health.show();
             let pause = tokio::time::sleep(self.chance.jitter(LOOK_EVERY));
             tokio::pin!(pause);
             loop {
@@ -103,8 +112,8 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Consumer<S, T
                             Ok((_, (shard, Left::Finished))) => {
                                 tracing::info!(shard, "shard finished");
                                 // Its children may be listed by now.
-                                if let Some(View { listed, .. }) = &mut view {
-                                    *listed = None;
+                                if let Some(View { listing_due, .. }) = &mut view {
+                                    *listing_due = Instant::now();
                                 }
                             }
                             Ok((_, (shard, Left::Lost))) => tracing::warn!(shard, "the lease is somebody else's now"),
@@ -127,18 +136,16 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Consumer<S, T
         reading: &mut HashMap<ShardId, tokio::task::Id>,
         stop: &CancellationToken,
     ) -> Result<(), LookError> {
-        let now = Instant::now();
-        let listing_due = view.as_ref().is_none_or(|view| view.listed.is_none_or(|at| at + LIST_EVERY <= now));
-        if listing_due {
-            let stream = self.source.stream().await?;
-            if view.as_ref().is_none_or(|view| view.stream != stream) {
-                *view = Some(View { stream, listed: None, watch: Watch::default() });
-            }
-        }
-        let Some(view) = view else { return Ok(()) };
-        if listing_due {
-            self.list(&view.stream).await?;
-            view.listed = Some(now);
+        let listing_due = view.as_ref().is_none_or(|view| view.listing_due <= Instant::now());
+        let listed = if listing_due { self.find_and_list(view).await } else { Ok(()) };
+        let Some(view) = view else { return listed };
+        if let Err(error) = listed {
+            // The leases go on without: whoever dies meanwhile must be made good for.
+            Count::Retries.add(1);
+            tracing::warn!(error = report(&error), "the shards could not be listed");
+            view.listing_due = Instant::now() + view.backoff.next(&self.chance);
+        } else if listing_due {
+            (view.listing_due, view.backoff) = (Instant::now() + LIST_EVERY, Backoff::default());
         }
         let leases = LeaseTable::list(&self.table, &view.stream).await?;
         let now = Instant::now();
@@ -146,7 +153,12 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Consumer<S, T
         let mine: HashSet<ShardId> = reading.keys().cloned().collect();
         for lease in leases_to_take(&leases, &view.watch, now, &self.name, &mine) {
             let asked = Instant::now();
-            if let Some(held) = take(&self.table, &view.stream, lease, &self.name).await? {
+            let taken = take(&self.table, &view.stream, lease, &self.name).await.unwrap_or_else(|error| {
+                Count::Retries.add(1);
+                tracing::warn!(error = report(&error), shard = lease.shard, "the lease could not be taken");
+                None
+            });
+            if let Some(held) = taken {
                 let (consumer, stream, stop) = (self.clone(), view.stream.clone(), stop.clone());
                 let shard = held.shard.clone();
                 let reader = readers.spawn(async move { consumer.hold(&stream, held, asked, &stop).await });
@@ -156,8 +168,27 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Consumer<S, T
         Ok(())
     }
 
-    /// Gives every listed shard a lease, and removes those of finished shards that are no more.
-    async fn list(&self, stream: &str) -> Result<(), LookError> {
+    /// Finds the table's stream, which may be another one than before, and lists its shards.
+    async fn find_and_list(&self, view: &mut Option<View>) -> Result<(), LookError> {
+        let stream = self.source.stream().await?;
+        if view.as_ref().is_none_or(|view| view.stream != stream) {
+            // What was written between two streams is in neither: the new one begins behind a gap.
+            let last = self.table.last_stream().await?;
+            let is_another = last.as_ref().is_some_and(|last| *last != stream);
+            self.list(&stream, is_another).await?;
+            if last.as_ref() != Some(&stream) {
+                self.table.note_stream(&stream).await?;
+            }
+            let (listing_due, backoff, watch) = (Instant::now(), Backoff::default(), Watch::default());
+            *view = Some(View { stream, listing_due, backoff, watch });
+            return Ok(());
+        }
+        self.list(&stream, false).await
+    }
+
+    /// Gives every listed shard a lease, and removes those of finished shards that are no more. In a stream that is new,
+    /// the shards that have no parent begin behind a gap.
+    async fn list(&self, stream: &str, is_new: bool) -> Result<(), LookError> {
         // The leases before the shards: a lease that was finished then and whose shard is not listed now is of a shard that
         // is no more. The other way about it may be of one that came to be listed, and was finished, in between.
         let leases = LeaseTable::list(&self.table, stream).await?;
@@ -171,9 +202,16 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Consumer<S, T
             let is_ready = |shard: &Shard| shard.parent.as_ref().is_none_or(|parent| !waiting.contains(parent));
             let (ready, later): (Vec<&Shard>, Vec<&Shard>) = missing.iter().partition(|shard| is_ready(shard));
             for shard in &ready {
-                // Where others have been seen and this one's parent never was, the parent came and went unseen.
-                let parent = shard.parent.as_ref().filter(|_| !leases.is_empty());
-                let is_behind_gap = parent.is_some_and(|it| !known.contains(it) && !listed.contains(it));
+                let parent = shard.parent.as_ref();
+                let lease = leases.iter().find(|lease| Some(&lease.shard) == parent);
+                let is_behind_gap = match (parent, lease) {
+                    // Its parent ended so long ago that its own first records may be trimmed by now.
+                    (Some(_), Some(lease)) => lease.is_finished() && self.may_be_trimmed(lease.handled_until),
+                    (Some(parent), None) if listed.contains(parent) => false,
+                    // Where others have been seen and this one's parent never was, the parent came and went unseen.
+                    (Some(_), None) => is_new || !leases.is_empty(),
+                    (None, _) => is_new,
+                };
                 self.table.create(stream, &self.new_lease((*shard).clone(), is_behind_gap)).await?;
             }
             if ready.is_empty() {
@@ -189,6 +227,14 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Consumer<S, T
         Ok(())
     }
 
+    /// Whether records that came into the stream after `since` can be trimmed by now. An instant that nobody noted does not
+    /// count. The clocks of two machines are compared, and a tenth of the retention is more than they differ.
+    pub(super) fn may_be_trimmed(&self, since: Option<i64>) -> bool {
+        let Self { environment, retention, .. } = self;
+        let age = since.map_or(0, |since| environment.now().timestamp_millis() - since);
+        u128::try_from(age).is_ok_and(|age| age > retention.as_millis() * 9 / 10)
+    }
+
     pub(super) fn new_lease(&self, shard: Shard, is_behind_gap: bool) -> NewLease {
         NewLease { shard, created_at: self.environment.now().timestamp_millis(), is_behind_gap }
     }
@@ -198,7 +244,7 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Consumer<S, T
         tracing::info!(shard = held.shard, epoch = held.epoch, "lease taken");
         Count::LeasesTaken.add(1);
         let _leaving = Leaving { health: &self.health, shard: &held.shard };
-        let reader = Reader { consumer: self, stream, held: &held, stop };
+        let reader = Reader { consumer: self, stream, held: &held, stop, steps: AtomicU64::new(0) };
         let left = tokio::select! {
             biased;
             () = self.renew(stream, &held, taken) => Left::Lost,

@@ -66,7 +66,8 @@ impl StreamSource for DynamoDbStream {
         self.list(stream, None).await
     }
 
-    /// By the filter for children; not every engine knows it, so a full listing is looked through where it finds none.
+    /// By the filter for children; not every engine knows it, nor a shard that is no more, so a full listing is looked
+    /// through where it finds none. A stream that is no more has no children either.
     async fn children(&self, stream: &str, parent: &str) -> Result<Vec<Shard>, StreamError> {
         let filter = ShardFilter::builder().r#type(ShardFilterType::ChildShards).shard_id(parent).build();
         let of_parent = |mut shards: Vec<Shard>| {
@@ -75,7 +76,12 @@ impl StreamSource for DynamoDbStream {
         };
         match self.list(stream, Some(filter)).await.map(of_parent) {
             Ok(children) if !children.is_empty() => Ok(children),
-            Ok(_) | Err(StreamError::Refused { .. }) => Ok(of_parent(self.list(stream, None).await?)),
+            Ok(_) | Err(StreamError::Refused { .. } | StreamError::Gone { .. }) => {
+                match self.list(stream, None).await {
+                    Err(StreamError::Gone { .. }) => Ok(Vec::new()),
+                    listed => listed.map(of_parent),
+                }
+            }
             Err(error) => Err(error),
         }
     }

@@ -12,12 +12,17 @@ use crate::messages_table::{GroupRow, Membership, Message, MoveOutcome, RowMove,
 use crate::metrics::Count;
 use crate::model::NameCopy;
 
-/// How long the index is given to catch up before the table is asked, which reads both lists.
+/// How long the index is given to catch up before the table is asked, which reads both lists; the waits before later
+/// looks double, up to so many times.
 const INDEX_LAG: Duration = Duration::from_millis(40);
+const DOUBLINGS: u32 = 4;
 /// How many looks at the index come before the table is asked.
 const LOOKS_AT_INDEX: u32 = 2;
 /// How many looks are taken before the effect counts as failed for now; each one lost means that another writer won.
 const MOST_LOOKS: u32 = 12;
+
+/// How often a move that fails by its own fault is tried.
+pub const TRIES_OF_A_FAULT: u32 = 5;
 
 /// What a message did to its group's rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,23 +35,31 @@ pub enum Effect {
     NobodyThere,
 }
 
+impl Effect {
+    /// What is wrong where nobody is there.
+    pub const NOBODY_THERE: &str = "nobody is known to take part in the group";
+}
+
 /// Why the rows were not moved.
 #[derive(Debug, thiserror::Error)]
 pub enum EffectError {
     /// A call failed.
     #[error(transparent)]
     Table(#[from] TableError),
-    /// Other writers won every time, or a row is not what it seems: worth another try, but not for ever.
+    /// Another transaction was under way at some look: worth another try for as long as it takes.
+    #[error("other transactions held the rows")]
+    Conflicting,
+    /// The rows were never what they seemed: worth another try, but not for ever.
     #[error("the rows changed at every look")]
     Contended,
 }
 
 impl EffectError {
-    /// Whether it is nobody's fault and will pass.
+    /// Whether it is no fault of the group's: it will pass, or an operator must mend what all groups need, such as a right.
     pub fn is_passing(&self) -> bool {
         match self {
-            Self::Table(error) => error.is_unavailable(),
-            Self::Contended => false,
+            Self::Table(TableError::Unavailable { .. } | TableError::Refused { .. }) | Self::Conflicting => true,
+            Self::Table(TableError::Invalid { .. } | TableError::Item(_)) | Self::Contended => false,
         }
     }
 }
@@ -54,9 +67,10 @@ impl EffectError {
 /// Moves the group of `message` to it, in the list of every participant whose row is older.
 pub async fn move_to<R: GroupRows>(table: &R, message: &Message, chance: &Chance) -> Result<Effect, EffectError> {
     let mut mover = Mover { table, to: message.sort_key.clone(), message: message.clone(), missing_under: None };
+    let mut conflicts = 0;
     for look in 0..MOST_LOOKS {
         if look > 0 {
-            tokio::time::sleep(chance.jitter(INDEX_LAG)).await;
+            tokio::time::sleep(chance.jitter(INDEX_LAG * 2u32.pow(DOUBLINGS.min(look - 1)))).await;
         }
         let planned = if look < LOOKS_AT_INDEX { mover.look_at_index().await? } else { mover.look_at_table().await? };
         let rows = match planned {
@@ -67,12 +81,16 @@ pub async fn move_to<R: GroupRows>(table: &R, message: &Message, chance: &Chance
         };
         match table.move_rows(&rows).await? {
             MoveOutcome::Done => return Ok(Effect::Moved),
-            MoveOutcome::Stale | MoveOutcome::Conflict => Count::Conflicts.add(1),
+            MoveOutcome::Stale => Count::Conflicts.add(1),
+            MoveOutcome::Conflict => {
+                Count::Conflicts.add(1);
+                conflicts += 1;
+            }
             // Only a bare time of the earlier system can be another row's too.
             MoveOutcome::Taken => mover.to = SortKey::made_unique_by(&mover.to, mover.message.uuid.0),
         }
     }
-    Err(EffectError::Contended)
+    Err(if conflicts > 0 { EffectError::Conflicting } else { EffectError::Contended })
 }
 
 enum Planned {

@@ -3,7 +3,8 @@
 //! A lease is taken and renewed by conditional writes on numbers in its row. `counter` rises with every write: a holder
 //! is dead when its counter stands still, judged by whoever watches on a monotonic clock of their own, so that wall clocks
 //! of two machines are never compared. `epoch` rises with every change of hands: a holder writes only under the epoch in
-//! which it took the lease, so that a process that was paused and comes back writes nothing.
+//! which it took the lease, so that a process that was paused and comes back writes nothing. `step` rises with every
+//! checkpoint of one holder, so that an older call that arrives late takes none back.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::future::Future;
@@ -43,12 +44,15 @@ pub struct Lease {
     pub epoch: u64,
     /// Rises with every write.
     pub counter: u64,
+    /// Rises with every checkpoint of one holder.
+    pub step: u64,
     /// How far it has been consumed; not at all when there is none.
     pub checkpoint: Option<Checkpoint>,
     /// When the row was made, in milliseconds since 1970. A shard that is begun only when its oldest records may be
     /// trimmed has a gap that no error tells of.
     pub created_at: Option<i64>,
-    /// When the last record that was handled came into the stream, in milliseconds since 1970; for people.
+    /// Until when everything is handled, in milliseconds since 1970: when the last record that was handled came into the
+    /// stream, or the time of the repair of a gap or of the shard's end.
     pub handled_until: Option<i64>,
 }
 
@@ -85,11 +89,14 @@ pub enum Change {
     },
     /// Its holder lives.
     Renew,
-    /// Its holder has come so far.
+    /// Its holder has come so far, unless it came further since.
     Advance {
+        /// Which one of the holder's checkpoints this is: a call that was given up for lost may still arrive, after a later
+        /// one.
+        step: u64,
         /// So far.
         checkpoint: Checkpoint,
-        /// When the last handled record came into the stream.
+        /// Until when everything is handled now; where nothing is known, it stays as it was.
         handled_until: Option<i64>,
     },
     /// Its holder gives it up.
@@ -123,6 +130,10 @@ pub trait LeaseTable: Send + Sync + 'static {
         condition: &Condition,
         change: &Change,
     ) -> impl Future<Output = Result<bool, TableError>> + Send;
+    /// The stream that was consumed last; strongly consistent.
+    fn last_stream(&self) -> impl Future<Output = Result<Option<String>, TableError>> + Send;
+    /// Notes that `stream` is consumed now.
+    fn note_stream(&self, stream: &str) -> impl Future<Output = Result<(), TableError>> + Send;
     /// Removes the lease of a shard that is no more.
     fn remove(&self, stream: &str, shard: &str) -> impl Future<Output = Result<(), TableError>> + Send;
 }
@@ -249,6 +260,7 @@ mod tests {
             owner: owner.map(str::to_owned),
             epoch: 1,
             counter: 1,
+            step: 0,
             checkpoint: None,
             created_at: None,
             handled_until: None,

@@ -3,7 +3,8 @@
 //!
 //! | item | pk | sk | attributes |
 //! |---|---|---|---|
-//! | lease | `LEASE#{stream}` | shard id | `epoch`, `counter`, `created_at`, and where known `parent`, `owner`, `checkpoint` (a sequence number, `TRIM_HORIZON`, `BEHIND_GAP` or `SHARD_END`), `handled_until` |
+//! | lease | `LEASE#{stream}` | shard id | `epoch`, `counter`, `step`, `created_at`, and where known `parent`, `owner`, `checkpoint` (a sequence number, `TRIM_HORIZON`, `BEHIND_GAP` or `SHARD_END`), `handled_until` |
+//! | the stream consumed last | `STREAM` | `STREAM` | `stream` |
 //! | record set aside | `ASIDE` | `{stream}#{sequence number}` | `reason`, `message_pk`, `message_sk`, `set_aside_at` |
 
 use aws_sdk_dynamodb::Client;
@@ -22,6 +23,9 @@ const SHARD_END: &str = "SHARD_END";
 const TRIM_HORIZON: &str = "TRIM_HORIZON";
 const BEHIND_GAP: &str = "BEHIND_GAP";
 const ASIDE: &str = "ASIDE";
+/// Both keys of the item that says which stream was consumed last, and the attribute in it.
+const LAST_STREAM: &str = "STREAM";
+const STREAM: &str = "stream";
 
 /// The consumer's table.
 #[derive(Clone)]
@@ -57,6 +61,16 @@ impl ConsumerTable {
         }
     }
 
+    async fn item(&self, key: Item) -> Result<Option<Item>, TableError> {
+        let request = self.client.get_item().table_name(&self.name).consistent_read(true).set_key(Some(key));
+        Ok(request.send().await.map_err(|error| classify("GetItem", error))?.item)
+    }
+
+    async fn put_item(&self, item: Item) -> Result<(), TableError> {
+        let request = self.client.put_item().table_name(&self.name).set_item(Some(item));
+        request.send().await.map(drop).map_err(|error| classify("PutItem", error))
+    }
+
     async fn delete(&self, key: Item) -> Result<(), TableError> {
         let request = self.client.delete_item().table_name(&self.name).set_key(Some(key));
         request.send().await.map(drop).map_err(|error| classify("DeleteItem", error))
@@ -83,6 +97,7 @@ fn lease(item: &Item) -> Option<Lease> {
         owner: text(item, "owner"),
         epoch: number(item, "epoch").unwrap_or_default(),
         counter: number(item, "counter").unwrap_or_default(),
+        step: number(item, "step").unwrap_or_default(),
         checkpoint: text(item, "checkpoint").map(|text| match text.as_str() {
             SHARD_END => Checkpoint::ShardEnd,
             TRIM_HORIZON => Checkpoint::TrimHorizon,
@@ -101,9 +116,18 @@ impl LeaseTable for ConsumerTable {
     }
 
     async fn get(&self, stream: &str, shard: &str) -> Result<Option<Lease>, TableError> {
-        let key = lease_key(stream, shard);
-        let request = self.client.get_item().table_name(&self.name).consistent_read(true).set_key(Some(key));
-        Ok(request.send().await.map_err(|error| classify("GetItem", error))?.item.as_ref().and_then(lease))
+        Ok(self.item(lease_key(stream, shard)).await?.as_ref().and_then(lease))
+    }
+
+    async fn last_stream(&self) -> Result<Option<String>, TableError> {
+        let item = self.item(key(LAST_STREAM.to_owned(), LAST_STREAM)).await?;
+        Ok(item.and_then(|item| text(&item, STREAM)))
+    }
+
+    async fn note_stream(&self, stream: &str) -> Result<(), TableError> {
+        let mut item = key(LAST_STREAM.to_owned(), LAST_STREAM);
+        item.insert(STREAM.to_owned(), AttributeValue::S(stream.to_owned()));
+        self.put_item(item).await
     }
 
     async fn create(&self, stream: &str, new: &NewLease) -> Result<(), TableError> {
@@ -149,7 +173,12 @@ impl LeaseTable for ConsumerTable {
                 .condition_expression("#counter = :counter")
                 .expression_attribute_values(":counter", number(*counter)),
             Condition::HeldSince { owner, epoch } => request
-                .condition_expression("#owner = :me AND #epoch = :since")
+                .condition_expression(match change {
+                    Change::Advance { .. } => {
+                        "#owner = :me AND #epoch = :since AND (attribute_not_exists(#step) OR #step <= :step)"
+                    }
+                    _ => "#owner = :me AND #epoch = :since",
+                })
                 .expression_attribute_names("#owner", "owner")
                 .expression_attribute_names("#epoch", "epoch")
                 .expression_attribute_values(":me", string(owner))
@@ -162,12 +191,13 @@ impl LeaseTable for ConsumerTable {
                 .update_expression(format!("{raise} REMOVE #owner"))
                 .expression_attribute_names("#owner", "owner"),
             Change::Take { owner, epoch } => request
-                .update_expression(format!("{raise}, #owner = :owner, #epoch = :epoch"))
+                .update_expression(format!("{raise}, #owner = :owner, #epoch = :epoch REMOVE #step"))
+                .expression_attribute_names("#step", "step")
                 .expression_attribute_names("#owner", "owner")
                 .expression_attribute_names("#epoch", "epoch")
                 .expression_attribute_values(":owner", string(owner))
                 .expression_attribute_values(":epoch", number(*epoch)),
-            Change::Advance { checkpoint, handled_until } => {
+            Change::Advance { step, checkpoint, handled_until } => {
                 let checkpoint = match checkpoint {
                     Checkpoint::At(number) => number.as_str(),
                     Checkpoint::ShardEnd => SHARD_END,
@@ -177,7 +207,9 @@ impl LeaseTable for ConsumerTable {
                 let until = handled_until.map(|until| AttributeValue::N(until.to_string()));
                 let set_until = if until.is_some() { ", handled_until = :until" } else { "" };
                 let mut request = request
-                    .update_expression(format!("{raise}, checkpoint = :checkpoint{set_until}"))
+                    .update_expression(format!("{raise}, #step = :step, checkpoint = :checkpoint{set_until}"))
+                    .expression_attribute_names("#step", "step")
+                    .expression_attribute_values(":step", number(*step))
                     .expression_attribute_values(":checkpoint", string(checkpoint));
                 if let Some(until) = until {
                     request = request.expression_attribute_values(":until", until);
@@ -216,8 +248,7 @@ impl SetAsideTable for ConsumerTable {
         ] {
             item.insert(name.to_owned(), AttributeValue::S(value.clone()));
         }
-        let request = self.client.put_item().table_name(&self.name).set_item(Some(item));
-        request.send().await.map(drop).map_err(|error| classify("PutItem", error))
+        self.put_item(item).await
     }
 
     async fn list(&self) -> Result<Vec<SetAside>, TableError> {

@@ -4,6 +4,7 @@
 //! [effect](effect) is made durable, and only then the checkpoint moves: a crash at any point repeats work and loses none,
 //! and repeated work changes nothing.
 
+pub mod backoff;
 mod consumer;
 pub mod dynamodb;
 pub mod effect;

@@ -3,23 +3,25 @@
 //! What cannot be reached is waited for; what fails by its own fault is tried a few times and set aside, since one bad
 //! record must not hold up everybody behind it; what was lost to trimming is reconciled.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use chrono::Utc;
 use futures::{StreamExt, stream};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span, trace_span};
 
+use super::backoff::Backoff;
 use super::consumer::Consumer;
-use super::effect::{Effect, move_to};
+use super::effect::{Effect, TRIES_OF_A_FAULT, move_to};
 use super::lease::{Change, Checkpoint, Held, LeaseTable};
 use super::planner::{Arrival, Malformed, arrivals};
-use super::reconcile::reconcile_all;
+use super::reconcile::{Failed, Reconciler};
 use super::rows::GroupRows;
 use super::set_aside::{SetAside, SetAsideTable};
 use super::source::{Batch, Position, Record, StreamError, StreamSource};
 use crate::messages_table::keys::messages_pk;
-use crate::metrics::{self, Count};
+use crate::metrics::Count;
 use crate::report;
 
 /// Four reads a second, of the five that a shard allows.
@@ -28,11 +30,8 @@ const READ_EVERY: Duration = Duration::from_millis(250);
 const CONCURRENT_MOVES: usize = 8;
 /// How long a checkpoint past records that had no effect may wait.
 const IDLE_CHECKPOINT_EVERY: Duration = Duration::from_secs(5);
-/// Waits between tries double from the first to the longest.
-const FIRST_WAIT: Duration = Duration::from_millis(100);
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
-/// How often a move that fails by its own fault is tried.
-const TRIES_OF_A_FAULT: u32 = 5;
+/// How long the batch at hand may go on when it is time to stop: what is left of it, the next process does.
+const DRAIN: Duration = Duration::from_millis(250);
 /// How often the children of an ended shard are looked for before the listing that comes anyway must find them.
 const LOOKS_FOR_CHILDREN: u32 = 6;
 
@@ -53,6 +52,8 @@ pub(super) struct Reader<'a, S, T, R> {
     pub stream: &'a str,
     pub held: &'a Held,
     pub stop: &'a CancellationToken,
+    /// How many checkpoints were drawn up under this lease.
+    pub steps: AtomicU64,
 }
 
 impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Reader<'_, S, T, R> {
@@ -67,20 +68,23 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Reader<'_, S,
     async fn run(&self) -> Result<(), Left> {
         let lease = self.retry("reading the checkpoint", || self.consumer.table.get(self.stream, &self.held.shard));
         let lease = lease.await?;
-        let created_at = lease.as_ref().and_then(|lease| lease.created_at);
+        // Since when a reading from the oldest record on loses none.
+        let mut complete_since = lease.as_ref().and_then(|lease| lease.handled_until.max(lease.created_at));
         let mut position = match lease.and_then(|lease| lease.checkpoint) {
             Some(Checkpoint::ShardEnd) => return Ok(()),
             Some(Checkpoint::At(number)) => Position::After(number),
-            Some(Checkpoint::TrimHorizon) => Position::TrimHorizon,
-            None if !self.may_be_trimmed(created_at) => Position::TrimHorizon,
-            None | Some(Checkpoint::BehindGap) => self.begin_behind_gap(&Position::TrimHorizon).await?,
+            Some(Checkpoint::TrimHorizon) | None => Position::TrimHorizon,
+            Some(Checkpoint::BehindGap) => {
+                complete_since = Some(self.begin_behind_gap(&Position::TrimHorizon).await?);
+                Position::TrimHorizon
+            }
         };
         let mut iterator: Option<String> = None;
         let mut written = Instant::now();
         let mut unwritten: Option<Change> = None;
         let mut due = written;
         let mut next_read = Instant::now();
-        let mut wait = FIRST_WAIT;
+        let mut backoff = Backoff::default();
         loop {
             tokio::select! {
                 biased;
@@ -95,11 +99,12 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Reader<'_, S,
                 () = tokio::time::sleep_until(next_read) => {}
             }
             next_read = Instant::now() + READ_EVERY;
-            let batch = match self.next_batch(&position, iterator.take()).await {
+            let batch = match self.next_batch(&position, complete_since, iterator.take()).await {
                 Ok(batch) => batch,
                 Err(StreamError::IteratorExpired) => continue,
                 Err(StreamError::Trimmed) => {
-                    (position, unwritten) = (self.begin_behind_gap(&position).await?, None);
+                    complete_since = Some(self.begin_behind_gap(&position).await?);
+                    (position, unwritten) = (Position::TrimHorizon, None);
                     continue;
                 }
                 Err(StreamError::Gone { .. }) if self.is_no_more().await => {
@@ -109,21 +114,23 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Reader<'_, S,
                 }
                 Err(error) => {
                     Count::Retries.add(1);
-                    self.consumer.health.waits(&self.held.shard);
+                    self.consumer.health.waits(&self.held.shard, Duration::ZERO);
                     tracing::warn!(error = report(&error), shard = self.held.shard, "the shard could not be read");
-                    next_read = Instant::now() + self.consumer.chance.jitter(wait);
-                    wait = (wait * 2).min(LONGEST_WAIT);
+                    next_read = Instant::now() + backoff.next(&self.consumer.chance);
                     continue;
                 }
             };
-            wait = FIRST_WAIT;
+            backoff = Backoff::default();
+            let read_at = self.now();
             let Batch { records, next } = batch;
             if let Some(last) = records.last() {
-                self.consumer.health.waits(&self.held.shard);
+                let oldest = records.iter().find_map(|record| record.created_at).unwrap_or(read_at);
+                let age = Duration::from_millis(u64::try_from(read_at - oldest).unwrap_or_default());
+                self.consumer.health.waits(&self.held.shard, age);
                 let acted = self.apply(&records).await?;
                 position = Position::After(last.sequence_number.clone());
                 let checkpoint = Checkpoint::At(last.sequence_number.clone());
-                unwritten = Some(Change::Advance { checkpoint, handled_until: last.created_at });
+                unwritten = Some(self.advance(checkpoint, last.created_at));
                 due = if acted { Instant::now() } else { due.max(written + IDLE_CHECKPOINT_EVERY) };
             }
             if Instant::now() >= due
@@ -133,9 +140,7 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Reader<'_, S,
                 written = Instant::now();
             }
             self.consumer.health.progressed(&self.held.shard);
-            let behind =
-                records.last().and_then(|last| last.created_at).map_or(0, |at| Utc::now().timestamp_millis() - at);
-            metrics::lag(&self.held.shard, behind.max(0) as f64 / 1000.0);
+            complete_since = Some(read_at);
             if next.is_none() {
                 return self.finish().await;
             }
@@ -143,10 +148,27 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Reader<'_, S,
         }
     }
 
-    async fn next_batch(&self, position: &Position, iterator: Option<String>) -> Result<Batch, StreamError> {
+    fn advance(&self, checkpoint: Checkpoint, handled_until: Option<i64>) -> Change {
+        Change::Advance { step: self.steps.fetch_add(1, Ordering::Relaxed) + 1, checkpoint, handled_until }
+    }
+
+    fn now(&self) -> i64 {
+        self.consumer.environment.now().timestamp_millis()
+    }
+
+    /// Reading from the oldest record there is would not tell that older ones were trimmed: only the time does.
+    async fn next_batch(
+        &self,
+        position: &Position,
+        complete_since: Option<i64>,
+        iterator: Option<String>,
+    ) -> Result<Batch, StreamError> {
         let source = &self.consumer.source;
         let iterator = match iterator {
             Some(iterator) => iterator,
+            None if *position == Position::TrimHorizon && self.consumer.may_be_trimmed(complete_since) => {
+                return Err(StreamError::Trimmed);
+            }
             None => source.iterator(self.stream, &self.held.shard, position).await?,
         };
         source.records(&iterator).await
@@ -164,7 +186,8 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Reader<'_, S,
     async fn finish(&self) -> Result<(), Left> {
         let Consumer { source, table, chance, .. } = self.consumer;
         let shard = &self.held.shard;
-        for look in 0..LOOKS_FOR_CHILDREN {
+        let mut backoff = Backoff::default();
+        for _ in 0..LOOKS_FOR_CHILDREN {
             let children = self.retry("listing children", || source.children(self.stream, shard)).await?;
             for child in &children {
                 let lease = self.consumer.new_lease(child.clone(), false);
@@ -173,43 +196,39 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Reader<'_, S,
             if !children.is_empty() {
                 break;
             }
-            self.sleep(chance.jitter(FIRST_WAIT * 2u32.pow(look))).await?;
+            self.sleep(backoff.next(chance)).await?;
         }
-        self.write(&Change::Advance { checkpoint: Checkpoint::ShardEnd, handled_until: None }).await
+        self.write(&self.advance(Checkpoint::ShardEnd, Some(self.now()))).await
     }
 
-    /// Whether a shard that was found at `created_at` and never begun can have lost records by now. Reading from the oldest
-    /// record there is would not tell.
-    fn may_be_trimmed(&self, created_at: Option<i64>) -> bool {
-        let Consumer { environment, retention, .. } = self.consumer;
-        let age = environment.now().timestamp_millis() - created_at.unwrap_or(i64::MAX / 2);
-        // A tenth less: clocks differ, and reading takes its time.
-        u128::try_from(age).is_ok_and(|age| age > retention.as_millis() * 9 / 10)
-    }
-
-    /// Makes up for a gap, and then begins with the oldest record there is.
-    async fn begin_behind_gap(&self, position: &Position) -> Result<Position, Left> {
+    /// Makes up for a gap, so that reading can begin with the oldest record there is. Returns until when everything is
+    /// handled then.
+    async fn begin_behind_gap(&self, position: &Position) -> Result<i64, Left> {
+        let begun = self.now();
         self.mend_gap(position).await?;
-        self.write(&Change::Advance { checkpoint: Checkpoint::TrimHorizon, handled_until: None }).await?;
-        Ok(Position::TrimHorizon)
+        self.write(&self.advance(Checkpoint::TrimHorizon, Some(begun))).await?;
+        Ok(begun)
     }
 
-    /// Records are gone that were never read: all groups are brought to their newest messages.
+    /// Records are gone that were never read: all groups are brought to their newest messages. Those that cannot be are
+    /// set aside. To be cut off at any point costs nothing but time.
     async fn mend_gap(&self, position: &Position) -> Result<(), Left> {
+        let Self { consumer: Consumer { rows, chance, health, .. }, held, .. } = self;
         Count::Gaps.add(1);
-        tracing::error!(shard = self.held.shard, ?position, "records were trimmed before they were read: reconciling");
-        let Consumer { rows, chance, .. } = self.consumer;
-        let mut wait = FIRST_WAIT;
-        loop {
-            match reconcile_all(rows, chance, |_| {}).await {
-                Ok(done) => {
-                    tracing::warn!(groups = done.groups, moved = done.moved, "reconciled");
-                    return Ok(());
-                }
-                Err(error) => tracing::warn!(error = report(&error), "reconciling begins anew"),
-            }
-            self.pause(&mut wait).await?;
+        health.waits(&held.shard, Duration::ZERO);
+        tracing::error!(shard = held.shard, ?position, "records were trimmed before they were read: reconciling");
+        let reconciler = Reconciler { rows, chance, tries_of_an_outage: u32::MAX };
+        let done = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => return Err(Left::Stopped),
+            done = self.retry("reconciling", || reconciler.all(|_| health.moved(&held.shard))) => done?,
+        };
+        tracing::warn!(groups = done.groups, moved = done.moved, failed = done.failed.len(), "reconciled");
+        for Failed { group, newest, reason } in done.failed {
+            let sk = newest.map(|newest| newest.sort_key.as_str().to_owned()).unwrap_or_default();
+            self.set_aside(&format!("reconcile-{group}"), reason, &messages_pk(group), &sk).await?;
         }
+        Ok(())
     }
 
     /// Writes to the lease; a lease that is somebody else's ends the reading.
@@ -228,10 +247,32 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Reader<'_, S,
         for Malformed { sequence_number, pk, sk, error } in &sorted.malformed {
             self.set_aside(sequence_number, error.to_string(), pk, sk).await?;
         }
-        let moves: Vec<_> = sorted.newest.iter().map(|arrival| self.apply_one(arrival)).collect();
+        let batch = match sorted.newest.len() {
+            0 => Span::none(),
+            messages => trace_span!("Consumer.batch", shard = self.held.shard, messages),
+        };
+        let moves = sorted.newest.iter().map(|arrival| {
+            let group = arrival.message.group;
+            self.apply_one(arrival).instrument(trace_span!(parent: &batch, "Consumer.move", %group))
+        });
+        let moves: Vec<_> = moves.collect();
         let mut moves = stream::iter(moves).buffer_unordered(CONCURRENT_MOVES);
-        while let Some(moved) = moves.next().await {
-            moved?;
+        let drained = async {
+            self.stop.cancelled().await;
+            tokio::time::sleep(DRAIN).await;
+        };
+        tokio::pin!(drained);
+        loop {
+            tokio::select! {
+                biased;
+                // What is cut off is done again: the checkpoint stays before this batch.
+                () = &mut drained => return Err(Left::Stopped),
+                moved = moves.next() => match moved {
+                    Some(moved) => moved?,
+                    None => break,
+                },
+            }
+            self.consumer.health.moved(&self.held.shard);
         }
         Ok(!sorted.newest.is_empty() || !sorted.malformed.is_empty())
     }
@@ -240,14 +281,14 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Reader<'_, S,
         let Arrival { sequence_number, message } = arrival;
         let Consumer { rows, chance, .. } = self.consumer;
         let mut faults = 0;
-        let mut wait = FIRST_WAIT;
+        let mut backoff = Backoff::default();
         loop {
             let (reason, is_passing) = match move_to(rows, message, chance).await {
                 Ok(effect) if effect != Effect::NobodyThere => {
                     Count::Moves.add(usize::from(effect == Effect::Moved));
                     return Ok(());
                 }
-                Ok(_) => ("nobody is known to take part in the group".to_owned(), false),
+                Ok(_) => (Effect::NOBODY_THERE.to_owned(), false),
                 Err(error) => (report(&error), error.is_passing()),
             };
             Count::Retries.add(1);
@@ -257,7 +298,7 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Reader<'_, S,
                 let (pk, sk) = (messages_pk(message.group), message.sort_key.as_str());
                 return self.set_aside(sequence_number, reason, &pk, sk).await;
             }
-            self.pause(&mut wait).await?;
+            self.sleep(backoff.next(chance)).await?;
         }
     }
 
@@ -270,7 +311,7 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Reader<'_, S,
             reason,
             message_pk: pk.to_owned(),
             message_sk: sk.to_owned(),
-            set_aside_at: Utc::now().to_rfc3339(),
+            set_aside_at: self.consumer.environment.now().to_rfc3339(),
         };
         self.retry("setting a record aside", || self.consumer.table.put(&aside)).await
     }
@@ -281,23 +322,18 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Reader<'_, S,
         E: std::error::Error,
         F: Future<Output = Result<A, E>>,
     {
-        let mut wait = FIRST_WAIT;
+        let mut backoff = Backoff::default();
         loop {
             match call().await {
                 Ok(done) => return Ok(done),
                 Err(error) => {
                     Count::Retries.add(1);
+                    self.consumer.health.waits(&self.held.shard, Duration::ZERO);
                     tracing::warn!(error = report(&error), what, "will try again");
                 }
             }
-            self.pause(&mut wait).await?;
+            self.sleep(backoff.next(&self.consumer.chance)).await?;
         }
-    }
-
-    async fn pause(&self, wait: &mut Duration) -> Result<(), Left> {
-        let jittered = self.consumer.chance.jitter(*wait);
-        *wait = (*wait * 2).min(LONGEST_WAIT);
-        self.sleep(jittered).await
     }
 
     async fn sleep(&self, time: Duration) -> Result<(), Left> {

@@ -11,6 +11,12 @@ pub enum UsersError {
     Refused(#[source] sqlx::Error),
 }
 
+/// Whether a query failed for want of a table: nobody has migrated the database.
+pub fn is_undefined_table(error: &sqlx::Error) -> bool {
+    // undefined_table. Source: PostgreSQL documentation, appendix A.
+    error.as_database_error().is_some_and(|error| error.code().as_deref() == Some("42P01"))
+}
+
 impl From<sqlx::Error> for UsersError {
     fn from(error: sqlx::Error) -> Self {
         let passing = match &error {

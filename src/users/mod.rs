@@ -1,23 +1,32 @@
 //! Users, as Postgres has them. The SQL stands in `sql/`.
 
 pub mod cache;
+pub mod cognito_ids;
 mod error;
 pub mod loader;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use sqlx::PgPool;
 use sqlx::migrate::{MigrateError, Migrator};
+use tracing::{Instrument, Span};
 use uuid::Uuid;
 
 use self::cache::TtlCache;
-pub use self::error::UsersError;
+use self::cognito_ids::{KnownUser, Plan, plan};
+pub use self::error::{UsersError, is_undefined_table};
+use crate::cognito::CognitoUser;
 use crate::model::{User, UserUuid};
 
 /// The migrations of `sql/migrations`, in the binary.
 pub static MIGRATIONS: Migrator = sqlx::migrate!("sql/migrations");
 
+/// How long PostgreSQL may take to say goodbye.
+const CLOSING: Duration = Duration::from_millis(500);
+/// A handle is no longer, in bytes. An entry of the index has 2,704 at most.
+const LONGEST_HANDLE: usize = 2_048;
 /// How many users each of the two caches holds; some 200 bytes a user.
 const CACHED_USERS: usize = 50_000;
 
@@ -34,8 +43,8 @@ impl Users {
     pub fn new(pool: PgPool) -> Self {
         Self {
             pool,
-            by_uuid: Arc::new(TtlCache::new(CACHED_USERS)),
-            by_cognito_user_id: Arc::new(TtlCache::new(CACHED_USERS)),
+            by_uuid: Arc::new(TtlCache::new("users_by_uuid", CACHED_USERS)),
+            by_cognito_user_id: Arc::new(TtlCache::new("users_by_token", CACHED_USERS)),
         }
     }
 
@@ -57,11 +66,12 @@ impl Users {
 
     /// The user with exactly this handle, as of now: whoever has just signed up can be written to.
     pub async fn by_handle(&self, handle: &str) -> Result<Option<Arc<User>>, UsersError> {
-        // Postgres text cannot hold NUL, so no user has such a handle.
-        if handle.contains('\0') {
+        // Postgres text cannot hold NUL, nor its index what is very long, so no user has such a handle.
+        if handle.contains('\0') || handle.len() > LONGEST_HANDLE {
             return Ok(None);
         }
-        let row = sqlx::query_file_as!(UserRow, "sql/user_by_handle.sql", handle).fetch_optional(&self.pool).await?;
+        let query = sqlx::query_file_as!(UserRow, "sql/user_by_handle.sql", handle).fetch_optional(&self.pool);
+        let row = query.instrument(span("user_by_handle")).await?;
         Ok(row.map(|row| Arc::new(row.into())))
     }
 
@@ -74,12 +84,17 @@ impl Users {
             return Ok(Some(user));
         }
         let asked = self.by_cognito_user_id.now();
-        let mut rows =
-            sqlx::query_file_as!(UserRow, "sql/user_by_cognito_user_id.sql", id).fetch_all(&self.pool).await?;
+        let query = sqlx::query_file_as!(UserRow, "sql/user_by_cognito_user_id.sql", id).fetch_all(&self.pool);
+        let mut rows = query.instrument(span("user_by_cognito_user_id")).await?;
         let (Some(row), None) = (rows.pop(), rows.pop()) else { return Ok(None) };
         let user = Arc::new(User::from(row));
         self.by_cognito_user_id.insert(id.to_owned(), user.clone(), asked);
         Ok(Some(user))
+    }
+
+    /// The user, when they were read in the last moments.
+    pub fn at_hand(&self, uuid: UserUuid) -> Option<Arc<User>> {
+        self.by_uuid.peek(&uuid)
     }
 
     /// Those of `uuids` that there are, with one SELECT at most.
@@ -94,7 +109,8 @@ impl Users {
         }
         if !wanted.is_empty() {
             let asked = self.by_uuid.now();
-            let rows = sqlx::query_file_as!(UserRow, "sql/users_by_uuid.sql", &wanted).fetch_all(&self.pool).await?;
+            let query = sqlx::query_file_as!(UserRow, "sql/users_by_uuid.sql", &wanted).fetch_all(&self.pool);
+            let rows = query.instrument(span("users_by_uuid")).await?;
             for user in rows.into_iter().map(|row| Arc::new(User::from(row))) {
                 self.by_uuid.insert(user.uuid, user.clone(), asked);
                 found.insert(user.uuid, user);
@@ -125,10 +141,38 @@ impl Users {
         Ok(done.rows_affected() == 1)
     }
 
-    /// Closes the connections.
-    pub async fn close(&self) {
-        self.pool.close().await;
+    /// Fills in the ids that Cognito knows the users by, as [`cognito_ids::plan`] says, in one transaction; with `dry_run`
+    /// it only says.
+    pub async fn update_cognito_user_ids(
+        &self,
+        in_cognito: &[CognitoUser],
+        replace: &BTreeSet<String>,
+        dry_run: bool,
+    ) -> Result<Plan, UsersError> {
+        let mut transaction = self.pool.begin().await?;
+        let known = sqlx::query_file_as!(KnownUser, "sql/users_for_cognito.sql").fetch_all(&mut *transaction).await?;
+        let plan = plan(in_cognito, &known, replace);
+        // A handle to be replaced that is not there is a mistake: then nothing is done.
+        if dry_run || !plan.not_replaced.is_empty() {
+            transaction.rollback().await?;
+            return Ok(plan);
+        }
+        let (uuids, ids): (Vec<Uuid>, Vec<String>) =
+            plan.updated.iter().map(|update| (update.uuid, update.cognito_user_id.clone())).unzip();
+        sqlx::query_file!("sql/set_cognito_user_ids.sql", &uuids, &ids).execute(&mut *transaction).await?;
+        transaction.commit().await?;
+        Ok(plan)
     }
+
+    /// Closes the connections. A query that hangs keeps its own, and is not waited for.
+    pub async fn close(&self) {
+        let _ = tokio::time::timeout(CLOSING, self.pool.close()).await;
+    }
+}
+
+/// The span of a query, for the traces.
+fn span(query: &'static str) -> Span {
+    tracing::trace_span!("PostgreSQL", otel.name = query, otel.kind = "client", db.system.name = "postgresql")
 }
 
 /// A row of any of the SELECTs.

@@ -9,12 +9,12 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::harness::{Client, World, shared, test, user};
+use crate::harness::{Client, World, eventually, shared, test, user};
 
-const ME: &str = "{ __typename me { handle } }";
+pub(crate) const ME: &str = "{ __typename me { handle } }";
 
 /// Status, challenge, code and reason of the answer to a request with this token.
-async fn refused(client: &Client, token: &str) -> (u16, Option<String>, String, String) {
+pub(crate) async fn refused(client: &Client, token: &str) -> (u16, Option<String>, String, String) {
     let request = client.http.post(&client.url).bearer_auth(token).json(&json!({ "query": ME }));
     let response = request.send().await.expect("an answer");
     let status = response.status().as_u16();
@@ -220,5 +220,35 @@ fn unknown_key_ids_fetch_the_keys_at_most_once_a_cooldown() {
         // One when the server started or was first asked, and none for the other 999.
         assert_eq!(fetches.load(Ordering::SeqCst), 1);
         assert_eq!(server.client(&ana).data(ME, json!({})).await["me"]["handle"], ana.handle());
+    });
+}
+
+#[test]
+fn a_token_that_was_accepted_is_refused_once_it_expires_and_its_neighbour_at_once() {
+    test(async {
+        let server = World::new().await.server().await;
+        let issuer = &shared().await.issuer;
+        let ana = user("ana").await;
+        // Good for some more seconds, the clocks' leeway of ten counted in.
+        let mut claims = LocalIssuer::claims(&ana.cognito_user_id, Utc::now());
+        claims["exp"] = json!((Utc::now() - TimeDelta::seconds(2)).timestamp());
+        let token = issuer.sign(&claims).expect("a token");
+        let client = Client::new(server.address, Some(token.clone()));
+        for _ in 0..2 {
+            client.data("{ __typename }", json!({})).await;
+        }
+        // One letter of the signature is another.
+        let mut forged = token.clone().into_bytes();
+        let at = forged.len() - 10;
+        forged[at] = if forged[at] == b'A' { b'B' } else { b'A' };
+        let forged = String::from_utf8(forged).expect("ASCII");
+        let client = server.anonymous();
+        assert_eq!(refused(&client, &forged).await.3, "token_signature_invalid");
+        eventually("that it has expired", || async {
+            let request = client.http.post(&client.url).bearer_auth(&token).json(&json!({ "query": "{ __typename }" }));
+            (request.send().await.expect("an answer").status().as_u16() == 401).then_some(())
+        })
+        .await;
+        assert_eq!(refused(&client, &token).await.3, "token_expired");
     });
 }

@@ -1,95 +1,22 @@
 //! Users are loaded in batches, and shown with their present names.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use cruddur_messaging::users::Users;
 use serde_json::json;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
 
 use crate::harness::client::{GROUPS, MESSAGES};
 use crate::harness::earlier::EarlierGroup;
+use crate::harness::postgres_relay::PostgresRelay;
 use crate::harness::{World, embedded_postgres, eventually, shared, test, user, user_in};
-
-/// Relays PostgreSQL's protocol and counts the executions of statements that read the users table.
-async fn counting_relay(target: String) -> (u16, Arc<AtomicUsize>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let port = listener.local_addr().expect("an address").port();
-    let count = Arc::new(AtomicUsize::new(0));
-    let counted = count.clone();
-    tokio::spawn(async move {
-        while let Ok((client, _)) = listener.accept().await {
-            let server = TcpStream::connect(&target).await.expect("PostgreSQL");
-            let (mut from_client, mut to_client) = client.into_split();
-            let (mut from_server, mut to_server) = server.into_split();
-            tokio::spawn(async move { tokio::io::copy(&mut from_server, &mut to_client).await });
-            let counted = counted.clone();
-            tokio::spawn(async move {
-                let mut watch = Watch::default();
-                let mut buffer = vec![0; 64 * 1024];
-                while let Ok(read @ 1..) = from_client.read(&mut buffer).await {
-                    counted.fetch_add(watch.selects_in(&buffer[..read]), Ordering::SeqCst);
-                    if to_server.write_all(&buffer[..read]).await.is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-    });
-    (port, count)
-}
-
-/// Follows the messages of one connection. Source: PostgreSQL documentation, "Message Formats".
-#[derive(Default)]
-struct Watch {
-    pending: Vec<u8>,
-    started: bool,
-    statements: HashMap<Vec<u8>, bool>,
-}
-
-impl Watch {
-    fn selects_in(&mut self, bytes: &[u8]) -> usize {
-        self.pending.extend_from_slice(bytes);
-        let mut found = 0;
-        loop {
-            let header = if self.started { 5 } else { 4 };
-            let Some(length) = self.pending.get(header - 4..header) else { return found };
-            let length = u32::from_be_bytes(length.try_into().expect("four bytes")) as usize + header - 4;
-            if self.pending.len() < length {
-                return found;
-            }
-            let message: Vec<u8> = self.pending.drain(..length).collect();
-            let mut fields = message[header..].split(|byte| *byte == 0);
-            match (self.started, message[0]) {
-                (true, b'P') => {
-                    let (name, text) = (fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
-                    let text = String::from_utf8_lossy(text);
-                    let reads = text.contains("SELECT") && text.contains("public.users");
-                    self.statements.insert(name.to_vec(), reads);
-                }
-                (true, b'B') => {
-                    let statement = fields.nth(1).unwrap_or_default();
-                    found += usize::from(self.statements.get(statement) == Some(&true));
-                }
-                _ => {}
-            }
-            self.started = true;
-        }
-    }
-}
 
 #[test]
 fn a_hundred_groups_with_all_their_users_cost_one_select() {
     test(async {
         let world = World::new().await;
         let postgres = embedded_postgres().await;
-        let direct: PgConnectOptions = postgres.url().parse().expect("a URL");
-        let target = format!("127.0.0.1:{}", direct.get_port());
-        let (port, selects) = counting_relay(target).await;
-        let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(direct.port(port));
+        let relay = PostgresRelay::start(postgres.url()).await;
+        let pool = relay.pool();
         let users = Users::new(pool);
         users.migrate().await.expect("migrations");
         let ana = user_in(&users, "ana").await;
@@ -113,25 +40,25 @@ fn a_hundred_groups_with_all_their_users_cost_one_select() {
         let server = world.server_with(Users::new(users.pool().clone()), shared().await.token_issuer.clone()).await;
         let client = server.client(&ana);
         client.data("{ me { handle } }", json!({})).await;
-        let before = selects.load(Ordering::SeqCst);
+        let before = relay.selects();
         let data = client.data(GROUPS, json!({ "first": 100 })).await;
         let nodes = data["messageGroups"]["nodes"].as_array().expect("nodes");
         assert_eq!(nodes.len(), 100);
         assert!(nodes.iter().all(|node| node["lastMessage"]["author"] == node["participants"][1]), "{nodes:?}");
-        assert_eq!(selects.load(Ordering::SeqCst) - before, 1);
+        assert_eq!(relay.selects() - before, 1);
 
         // Thousands of loads on one level are one SELECT all the same.
         let server = world.server_with(Users::new(users.pool().clone()), shared().await.token_issuer.clone()).await;
         let client = server.client(&ana);
         client.data("{ me { handle } }", json!({})).await;
-        let before = selects.load(Ordering::SeqCst);
+        let before = relay.selects();
         let aliases: String = (0..30)
             .map(|it| {
                 format!("a{it}: nodes {{ lastMessage {{ author {{ handle }} }} otherParticipant {{ handle }} }} ")
             })
             .collect();
         client.data(&format!("{{ messageGroups(first: 100) {{ {aliases} }} }}"), json!({})).await;
-        assert_eq!(selects.load(Ordering::SeqCst) - before, 1);
+        assert_eq!(relay.selects() - before, 1);
     });
 }
 

@@ -18,7 +18,7 @@ use crate::harness::process::{Running, command, run};
 use crate::harness::{Client, TABLE, TestUser, World, eventually, test, user};
 
 /// Waits until the client's list is in this order.
-async fn in_order(client: &Client, wanted: &[&Value]) {
+pub(crate) async fn in_order(client: &Client, wanted: &[&Value]) {
     let wanted: Vec<Value> = wanted.iter().map(|uuid| (*uuid).clone()).collect();
     eventually("the order of the list", || async {
         let found: Vec<Value> = client.groups(100).await.iter().map(|group| group["uuid"].clone()).collect();
@@ -193,7 +193,7 @@ fn a_lost_answer_of_a_move_moves_once() {
 }
 
 /// How many rows stand in a user's partition.
-async fn rows(world: &World, user: &TestUser) -> usize {
+pub(crate) async fn rows(world: &World, user: &TestUser) -> usize {
     let answer = world
         .aws
         .dynamodb
@@ -215,14 +215,14 @@ async fn delete_row(world: &World, row: &GroupRow) {
     request.send().await.expect("a row less");
 }
 
-async fn stored(world: &World, ana: &TestUser, ben: &TestUser) -> (MessageGroupUuid, Message) {
+pub(crate) async fn stored(world: &World, ana: &TestUser, ben: &TestUser) -> (MessageGroupUuid, Message) {
     let server = world.server().await;
     let sent = server.client(ana).send_to(ben, "stored").await;
     let group = MessageGroupUuid(sent["messageGroup"]["uuid"].as_str().expect("a uuid").parse().expect("a uuid"));
     (group, world.table.newest_message(group).await.expect("a read").expect("a message"))
 }
 
-fn later(message: &Message, seconds: i64, body: &str) -> Message {
+pub(crate) fn later(message: &Message, seconds: i64, body: &str) -> Message {
     let uuid = MessageUuid(Uuid::new_v4());
     let created_at = message.created_at + chrono::TimeDelta::seconds(seconds);
     let sort_key = SortKey::of_message(created_at, uuid);
@@ -337,33 +337,6 @@ fn a_message_of_nobody_and_odd_items_do_not_stop_the_others() {
     });
 }
 
-#[test]
-fn reconciling_brings_rows_to_the_newest_messages_where_records_were_lost() {
-    test(async {
-        let world = World::new().await;
-        let server = world.server().await;
-        let (ana, ben, chloe) = (user("ana").await, user("ben").await, user("chloe").await);
-        let client = server.client(&ana);
-        let with_ben = client.send_to(&ben, "1").await["messageGroup"]["uuid"].clone();
-        let with_chloe = client.send_to(&chloe, "2").await["messageGroup"]["uuid"].clone();
-        client.send_to(&ben, "3").await;
-        client.send_to(&chloe, "4").await;
-        let reconcile = |arguments: &[&str]| {
-            let mut command = command();
-            command.args(["stream", "reconcile"]).args(arguments).env("AWS_ENDPOINT_URL", world.proxy.url());
-            let output = tokio::task::block_in_place(|| run(&mut command));
-            assert!(output.status.success(), "{output:?}");
-            String::from_utf8_lossy(&output.stdout).into_owned()
-        };
-        let one = with_ben.as_str().expect("a uuid");
-        assert!(reconcile(&["--group", one]).ends_with("moved\n"));
-        in_order(&client, &[&with_ben, &with_chloe]).await;
-        assert!(reconcile(&[]).contains("2 groups looked at, 1 moved"));
-        in_order(&client, &[&with_chloe, &with_ben]).await;
-        assert!(reconcile(&[]).contains("2 groups looked at, 0 moved"));
-    });
-}
-
 /// Two workers under load: one is killed, one is told to stop, both are replaced, `CHAOS_ROUNDS` times (once when not
 /// given). Then every list is compared with the messages.
 #[test]
@@ -432,78 +405,4 @@ fn workers_that_die_and_workers_that_stop_lose_and_double_nothing() {
         }
         assert_eq!(all, rounds * 90 + 10);
     });
-}
-
-/// Every error type that the consumer's calls declare, with the status DynamoDB answers it with.
-const DECLARED: &[(&str, u16, &str)] = &[
-    ("DescribeTable", 500, "InternalServerError"),
-    ("DescribeTable", 400, "ResourceNotFoundException"),
-    ("DescribeStream", 500, "InternalServerError"),
-    ("DescribeStream", 400, "ResourceNotFoundException"),
-    ("GetShardIterator", 500, "InternalServerError"),
-    ("GetShardIterator", 400, "ResourceNotFoundException"),
-    ("GetShardIterator", 400, "TrimmedDataAccessException"),
-    ("GetRecords", 400, "ExpiredIteratorException"),
-    ("GetRecords", 500, "InternalServerError"),
-    ("GetRecords", 400, "LimitExceededException"),
-    ("GetRecords", 400, "ResourceNotFoundException"),
-    ("GetRecords", 400, "TrimmedDataAccessException"),
-    ("Query", 500, "InternalServerError"),
-    ("Query", 400, "ProvisionedThroughputExceededException"),
-    ("Query", 400, "RequestLimitExceeded"),
-    ("Query", 400, "ResourceNotFoundException"),
-    ("Query", 400, "ThrottlingException"),
-    ("GetItem", 500, "InternalServerError"),
-    ("GetItem", 400, "ProvisionedThroughputExceededException"),
-    ("GetItem", 400, "RequestLimitExceeded"),
-    ("GetItem", 400, "ResourceNotFoundException"),
-    ("UpdateItem", 400, "ConditionalCheckFailedException"),
-    ("UpdateItem", 500, "InternalServerError"),
-    ("UpdateItem", 400, "ItemCollectionSizeLimitExceededException"),
-    ("UpdateItem", 400, "ProvisionedThroughputExceededException"),
-    ("UpdateItem", 400, "ReplicatedWriteConflictException"),
-    ("UpdateItem", 400, "RequestLimitExceeded"),
-    ("UpdateItem", 400, "ResourceNotFoundException"),
-    ("UpdateItem", 400, "TransactionConflictException"),
-    ("TransactWriteItems", 400, "IdempotentParameterMismatchException"),
-    ("TransactWriteItems", 500, "InternalServerError"),
-    ("TransactWriteItems", 400, "ProvisionedThroughputExceededException"),
-    ("TransactWriteItems", 400, "RequestLimitExceeded"),
-    ("TransactWriteItems", 400, "ResourceNotFoundException"),
-    ("TransactWriteItems", 400, "TransactionCanceledException"),
-    ("TransactWriteItems", 400, "TransactionInProgressException"),
-    ("Scan", 500, "InternalServerError"),
-];
-
-#[test]
-fn no_error_that_a_call_declares_loses_a_move() {
-    test(async {
-        let world = World::new().await;
-        let server = world.server().await;
-        let (ana, ben) = (user("ana").await, user("ben").await);
-        let client = server.client(&ana);
-        let group = client.send_to(&ben, "first").await["messageGroup"]["uuid"].clone();
-        for (operation, status, code) in DECLARED {
-            // While nobody consumes, so that the errors meet the consumer and not the client.
-            let body = format!("{operation} {code}");
-            client.send_to(&ben, &body).await;
-            let faults = [Answer(*status, code), Answer(*status, code)];
-            world.proxy.next(operation, faults);
-            let consumer = world.consumer();
-            eventually(&body, || async {
-                let row = &world.table.own_rows_of_group(ben.uuid(), group_uuid(&group)).await.ok()?;
-                (row.len() == 1 && row[0].body == body).then_some(())
-            })
-            .await;
-            assert!(consumer.finish().await);
-            world.proxy.forget(operation);
-        }
-        let table = ConsumerTable::new(world.aws.dynamodb.clone(), TABLE);
-        assert_eq!(SetAsideTable::list(&table).await.expect("a list"), []);
-        assert_eq!((rows(&world, &ana).await, rows(&world, &ben).await), (1, 1));
-    });
-}
-
-fn group_uuid(group: &Value) -> MessageGroupUuid {
-    MessageGroupUuid(group.as_str().expect("a uuid").parse().expect("a uuid"))
 }

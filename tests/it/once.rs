@@ -49,7 +49,7 @@ fn a_lost_answer_of_a_later_message_leaves_one_message() {
 #[test]
 fn a_retry_past_the_token_window_finds_its_own_write() {
     test(async {
-        use cruddur_messaging::messages_table::{Created, GroupRow, Membership, Message, SortKey};
+        use cruddur_messaging::messages_table::{Created, Membership, Message, SortKey};
         use cruddur_messaging::model::{MessageGroupUuid, MessageUuid};
         let world = World::new().await;
         let (ana, ben) = (user("ana").await, user("ben").await);
@@ -59,18 +59,10 @@ fn a_retry_past_the_token_window_finds_its_own_write() {
             let created_at = "2026-11-22T10:42:39.123456Z".parse().expect("a time");
             let sort_key = SortKey::of_message(created_at, uuid);
             let author = ana.participant();
-            let message = Message { uuid, group, author, body: body.into(), created_at, sort_key: sort_key.clone() };
+            let message = Message { uuid, group, author, body: body.into(), created_at, sort_key };
             let participants = [ana.participant(), ben.participant()];
-            let rows = [(&ana, &ben), (&ben, &ana)].map(|(owner, other)| GroupRow {
-                owner: owner.uuid(),
-                group,
-                other: other.participant(),
-                body: body.into(),
-                author: Some(ana.uuid()),
-                sort_key: sort_key.clone(),
-            });
-            let membership = Membership { group, participants, from_earlier_system: false, version: 1 };
-            world.table.create_conversation(None, &membership, &message, &rows).await.expect("an outcome")
+            let membership = Membership::begin(group, participants);
+            world.table.create_conversation(None, &membership, &message, &message).await.expect("an outcome")
         };
         assert_eq!(attempt("once", 1).await, Created::Done);
         // Another token, as after the ten minutes for which the engine remembers the first.

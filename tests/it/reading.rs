@@ -1,7 +1,7 @@
 //! Lists, history, paging and the time window.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use cruddur_messaging::messages_table::{GroupRow, Membership, Message, SortKey};
+use cruddur_messaging::messages_table::{Membership, Message, SortKey};
 use cruddur_messaging::model::{MessageGroupUuid, MessageUuid};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -28,17 +28,9 @@ async fn conversation(world: &World, users: [&TestUser; 2], times: &[DateTime<Ut
         .map(|(number, at)| message(group, users[number % 2], *at, &number.to_string()))
         .collect();
     let last = messages.last().expect("a message");
-    let rows = [(users[0], users[1]), (users[1], users[0])].map(|(owner, other)| GroupRow {
-        owner: owner.uuid(),
-        group,
-        other: other.participant(),
-        body: last.body.clone(),
-        author: Some(last.author.uuid),
-        sort_key: last.sort_key.clone(),
-    });
     let participants = users.map(TestUser::participant);
-    let membership = Membership { group, participants, from_earlier_system: false, version: 1 };
-    world.table.create_conversation(None, &membership, &messages[0], &rows).await.expect("a conversation");
+    let membership = Membership::begin(group, participants);
+    world.table.create_conversation(None, &membership, &messages[0], last).await.expect("a conversation");
     for message in &messages[1..] {
         world.table.put_message(message).await.expect("a message");
     }
@@ -272,5 +264,50 @@ fn me_and_user() {
             assert_eq!(client.data(query, json!({ "handle": none })).await["user"], Value::Null);
         }
         assert_eq!(client.execute(CREATE, json!({})).await["data"], Value::Null);
+    });
+}
+
+/// The names of users are in memory after the first request, and then objects are answered without the engine.
+#[test]
+fn what_is_at_hand_is_answered_as_what_is_read() {
+    test(async {
+        let world = World::new().await;
+        let (ana, ben, cleo) = (user("ana").await, user("ben").await, user("cleo").await);
+        let writer = world.server().await;
+        writer.client(&ben).send_to(&ana, "from ben \u{1F4AC} \"quoted\"").await;
+        let group = writer.client(&ana).send_to(&cleo, "to cleo").await["messageGroup"]["uuid"].clone();
+        let query = "query Everything($group: UUID!, $no: Boolean!) {
+            messageGroups {
+                __typename
+                edges { cursor node { ...Group last: lastMessageAt } }
+                nodes {
+                    __typename uuid uuid
+                    lastMessage { ...Message }
+                    lastMessage { sent: createdAt }
+                    ... on MessageGroup { participants { __typename ... { uuid } handle } participants { displayName } }
+                    ... @include(if: $no) { never: uuid }
+                    other: otherParticipant { name: displayName @skip(if: $no) uuid @include(if: $no) }
+                }
+                pageInfo { startCursor endCursor hasNextPage hasPreviousPage }
+            }
+            one: messageGroup(uuid: $group) { ...Group messages(last: 2) { nodes { ...Message author { handle } } } }
+            me { ...User }
+            user(handle: \"nobody\") { ...User }
+        }
+        fragment Group on MessageGroup { uuid lastMessage { ...Message author { ...User } } otherParticipant { ...User } }
+        fragment Message on Message { __typename body uuid messageGroupUuid createdAt }
+        fragment User on User { displayName handle uuid __typename }";
+        let small = "{ messageGroups { nodes { uuid lastMessageAt participants { uuid handle displayName __typename }
+            otherParticipant { handle } lastMessage { uuid body createdAt author { handle } } } } }";
+        for query in [query, small] {
+            // A server that knows nobody's name yet, and knows them then.
+            let client = world.server().await.client(&ana);
+            let request = json!({ "query": query, "variables": { "group": group, "no": false } });
+            let ask = async || client.post().json(&request).send().await.expect("an answer").text().await;
+            let (read, at_hand) = (ask().await.expect("a text"), ask().await.expect("a text"));
+            assert_eq!(read, at_hand, "to the letter, and in the same order");
+            let read: Value = serde_json::from_str(&read).expect("JSON");
+            assert_eq!(read["data"]["messageGroups"]["nodes"].as_array().map(Vec::len), Some(2), "{read}");
+        }
     });
 }

@@ -1,15 +1,11 @@
 //! `serve`, `worker` and the operator's commands as processes, against engines that this process serves.
 
-use std::process::Command;
+use std::time::Instant;
 
 use serde_json::json;
 
-use crate::harness::process::{Running, command, one_line, run};
-use crate::harness::{Client, embedded_dynamodb, embedded_postgres, eventually, shared, test};
-
-fn listening(line: &str) -> Option<String> {
-    line.contains("serving").then(|| line.split("address=").nth(1)?.split(' ').next().map(str::to_owned)).flatten()
-}
+use crate::harness::process::{Running, command, configured, listening, one_line, run, token_for};
+use crate::harness::{Client, DEADLINE, embedded_dynamodb, embedded_postgres, eventually, shared, test};
 
 #[test]
 fn the_operators_commands_prepare_real_services_and_serve_runs_on_them() {
@@ -17,22 +13,9 @@ fn the_operators_commands_prepare_real_services_and_serve_runs_on_them() {
         let dynamodb = embedded_dynamodb().await;
         let postgres = embedded_postgres().await;
         let shared = shared().await;
-        let configured = |arguments: &[&str]| -> Command {
-            let mut command = command();
-            command
-                .args(arguments)
-                .env("AWS_ENDPOINT_URL_DYNAMODB", dynamodb.url())
-                .env("AWS_REGION", "eu-central-1")
-                .env("AWS_ACCESS_KEY_ID", "test")
-                .env("AWS_SECRET_ACCESS_KEY", "test")
-                .env("DATABASE_URL", postgres.url())
-                .env("DATABASE_MAX_CONNECTIONS", "1")
-                .env("DDB_MESSAGE_TABLE", "renamed-messages")
-                .env("LISTEN_ADDR", "127.0.0.1:0")
-                .env("METRICS_ADDR", "127.0.0.1:0")
-                .env("AWS_COGNITO_USER_POOL_ID", "eu-central-1_test")
-                .env("AWS_COGNITO_USER_POOL_CLIENT_ID", "test-client")
-                .env("COGNITO_JWKS_URL", &shared.token_issuer.jwks_url);
+        let configured = |arguments: &[&str]| {
+            let mut command = configured(arguments, dynamodb.url(), postgres.url(), &shared.token_issuer.jwks_url);
+            command.env("DDB_MESSAGE_TABLE", "renamed-messages");
             command
         };
         let output = |arguments: &[&str]| {
@@ -43,11 +26,11 @@ fn the_operators_commands_prepare_real_services_and_serve_runs_on_them() {
         };
         let blocking = |arguments: &'static [&'static str]| tokio::task::block_in_place(|| output(arguments));
         assert!(blocking(&["ddb", "schema-load"]).contains("renamed-messages: created"));
-        assert!(blocking(&["ddb", "schema-load"]).contains("renamed-messages: was there already"));
+        assert!(blocking(&["ddb", "schema-load"]).contains("renamed-messages: was there, ACTIVE"));
         blocking(&["db", "migrate"]);
         blocking(&["db", "migrate"]);
-        assert!(blocking(&["db", "seed"]).starts_with("5 users added"));
-        assert!(blocking(&["db", "seed"]).starts_with("0 users added"));
+        assert!(blocking(&["db", "seed"]).contains("5 users added"));
+        assert!(blocking(&["db", "seed"]).contains("0 users added"));
         assert!(blocking(&["ddb", "seed"]).contains("3 conversations begun, 0 left alone"));
         assert!(blocking(&["ddb", "seed"]).contains("0 conversations begun, 0 left alone"));
 
@@ -55,18 +38,19 @@ fn the_operators_commands_prepare_real_services_and_serve_runs_on_them() {
         let pool = postgres.pool().expect("a pool");
         sqlx::query("UPDATE public.users SET cognito_user_id = 'sub-' || handle").execute(&pool).await.expect("ids");
         pool.close().await;
-        let token = |handle: &str| {
-            let mut claims =
-                cruddur_messaging::embedded::issuer::LocalIssuer::claims(&format!("sub-{handle}"), chrono::Utc::now());
-            claims["iss"] = json!("https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_test");
-            claims["client_id"] = json!("test-client");
-            shared.issuer.sign(&claims).expect("a token")
-        };
-        let mut server = Running::start(&mut configured(&["serve", "--no-worker"]));
+        let token = |handle: &str| token_for(&shared.issuer, &format!("sub-{handle}"));
+        let served = std::net::TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a free port");
+        let mut server = configured(&["serve", "--no-worker"]);
+        server.env("LOG_FORMAT", "json").env("METRICS_ADDR", served.to_string());
+        let mut server = Running::start(&mut server);
         let metrics = std::net::TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a free port");
         let mut worker = Running::start(configured(&["worker"]).env("METRICS_ADDR", metrics.to_string()));
+        let serving = |line: &str| {
+            let line: serde_json::Value = serde_json::from_str(line).expect("a line of JSON");
+            (line["message"] == "serving").then(|| line["address"].as_str().map(str::to_owned)).flatten()
+        };
         let address =
-            tokio::task::block_in_place(|| server.wait_for("its address", listening)).parse().expect("an address");
+            tokio::task::block_in_place(|| server.wait_for("its address", serving)).parse().expect("an address");
         let ana = Client::new(address, Some(token("ana")));
         let listed = ana.groups(10).await;
         let handles: Vec<_> = listed.iter().map(|group| group["otherParticipant"]["handle"].clone()).collect();
@@ -84,6 +68,30 @@ fn the_operators_commands_prepare_real_services_and_serve_runs_on_them() {
         assert!(numbers.contains("consumer_lag_seconds{shard="), "{numbers}");
         let introspection = ana.execute("{ __schema { queryType { name } } }", json!({})).await;
         assert_ne!(introspection["data"]["__schema"]["queryType"]["name"], "Query", "off unless switched on");
+        let answered = |line: &str| {
+            assert!(
+                !line.contains("on real services") && !line.contains("eyJ") && !line.contains("@example"),
+                "{line}"
+            );
+            let line: serde_json::Value = serde_json::from_str(line).expect("a line of JSON");
+            (line["message"] == "answered" && line["fields"] == "createMessage").then_some(line)
+        };
+        let line = tokio::task::block_in_place(|| server.wait_for("the request", answered));
+        assert_eq!((&line["outcome"], &line["status"]), (&json!("OK"), &json!(200)), "{line}");
+        assert!(line["span"]["id"].is_string() && line["duration_ms"].is_number(), "{line}");
+        let numbers =
+            reqwest::get(format!("http://{served}/metrics")).await.expect("metrics").text().await.expect("text");
+        for part in [
+            "graphql_requests_total{field=\"createMessage\",outcome=\"OK\"} 1",
+            "graphql_request_seconds_bucket{field=\"createMessage\",le=",
+            "dynamodb_calls_total{operation=\"PutItem\",outcome=\"OK\"} 1",
+            "dynamodb_consumed_half_units_total{operation=\"PutItem\"} 2",
+            "cache_lookups_total{cache=\"users_by_token\",outcome=\"hit\"}",
+            "postgres_connections{state=\"idle\"}",
+            "clock_ahead_of_dynamodb_seconds",
+        ] {
+            assert!(numbers.contains(part), "{part}: {numbers}");
+        }
         for process in [&mut server, &mut worker] {
             process.signal("TERM");
             assert!(tokio::task::block_in_place(|| process.wait()).success());
@@ -132,6 +140,7 @@ fn a_missing_or_wrong_setting_is_one_line_that_names_it() {
         ("DDB_MESSAGE_TABLE", Some("no spaces please")),
         ("DATABASE_MAX_CONNECTIONS", Some("0")),
         ("RUST_LOG", Some("=,=")),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", Some("nonsense")),
     ] {
         let line = with(name, value);
         assert!(line.contains(name), "{name}: {line}");
@@ -140,6 +149,62 @@ fn a_missing_or_wrong_setting_is_one_line_that_names_it() {
     assert!(line.contains("METRICS_ADDR"), "{line}");
     let line = with("LISTEN_ADDR", Some(&taken));
     assert!(line.contains(&taken) || line.contains("LISTEN_ADDR"), "{line}");
+}
+
+#[test]
+fn what_only_an_operator_can_mend_refuses_the_start_and_what_is_away_does_not() {
+    test(async {
+        let dynamodb = embedded_dynamodb().await;
+        let postgres = embedded_postgres().await;
+        let configured =
+            |arguments: &[&str]| configured(arguments, dynamodb.url(), postgres.url(), "http://127.0.0.1:9/keys");
+        let begin = Instant::now();
+        let refusal = |arguments: &[&str]| {
+            while begin.elapsed() < DEADLINE * 4 {
+                // Engines too busy to say how they are let it begin; then it is asked again.
+                let mut process = Running::start(&mut configured(arguments));
+                let lines = tokio::task::block_in_place(|| process.lines_without("could not be looked at"));
+                if let Some(lines) = lines {
+                    assert!(!tokio::task::block_in_place(|| process.wait()).success(), "it began: {lines:?}");
+                    assert_eq!(lines.len(), 1, "not one line: {lines:?}");
+                    return lines.concat();
+                }
+            }
+            panic!("the engines never said how they are");
+        };
+        let done = |arguments: &[&str]| {
+            let output = tokio::task::block_in_place(|| run(&mut configured(arguments)));
+            assert!(output.status.success(), "{output:?}");
+        };
+        let aws = cruddur_messaging::aws::Aws::local(dynamodb.url()).await;
+        for arguments in [&["serve"][..], &["serve", "--no-worker"], &["worker"]] {
+            let line = refusal(arguments);
+            assert!(line.contains("table cruddur-messages is not there: run `ddb schema-load`"), "{line}");
+        }
+        done(&["ddb", "schema-load"]);
+        assert!(refusal(&["serve"]).contains("run `db migrate`"));
+        done(&["db", "migrate"]);
+        let drop = aws.dynamodb.delete_table().table_name("cruddur-messages-leases");
+        drop.send().await.expect("dropped");
+        assert!(refusal(&["serve"]).contains("table cruddur-messages-leases is not there"));
+        done(&["ddb", "schema-load"]);
+        let off = aws_sdk_dynamodb::types::StreamSpecification::builder().stream_enabled(false).build();
+        let update = aws.dynamodb.update_table().table_name("cruddur-messages");
+        update.stream_specification(off.expect("a specification")).send().await.expect("a stream that is off");
+        assert!(refusal(&["worker"]).contains("its stream is off"));
+        done(&["ddb", "schema-load"]);
+        // PostgreSQL and the keys are away: it begins, is not ready, and ends in good order.
+        let mut server = Running::start(
+            configured(&["serve"]).env("DATABASE_URL", "postgresql://x@127.0.0.1:9/db").env("RUST_LOG", "info"),
+        );
+        let address = tokio::task::block_in_place(|| server.wait_for("its address", listening));
+        let ready = reqwest::get(format!("http://{address}/health/ready")).await.expect("an answer");
+        assert_eq!(ready.status().as_u16(), 503);
+        let live = reqwest::get(format!("http://{address}/health/live")).await.expect("an answer");
+        assert_eq!(live.status().as_u16(), 200);
+        server.signal("TERM");
+        assert!(tokio::task::block_in_place(|| server.wait()).success());
+    });
 }
 
 #[test]

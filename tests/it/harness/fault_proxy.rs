@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -20,6 +21,8 @@ pub enum Fault {
     LoseAnswer,
     /// The engine never sees it; this status and error code are the answer.
     Answer(u16, &'static str),
+    /// Likewise, with this status and body.
+    Body(u16, &'static str),
 }
 
 /// Under which name Queries of the index are counted, beside counting as Queries.
@@ -27,6 +30,10 @@ pub const INDEX_QUERY: &str = "Query of the index";
 
 #[derive(Default)]
 struct State {
+    /// Whether every call's connection is cut before the engine sees it.
+    is_cut: bool,
+    /// How long a call waits before the engine sees it, each another time up to this.
+    slow: Duration,
     calls: HashMap<String, usize>,
     /// Reads of the table that may lag behind a write; the engine in process never lags, DynamoDB does.
     lagging_reads: usize,
@@ -69,6 +76,16 @@ impl FaultProxy {
     /// What happens to the next calls of `operation`, in turn.
     pub fn next(&self, operation: &str, faults: impl IntoIterator<Item = Fault>) {
         self.lock().faults.entry(operation.to_owned()).or_default().extend(faults);
+    }
+
+    /// Cuts every connection from now on, or lets calls through again.
+    pub fn cut(&self, cut: bool) {
+        self.lock().is_cut = cut;
+    }
+
+    /// Makes every call wait before the engine sees it, each another time up to `most`.
+    pub fn slow(&self, most: Duration) {
+        self.lock().slow = most;
     }
 
     /// Takes back what was to happen to `operation`.
@@ -116,13 +133,24 @@ async fn relay(
     let (parts, body) = request.into_parts();
     let target = parts.headers.get("x-amz-target").and_then(|it| it.to_str().ok()).unwrap_or_default();
     let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
-    let fault = {
+    let (fault, slow) = {
         let mut state = state.lock().expect("the proxy's state");
         *state.calls.entry(operation.clone()).or_default() += 1;
-        state.faults.get_mut(&operation).filter(|faults| !faults.is_empty()).map(|faults| faults.remove(0))
+        if state.is_cut {
+            return None;
+        }
+        let faults = state.faults.get_mut(&operation).filter(|faults| !faults.is_empty());
+        (faults.map(|faults| faults.remove(0)), state.slow)
     };
-    if let Some(Fault::Answer(status, code)) = fault {
-        let body = format!("{{\"__type\":\"com.amazonaws.dynamodb.v20120810#{code}\",\"message\":\"injected\"}}");
+    let answer = match fault {
+        Some(Fault::Answer(status, code)) => {
+            let body = format!("{{\"__type\":\"com.amazonaws.dynamodb.v20120810#{code}\",\"message\":\"injected\"}}");
+            Some((status, body))
+        }
+        Some(Fault::Body(status, body)) => Some((status, body.to_owned())),
+        _ => None,
+    };
+    if let Some((status, body)) = answer {
         let response = Response::builder().status(status).header("content-type", "application/x-amz-json-1.0");
         return response.body(Full::new(Bytes::from(body))).ok();
     }
@@ -149,7 +177,13 @@ async fn relay(
     }
     let mut headers = parts.headers;
     headers.remove("host");
-    let answer = client.request(parts.method, engine).headers(headers).body(body).send().await.ok()?;
+    let request = client.request(parts.method, engine).headers(headers).body(body);
+    // Of its own: the engine does what was sent, however soon whoever sent it hangs up.
+    let sent = tokio::spawn(async move {
+        tokio::time::sleep(slow.mul_f64(rand::random())).await;
+        request.send().await
+    });
+    let answer = sent.await.ok()?.ok()?;
     if fault == Some(Fault::LoseAnswer) {
         // The engine has answered, so it has done its work.
         return None;

@@ -3,6 +3,7 @@
 pub mod client;
 pub mod earlier;
 pub mod fault_proxy;
+pub mod postgres_relay;
 pub mod process;
 
 use std::future::Future;
@@ -16,6 +17,8 @@ use cruddur_messaging::config::TokenIssuer;
 use cruddur_messaging::embedded::dynamodb::EmbeddedDynamoDb;
 use cruddur_messaging::embedded::issuer::LocalIssuer;
 use cruddur_messaging::embedded::postgres::EmbeddedPostgres;
+use cruddur_messaging::graphql::documents::DocumentLimits;
+use cruddur_messaging::http::HttpLimits;
 use cruddur_messaging::messages_table::MessagesTable;
 use cruddur_messaging::messages_table::schema::{Billing, load_leases_table, load_messages_table};
 use cruddur_messaging::model::{Participant, User, UserUuid};
@@ -44,13 +47,22 @@ pub fn test(body: impl Future<Output = ()>) {
 }
 
 /// Waits until `check` gives something.
-pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut check: impl FnMut() -> F) -> T {
+pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, check: impl FnMut() -> F) -> T {
+    eventually_within(DEADLINE, what, check).await
+}
+
+/// Waits until `check` gives something, for what takes long when all is well.
+pub async fn eventually_within<T, F: Future<Output = Option<T>>>(
+    deadline: Duration,
+    what: &str,
+    mut check: impl FnMut() -> F,
+) -> T {
     let begin = Instant::now();
     loop {
         if let Some(found) = check().await {
             return found;
         }
-        assert!(begin.elapsed() < DEADLINE, "never came: {what}");
+        assert!(begin.elapsed() < deadline, "never came: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
@@ -86,7 +98,8 @@ pub async fn shared() -> &'static Shared {
 }
 
 pub async fn embedded_postgres() -> EmbeddedPostgres {
-    EmbeddedPostgres::start(None, SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("an embedded PostgreSQL")
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    EmbeddedPostgres::start(None, listener).await.expect("an embedded PostgreSQL")
 }
 
 pub async fn embedded_dynamodb() -> EmbeddedDynamoDb {
@@ -123,18 +136,33 @@ impl World {
     }
 
     pub async fn server_with(&self, users: Users, issuer: TokenIssuer) -> Server {
+        self.changed_server(users, issuer, |_| {}).await
+    }
+
+    /// A server with other settings than most tests have.
+    pub async fn server_where(&self, change: impl FnOnce(&mut ApiParts)) -> Server {
+        let shared = shared().await;
+        self.changed_server(Users::new(shared.users.pool().clone()), shared.token_issuer.clone(), change).await
+    }
+
+    async fn changed_server(&self, users: Users, issuer: TokenIssuer, change: impl FnOnce(&mut ApiParts)) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let shutdown = Shutdown::default();
-        let parts = ApiParts {
+        let mut parts = ApiParts {
             aws: self.aws.clone(),
             table: TABLE.to_owned(),
             users,
             issuer,
+            limits: HttpLimits::default(),
+            document_limits: DocumentLimits::default(),
+            trusted_documents: None,
             introspection: true,
+            messages_per_minute: 0,
             consumer: None,
             graphiql_token: None,
         };
+        change(&mut parts);
         serve(parts, listener, &shutdown).await.expect("a server");
         Server { address, shutdown }
     }

@@ -5,6 +5,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::time::Instant;
 
+use cruddur_messaging::embedded::issuer::LocalIssuer;
+
 use super::DEADLINE;
 
 /// The binary with a clean environment.
@@ -20,9 +22,50 @@ pub fn command() -> Command {
     command
 }
 
-/// Runs it to its end.
+/// The binary with the settings of `serve`, for these engines and the tests' own key.
+pub fn configured(arguments: &[&str], dynamodb_url: &str, postgres_url: &str, jwks_url: &str) -> Command {
+    let mut command = command();
+    command
+        .args(arguments)
+        .env("AWS_ENDPOINT_URL_DYNAMODB", dynamodb_url)
+        .env("AWS_REGION", "eu-central-1")
+        .env("AWS_ACCESS_KEY_ID", "test")
+        .env("AWS_SECRET_ACCESS_KEY", "test")
+        .env("DATABASE_URL", postgres_url)
+        .env("DATABASE_MAX_CONNECTIONS", "1")
+        .env("LISTEN_ADDR", "127.0.0.1:0")
+        .env("METRICS_ADDR", "127.0.0.1:0")
+        .env("AWS_COGNITO_USER_POOL_ID", "eu-central-1_test")
+        .env("AWS_COGNITO_USER_POOL_CLIENT_ID", "test-client")
+        .env("COGNITO_JWKS_URL", jwks_url);
+    command
+}
+
+/// A token that [`configured`] processes accept for this `sub`.
+pub fn token_for(issuer: &LocalIssuer, sub: &str) -> String {
+    let mut claims = LocalIssuer::claims(sub, chrono::Utc::now());
+    claims["iss"] = "https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_test".into();
+    claims["client_id"] = "test-client".into();
+    issuer.sign(&claims).expect("a token")
+}
+
+/// The address that a line of `serve`'s log says it listens at.
+pub fn listening(line: &str) -> Option<String> {
+    line.contains("serving").then(|| line.split("address=").nth(1)?.split(' ').next().map(str::to_owned)).flatten()
+}
+
+/// Runs it to its end; one that hangs is killed.
 pub fn run(command: &mut Command) -> Output {
-    command.output().expect("a process")
+    let child = command.spawn().expect("a process");
+    let (id, (ended, end)) = (child.id().to_string(), mpsc::channel::<()>());
+    std::thread::spawn(move || {
+        if end.recv_timeout(DEADLINE * 4) == Err(mpsc::RecvTimeoutError::Timeout) {
+            let _ = Command::new("kill").args(["-KILL", &id]).status();
+        }
+    });
+    let output = child.wait_with_output().expect("a process");
+    drop(ended);
+    output
 }
 
 /// The one line that a failing command says.
@@ -75,6 +118,19 @@ impl Running {
                     }
                 }
                 Err(_) => panic!("never printed {what}: {:#?}", self.seen),
+            }
+        }
+    }
+
+    /// Waits for its end; what it printed, or `None` as soon as a line has `mark` in it.
+    pub fn lines_without(&mut self, mark: &str) -> Option<Vec<String>> {
+        let begin = Instant::now();
+        loop {
+            match self.lines.recv_timeout(DEADLINE.saturating_sub(begin.elapsed())) {
+                Ok(line) if line.contains(mark) => return None,
+                Ok(line) => self.seen.push(line),
+                Err(mpsc::RecvTimeoutError::Disconnected) => return Some(self.seen.clone()),
+                Err(mpsc::RecvTimeoutError::Timeout) => panic!("it does not end: {:#?}", self.seen),
             }
         }
     }

@@ -17,6 +17,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 fn simulator() {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     if let Some(seed) = number("SIMULATOR_SEED") {
+        // With RUST_LOG, what the consumers say of it.
+        let filter = tracing_subscriber::EnvFilter::from_default_env();
+        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
         run(seed);
         return;
     }

@@ -16,7 +16,7 @@ use cruddur_messaging::stream::source::{Batch, Position, Shard, StreamError, Str
 use rand::RngExt;
 use tokio::time::Instant;
 
-use super::world::{SimShard, SimWorld, State};
+use super::world::{Outage, SimShard, SimWorld, State};
 
 pub const STREAM: &str = "stream";
 /// Iterators live shorter than in the field, as everything here does.
@@ -29,32 +29,44 @@ pub struct Part {
     pub process: String,
 }
 
-struct Cut;
+enum Cut {
+    Unavailable,
+    Refused,
+}
 
-fn unavailable(operation: &'static str) -> TableError {
-    TableError::Unavailable { operation, source: "simulated".into() }
+fn failed(operation: &'static str, cut: &Cut) -> TableError {
+    let (code, source) = (None, "simulated".into());
+    match cut {
+        Cut::Unavailable => TableError::Unavailable { operation, code, source },
+        Cut::Refused => TableError::Refused { operation, code, source },
+    }
 }
 
 impl Part {
     /// A call: it takes a while, may be refused, may kill its caller before or after it is done, and its answer may get
     /// lost.
-    async fn call<A>(&self, act: impl FnOnce(&mut State) -> A) -> Result<A, Cut> {
+    async fn call<A>(&self, operation: &str, act: impl FnOnce(&mut State) -> A) -> Result<A, Cut> {
         let latency = self.world.lock().millis(15);
         tokio::time::sleep(latency).await;
         self.maybe_pause().await;
         self.maybe_crash().await;
         let answer = {
             let mut state = self.world.lock();
+            match state.outage() {
+                Some(Outage::Throttled(of)) if of == operation => return Err(Cut::Unavailable),
+                Some(Outage::Refused(of)) if of == operation => return Err(Cut::Refused),
+                _ => {}
+            }
             let refused = state.odds.refused;
             if state.chance(refused) {
-                return Err(Cut);
+                return Err(Cut::Unavailable);
             }
             act(&mut state)
         };
         self.maybe_crash().await;
         let mut state = self.world.lock();
         let lost = state.odds.lost_answer;
-        if state.chance(lost) { Err(Cut) } else { Ok(answer) }
+        if state.chance(lost) { Err(Cut::Unavailable) } else { Ok(answer) }
     }
 
     /// A process that is paused makes no call, whichever of its tasks would.
@@ -81,7 +93,7 @@ impl Part {
             let mut state = self.world.lock();
             let odds = state.odds.crash;
             let crashes = state.chance(odds);
-            if crashes && let Some(process) = state.processes.remove(&self.process) {
+            if crashes && let Some((process, _)) = state.processes.remove(&self.process) {
                 process.abort();
             }
             crashes || !state.processes.contains_key(&self.process)
@@ -92,7 +104,28 @@ impl Part {
     }
 
     async fn table<A>(&self, operation: &'static str, act: impl FnOnce(&mut State) -> A) -> Result<A, TableError> {
-        self.call(act).await.map_err(|Cut| unavailable(operation))
+        self.call(operation, act).await.map_err(|cut| failed(operation, &cut))
+    }
+
+    /// A write that may arrive long after its caller has given it up.
+    async fn write_to_table<A: Send + 'static>(
+        &self,
+        operation: &'static str,
+        act: impl FnOnce(&mut State) -> A + Send + 'static,
+    ) -> Result<A, TableError> {
+        let late = {
+            let mut state = self.world.lock();
+            let odds = state.odds.late;
+            state.chance(odds).then(|| state.millis(40_000))
+        };
+        let Some(late) = late else { return self.table(operation, act).await };
+        let world = self.world.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(late).await;
+            act(&mut world.lock());
+        });
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        Err(failed(operation, &Cut::Unavailable))
     }
 
     async fn streams<A>(
@@ -100,8 +133,13 @@ impl Part {
         operation: &'static str,
         act: impl FnOnce(&mut State) -> Result<A, StreamError>,
     ) -> Result<A, StreamError> {
-        let cut = StreamError::Unavailable { operation, source: "simulated".into() };
-        self.call(act).await.unwrap_or(Err(cut))
+        self.call(operation, act).await.unwrap_or_else(|cut| {
+            let source = "simulated".into();
+            Err(match cut {
+                Cut::Unavailable => StreamError::Unavailable { operation, source },
+                Cut::Refused => StreamError::Refused { operation, source },
+            })
+        })
     }
 }
 
@@ -130,7 +168,15 @@ impl StreamSource for Part {
     }
 
     async fn children(&self, _stream: &str, parent: &str) -> Result<Vec<Shard>, StreamError> {
-        self.streams("DescribeStream", |state| Ok(listed(state, Some(parent)))).await
+        // The filter for children of a shard that is no more is answered in either way.
+        self.streams("DescribeStream", |state| {
+            let is_there = there(state, parent, "DescribeStream").map(drop);
+            if state.chance(500) {
+                is_there?
+            }
+            Ok(listed(state, Some(parent)))
+        })
+        .await
     }
 
     async fn iterator(&self, _stream: &str, shard: &str, position: &Position) -> Result<String, StreamError> {
@@ -222,6 +268,7 @@ impl LeaseTable for Part {
                 owner: None,
                 epoch: 0,
                 counter: 0,
+                step: 0,
                 checkpoint: new.is_behind_gap.then_some(Checkpoint::BehindGap),
                 created_at: Some(new.created_at),
                 handled_until: None,
@@ -237,43 +284,57 @@ impl LeaseTable for Part {
         condition: &Condition,
         change: &Change,
     ) -> Result<bool, TableError> {
-        self.table("UpdateItem", |state| {
-            let Some(mut lease) = state.leases.get(shard).cloned() else { return false };
-            let holds = match condition {
+        let (process, shard) = (self.process.clone(), shard.to_owned());
+        let (condition, change) = (condition.clone(), change.clone());
+        self.write_to_table("UpdateItem", move |state| {
+            let Some(mut lease) = state.leases.get(&shard).cloned() else { return false };
+            let holds = match &condition {
                 Condition::CounterIs(counter) => lease.counter == *counter,
-                Condition::HeldSince { owner, epoch } => lease.owner.as_ref() == Some(owner) && lease.epoch == *epoch,
+                Condition::HeldSince { owner, epoch } => {
+                    let in_turn = !matches!(&change, Change::Advance { step, .. } if *step < lease.step);
+                    lease.owner.as_ref() == Some(owner) && lease.epoch == *epoch && in_turn
+                }
             };
             if !holds {
                 return false;
             }
             lease.counter += 1;
-            match change {
+            match &change {
                 Change::Take { owner, epoch } => {
                     lease.owner = Some(owner.clone());
-                    lease.epoch = *epoch;
+                    (lease.epoch, lease.step) = (*epoch, 0);
                 }
                 Change::Renew => {}
-                Change::Advance { checkpoint, handled_until } => {
-                    if lease.owner.as_deref() != Some(self.process.as_str()) {
-                        state.violated(format!(
-                            "{} moved the checkpoint of {shard}, held by {:?}",
-                            self.process, lease.owner
-                        ));
+                Change::Advance { step, checkpoint, handled_until } => {
+                    if lease.owner.as_deref() != Some(process.as_str()) {
+                        state.violated(format!("{process} moved the checkpoint of {shard}, held by {:?}", lease.owner));
                     }
+                    if lease.is_finished() && *checkpoint != Checkpoint::ShardEnd {
+                        state.violated(format!("the checkpoint of {shard} went back from its end"));
+                    }
+                    lease.step = *step;
                     if let (Some(Checkpoint::At(before)), Checkpoint::At(after)) = (&lease.checkpoint, checkpoint)
                         && sequence(after) < sequence(before)
                     {
                         state.violated(format!("the checkpoint of {shard} went back from {before} to {after}"));
                     }
                     lease.checkpoint = Some(checkpoint.clone());
-                    lease.handled_until = *handled_until;
+                    lease.handled_until = handled_until.or(lease.handled_until);
                 }
                 Change::Release => lease.owner = None,
             }
-            state.leases.insert(shard.to_owned(), lease);
+            state.leases.insert(shard, lease);
             true
         })
         .await
+    }
+
+    async fn last_stream(&self) -> Result<Option<String>, TableError> {
+        self.table("GetItem", |state| state.last_stream.clone()).await
+    }
+
+    async fn note_stream(&self, stream: &str) -> Result<(), TableError> {
+        self.table("PutItem", |state| state.last_stream = Some(stream.to_owned())).await
     }
 
     async fn remove(&self, _stream: &str, shard: &str) -> Result<(), TableError> {
@@ -349,10 +410,14 @@ impl GroupRows for Part {
     }
 
     async fn move_rows(&self, rows: &RowMove) -> Result<MoveOutcome, TableError> {
-        self.table("TransactWriteItems", |state| {
+        let rows = rows.clone();
+        self.write_to_table("TransactWriteItems", move |state| {
             let conflict = state.odds.conflict;
-            if state.chance(conflict) {
+            if state.chance(conflict) || matches!(state.outage(), Some(Outage::Conflicts)) {
                 return MoveOutcome::Conflict;
+            }
+            if rows.put.iter().any(|row| state.unreadable.contains_key(&(row.owner, row.sort_key.clone()))) {
+                return MoveOutcome::Taken;
             }
             let there = rows.delete.iter().all(|(owner, key)| state.rows.contains_key(&(*owner, key.clone())));
             let occupant = rows.put.iter().find_map(|row| state.rows.get(&(row.owner, row.sort_key.clone())));

@@ -14,6 +14,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 pub struct SimShard {
     pub id: String,
@@ -41,6 +42,16 @@ pub struct Odds {
     pub crash: u32,
     pub pause: u32,
     pub conflict: u32,
+    /// A write arrives long after its caller has given it up.
+    pub late: u32,
+}
+
+/// What does not work for a while, at all.
+#[derive(Clone, Copy, Debug)]
+pub enum Outage {
+    Throttled(&'static str),
+    Refused(&'static str),
+    Conflicts,
 }
 
 pub struct State {
@@ -58,8 +69,15 @@ pub struct State {
     pub memberships: BTreeMap<MessageGroupUuid, Membership>,
     pub messages: BTreeMap<MessageGroupUuid, Vec<Message>>,
     pub malformed: usize,
+    /// Places where an item stands that cannot be read: no look shows it.
+    pub unreadable: BTreeMap<(UserUuid, SortKey), MessageGroupUuid>,
+    pub last_stream: Option<String>,
+    pub outage: Option<(Outage, Instant)>,
+    /// Whether records were trimmed.
+    pub has_trimmed: bool,
     pub violations: Vec<String>,
-    pub processes: BTreeMap<String, AbortHandle>,
+    /// What ends each, at once or in good order.
+    pub processes: BTreeMap<String, (AbortHandle, CancellationToken)>,
     pub paused_until: BTreeMap<String, Instant>,
 }
 
@@ -82,6 +100,10 @@ impl SimWorld {
             memberships: BTreeMap::new(),
             messages: BTreeMap::new(),
             malformed: 0,
+            unreadable: BTreeMap::new(),
+            last_stream: None,
+            outage: None,
+            has_trimmed: false,
             violations: Vec::new(),
             processes: BTreeMap::new(),
             paused_until: BTreeMap::new(),
@@ -101,6 +123,11 @@ impl State {
 
     pub fn millis(&mut self, most: u64) -> Duration {
         Duration::from_millis(self.random.random_range(0..=most))
+    }
+
+    /// What does not work now.
+    pub fn outage(&self) -> Option<Outage> {
+        self.outage.filter(|(_, until)| Instant::now() < *until).map(|(outage, _)| outage)
     }
 
     pub fn violated(&mut self, what: impl Into<String>) {
@@ -191,6 +218,7 @@ impl State {
         let now = Instant::now();
         for shard in &mut self.shards {
             shard.trimmed = shard.records.iter().take_while(|(at, _)| now.duration_since(*at) > retention).count();
+            self.has_trimmed |= shard.trimmed > 0;
             let old = now.duration_since(shard.listed_from.min(now)) > retention;
             shard.gone |= shard.closed && old && shard.trimmed == shard.records.len();
         }

@@ -1,5 +1,10 @@
 //! Measures the figures of the README: `scripts/figures` builds what is measured and runs this.
 
+mod cpu;
+mod fuzz;
+#[path = "../../tests/fuzzer/mod.rs"]
+mod fuzzer;
+
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -13,6 +18,7 @@ use cruddur_messaging::embedded::issuer::LocalIssuer;
 use cruddur_messaging::embedded::postgres::EmbeddedPostgres;
 use cruddur_messaging::messages_table::MessagesTable;
 use cruddur_messaging::messages_table::schema::{Billing, load_leases_table, load_messages_table};
+use cruddur_messaging::model::{MessageGroupUuid, UserUuid};
 use cruddur_messaging::seed::{local_cognito_user_id, seed_messages, seed_users};
 use cruddur_messaging::users::Users;
 use futures::{StreamExt, stream};
@@ -36,13 +42,21 @@ const SEND: &str = "mutation ($body: String!) { createMessage(input: { to: { han
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1).map(PathBuf::from);
-    let (Some(production), Some(development)) = (arguments.next(), arguments.next()) else {
-        bail!("usage: figures PRODUCTION_BINARY DEVELOPMENT_BINARY");
+    let (Some(production), Some(development), Some(bare)) = (arguments.next(), arguments.next(), arguments.next())
+    else {
+        bail!("usage: figures PRODUCTION_BINARY DEVELOPMENT_BINARY BARE_HANDLER [fuzz SECONDS | FOLDER_FOR_PROFILES]");
     };
+    if let Some(what) = arguments.next() {
+        if what == Path::new("fuzz") {
+            let seconds = arguments.next().and_then(|it| it.to_str()?.parse().ok()).context("how many seconds?")?;
+            return fuzz::run(&production, Duration::from_secs(seconds)).await;
+        }
+        return served(&production, &bare, Some(&what)).await;
+    }
     let size = std::fs::metadata(&production).context("the production binary")?.len();
     println!("production binary, stripped: {:.1} MB", mega(size));
     second_starts(&development)?;
-    served(&production).await
+    served(&production, &bare, None).await
 }
 
 fn mega(bytes: u64) -> f64 {
@@ -95,40 +109,87 @@ fn median_and(times: &mut [Duration], quantile: f64) -> (Duration, Duration) {
     (at(0.5), at(quantile))
 }
 
-async fn served(production: &Path) -> anyhow::Result<()> {
-    let dynamodb = EmbeddedDynamoDb::start(None, TcpListener::bind("127.0.0.1:0").await?)?;
-    let aws = Aws::local(dynamodb.url()).await;
-    load_messages_table(&aws.dynamodb, TABLE, Billing::FREE_TIER).await?;
-    load_leases_table(&aws.dynamodb, TABLE, Billing::FREE_TIER).await?;
-    let postgres = EmbeddedPostgres::start(None, ([127, 0, 0, 1], 0).into()).await?;
-    let users = Users::new(postgres.pool()?);
-    users.migrate().await?;
-    seed_users(&users, local_cognito_user_id).await?;
-    seed_messages(&MessagesTable::new(aws.dynamodb.clone(), TABLE), &users).await?;
-    users.close().await;
-    let issuer = LocalIssuer::generate()?;
-    let keys = issuer.serve(CancellationToken::new()).await?;
+/// What `serve` needs, filled.
+struct Engines {
+    dynamodb: EmbeddedDynamoDb,
+    postgres: EmbeddedPostgres,
+    issuer: LocalIssuer,
+    jwks_url: String,
+    esi: UserUuid,
+    group: MessageGroupUuid,
+}
 
-    let mut command = Command::new(production);
-    command
-        .arg("serve")
-        .env("AWS_ENDPOINT_URL", dynamodb.url())
-        .env("AWS_REGION", "eu-central-1")
-        .env("AWS_ACCESS_KEY_ID", "figures")
-        .env("AWS_SECRET_ACCESS_KEY", "figures")
-        .env("DATABASE_URL", postgres.url())
-        .env("DATABASE_MAX_CONNECTIONS", "1")
-        .env("AWS_COGNITO_USER_POOL_ID", POOL)
-        .env("AWS_COGNITO_USER_POOL_CLIENT_ID", CLIENT)
-        .env("COGNITO_JWKS_URL", &keys.jwks_url)
-        .env("METRICS_ADDR", "127.0.0.1:0")
-        .env("RUST_LOG", "warn");
+impl Engines {
+    async fn start() -> anyhow::Result<Self> {
+        let dynamodb = EmbeddedDynamoDb::start(None, TcpListener::bind("127.0.0.1:0").await?)?;
+        let aws = Aws::local(dynamodb.url()).await;
+        load_messages_table(&aws.dynamodb, TABLE, Billing::FREE_TIER).await?;
+        load_leases_table(&aws.dynamodb, TABLE, Billing::FREE_TIER).await?;
+        let postgres = EmbeddedPostgres::start(None, TcpListener::bind("127.0.0.1:0").await?).await?;
+        let users = Users::new(postgres.pool()?);
+        users.migrate().await?;
+        seed_users(&users, local_cognito_user_id).await?;
+        let table = MessagesTable::new(aws.dynamodb.clone(), TABLE);
+        seed_messages(&table, &users).await?;
+        let group = cpu::prepare(&table, &users, "esi").await?;
+        let esi = users.by_handle("esi").await?.context("a seeded user")?.uuid;
+        users.close().await;
+        let issuer = LocalIssuer::generate()?;
+        let jwks_url = issuer.serve(CancellationToken::new()).await?.jwks_url;
+        Ok(Self { dynamodb, postgres, issuer, jwks_url, esi, group })
+    }
+
+    /// The command that serves them.
+    fn serve(&self, production: &Path) -> Command {
+        let mut command = Command::new(production);
+        command
+            .arg("serve")
+            .env("AWS_ENDPOINT_URL", self.dynamodb.url())
+            .env("AWS_REGION", "eu-central-1")
+            .env("AWS_ACCESS_KEY_ID", "figures")
+            .env("AWS_SECRET_ACCESS_KEY", "figures")
+            .env("DATABASE_URL", self.postgres.url())
+            .env("DATABASE_MAX_CONNECTIONS", "1")
+            .env("AWS_COGNITO_USER_POOL_ID", POOL)
+            .env("AWS_COGNITO_USER_POOL_CLIENT_ID", CLIENT)
+            .env("COGNITO_JWKS_URL", &self.jwks_url)
+            .env("METRICS_ADDR", "127.0.0.1:0")
+            .env("MESSAGES_PER_MINUTE", "0")
+            .env("RUST_LOG", "warn");
+        command
+    }
+}
+
+/// With `profiles`, only the CPU time of requests, and where it goes is recorded there.
+async fn served(production: &Path, bare: &Path, profiles: Option<&Path>) -> anyhow::Result<()> {
+    let engines = Engines::start().await?;
+    let Engines { dynamodb, issuer, esi, group, .. } = &engines;
+    let mut command = engines.serve(production);
     let port = free_port()?;
     command.env("LISTEN_ADDR", format!("127.0.0.1:{port}"));
-    let child = command.spawn()?;
-    let result = measure(&child, &format!("http://127.0.0.1:{port}"), &issuer).await;
+    let url = format!("http://127.0.0.1:{port}");
+    if profiles.is_none() {
+        let child = command.spawn()?;
+        let result = measure(&child, &url, issuer).await;
+        interrupt(child)?;
+        result?;
+    }
+    // Without the consumer, whose work is not a request's.
+    let child = command.arg("--no-worker").spawn()?;
+    let caller = Caller { http: reqwest::Client::new(), url: format!("{url}/graphql"), token: token(issuer, "esi")? };
+    until_ready(&caller.http, &url).await?;
+    let result = cpu::compare(&child, &caller, bare, dynamodb.url(), (*esi, *group), profiles).await;
     interrupt(child)?;
     result
+}
+
+async fn until_ready(http: &reqwest::Client, url: &str) -> anyhow::Result<()> {
+    let ready = async {
+        while !http.get(format!("{url}/health/ready")).send().await.is_ok_and(|it| it.status().is_success()) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), ready).await.context("serve does not become ready")
 }
 
 fn free_port() -> anyhow::Result<u16> {
@@ -137,12 +198,7 @@ fn free_port() -> anyhow::Result<u16> {
 
 async fn measure(child: &Child, url: &str, issuer: &LocalIssuer) -> anyhow::Result<()> {
     let http = reqwest::Client::new();
-    let ready = async {
-        while !http.get(format!("{url}/health/ready")).send().await.is_ok_and(|it| it.status().is_success()) {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), ready).await.context("serve does not become ready")?;
+    until_ready(&http, url).await?;
     tokio::time::sleep(Duration::from_secs(2)).await;
     println!("serve, resident when idle: {:.1} MB", resident(child)?);
 

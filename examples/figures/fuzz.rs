@@ -1,0 +1,97 @@
+//! Requests that nobody would send, one after the other, and what each costs the server.
+
+use std::path::Path;
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use serde_json::Value;
+
+use super::fuzzer::Fuzzer;
+use super::{Engines, free_port, interrupt, token, until_ready};
+
+/// Bodies are up to so long, and the server takes them.
+const LARGEST: usize = 1_000_000;
+/// What a request may cost before it is refused.
+const CPU_LIMIT: Duration = Duration::from_millis(50);
+/// How many of the dearest are shown.
+const SHOWN: usize = 5;
+const SEED: u64 = 1;
+
+/// The CPU time and the beginning of a request.
+type Dearest = Vec<(Duration, String)>;
+
+/// Sends for a while, and fails at a status of 500 or more, at an answer that is none of GraphQL's, and when a request
+/// that was refused took more than 50 ms of CPU time.
+pub async fn run(production: &Path, how_long: Duration) -> anyhow::Result<()> {
+    let engines = Engines::start().await?;
+    let url = format!("http://127.0.0.1:{}", free_port()?);
+    let mut command = engines.serve(production);
+    command.arg("--no-worker").env("LISTEN_ADDR", url.trim_start_matches("http://"));
+    command.env("MAX_BODY_BYTES", (2 * LARGEST).to_string()).env("GRAPHQL_INTROSPECTION", "true");
+    let child = command.spawn()?;
+    let http = reqwest::Client::new();
+    until_ready(&http, &url).await?;
+    let result = send(&child, &http, &format!("{url}/graphql"), &token(&engines.issuer, "esi")?, how_long).await;
+    interrupt(child)?;
+    result
+}
+
+async fn send(child: &Child, http: &reqwest::Client, url: &str, token: &str, how_long: Duration) -> anyhow::Result<()> {
+    let corpus: Value = serde_json::from_str(include_str!("../../tests/validation/documents.json"))?;
+    let corpus = corpus.as_array().context("a corpus")?.iter().filter_map(|it| it["query"].as_str().map(str::to_owned));
+    let mut fuzzer = Fuzzer::new(SEED, include_str!("../../schema.graphql"), corpus.collect(), LARGEST);
+    let begin = Instant::now();
+    let (mut sent, mut executed) = (0_u64, 0_u64);
+    let mut before_it = String::new();
+    let (mut refusals, mut answers) = (Dearest::new(), Dearest::new());
+    while begin.elapsed() < how_long {
+        let body = fuzzer.body();
+        let shown = String::from_utf8_lossy(&body[..body.len().min(300)]).into_owned();
+        let whole = String::from_utf8_lossy(&body).into_owned();
+        let before = cpu_time(child)?;
+        let request = http.post(url).bearer_auth(token).header("content-type", "application/json").body(body);
+        let answer = request.header("accept", "application/graphql-response+json").send().await;
+        let answer = answer.with_context(|| format!("no answer to {shown}"))?;
+        let status = answer.status().as_u16();
+        let text = answer.text().await?;
+        let cost = cpu_time(child)?.saturating_sub(before);
+        let json: Value = serde_json::from_str(&text).with_context(|| format!("{status} {text}: {shown}"))?;
+        let is_executed = json.get("data").is_some();
+        let is_answer = is_executed || json.get("errors").is_some();
+        // Nothing is away, so that nothing may be unavailable either.
+        if status >= 500 || !is_answer || text.contains("\"INTERNAL\"") || text.contains("\"UNAVAILABLE\"") {
+            bail!("{status} {text}: {shown}\nand before: {before_it}");
+        }
+        before_it = whole;
+        sent += 1;
+        executed += u64::from(is_executed);
+        let dearest = if is_executed { &mut answers } else { &mut refusals };
+        dearest.push((cost, shown));
+        dearest.sort_by_key(|(cost, _)| std::cmp::Reverse(*cost));
+        dearest.truncate(SHOWN);
+    }
+    println!("fuzz: {sent} requests in {:.0} s, {executed} of them executed; no 500", begin.elapsed().as_secs_f64());
+    for (what, dearest) in [("refused", &refusals), ("executed", &answers)] {
+        println!("the dearest that were {what}:");
+        for (cost, shown) in dearest {
+            let shown: String = shown.chars().take(100).collect();
+            println!("  {:.1} ms of CPU time: {}", cost.as_secs_f64() * 1e3, shown.escape_debug());
+        }
+    }
+    match refusals.first() {
+        Some((cost, shown)) if *cost > CPU_LIMIT => bail!("{cost:?} of CPU time before it was refused: {shown}"),
+        _ => Ok(()),
+    }
+}
+
+/// CPU time of all threads so far. Source: the kernel's documentation of scheduler statistics, `/proc/<pid>/schedstat`.
+fn cpu_time(child: &Child) -> anyhow::Result<Duration> {
+    let mut all = Duration::ZERO;
+    for task in std::fs::read_dir(format!("/proc/{}/task", child.id()))? {
+        // A thread may end meanwhile.
+        let Ok(text) = std::fs::read_to_string(task?.path().join("schedstat")) else { continue };
+        all += Duration::from_nanos(text.split(' ').next().context("no time")?.parse()?);
+    }
+    Ok(all)
+}

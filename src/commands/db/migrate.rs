@@ -1,0 +1,13 @@
+//! `db migrate`
+
+use serde_json::json;
+
+use super::Database;
+use crate::commands::output::Output;
+
+pub async fn run(database: &Database, output: Output) -> anyhow::Result<()> {
+    output.say(format!("Migrating PostgreSQL at {}", database.place));
+    database.users.migrate().await?;
+    output.result("The schema is up to date.", || json!({ "upToDate": true }));
+    Ok(())
+}

@@ -1,0 +1,72 @@
+//! `ddb patterns list-conversations`: access pattern B.
+
+use anyhow::bail;
+use chrono::{DateTime, Local};
+use clap::Args;
+use serde_json::json;
+
+use super::{cost, messages_table};
+use crate::commands::db::Database;
+use crate::commands::output::{Output, padded};
+use crate::commands::target::{Prod, Target};
+use crate::config::DatabaseSettings;
+use crate::messages_table::keys::format_instant;
+
+pub const EXAMPLE: &str = "Example:
+  cruddur-messaging ddb patterns list-conversations ana
+
+Handles of the others are those at the time of writing.";
+
+#[derive(Args, Debug)]
+pub struct Options {
+    /// Whose conversations
+    handle: String,
+    #[command(flatten)]
+    database: DatabaseSettings,
+    /// How many conversations are printed at most
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    limit: u32,
+}
+
+pub async fn run(target: &Target, output: Output, prod: Prod, options: &Options) -> anyhow::Result<()> {
+    let database = Database::open(&options.database, prod).await?;
+    let mut place = target.place();
+    place.postgres = Some(database.place.clone());
+    let listed = list(target, output, options, &database).await;
+    database.users.close().await;
+    listed.map_err(|error| place.explain(error))
+}
+
+async fn list(target: &Target, output: Output, options: &Options, database: &Database) -> anyhow::Result<()> {
+    let handle = &options.handle;
+    let Some(user) = database.users.by_handle(handle).await? else {
+        bail!("no user has the handle {handle:?} in PostgreSQL at {} (DATABASE_URL)", database.place);
+    };
+    output.say(format!("Conversations of {handle}, {}, in {target}", user.uuid));
+    let table = messages_table(target);
+    let slice = table.message_groups(user.uuid, None, usize::try_from(options.limit)?).await?;
+    let longest = slice.items.iter().map(|row| row.other.names.handle.chars().count()).max().unwrap_or(0);
+    for row in &slice.items {
+        let last = row.sort_key.created_at().unwrap_or_default();
+        let other = padded(&row.other.names.handle, longest);
+        let at = DateTime::<Local>::from(last).format("%Y-%m-%d %H:%M:%S %:z");
+        output.row(&format!("{at}  {other}  {}  {}", row.group, row.body), || {
+            json!({
+                "messageGroup": {
+                    "uuid": row.group.to_string(),
+                    "otherUuid": row.other.uuid.to_string(),
+                    "otherHandle": row.other.names.handle,
+                    "lastMessageAt": format_instant(last),
+                    "lastMessage": row.body,
+                }
+            })
+        });
+    }
+    let (count, units) = (slice.items.len(), table.consumed());
+    let more = if slice.more { ", and there are more" } else { "" };
+    output.result(
+        format!("{count} conversations{more}; {}", cost(units)),
+        || json!({ "messageGroups": count, "more": slice.more, "readUnits": units.read }),
+    );
+    Ok(())
+}

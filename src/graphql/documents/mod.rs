@@ -1,0 +1,323 @@
+//! Documents, prepared: parsed, validated and measured once, and kept.
+//!
+//! The engine's own validation lets through what the specification forbids (a required variable that is missing, a
+//! variable that does not fit its position, fields that do not merge), and parses and validates every request anew. So a
+//! document is validated by apollo-compiler, whose rules are the specification's, and the engine executes what is valid.
+
+mod cost;
+mod measure;
+mod merged;
+mod persisted;
+mod values;
+
+use std::sync::Arc;
+
+use apollo_compiler::ast::VariableDefinition;
+use apollo_compiler::executable::{Operation, OperationType};
+use apollo_compiler::parser::{Parser, SourceMap};
+use apollo_compiler::request::{RequestError, coerce_variable_values};
+use apollo_compiler::response::{GraphQLError, JsonMap, JsonValue};
+use apollo_compiler::validation::{DiagnosticList, Valid};
+use apollo_compiler::{ExecutableDocument, Name, Schema};
+use async_graphql::parser::parse_query;
+use async_graphql::parser::types::ExecutableDocument as EngineDocument;
+use async_graphql::{Pos, Request, ServerError, Variables};
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+use serde_json::Value;
+
+use self::cost::Costs;
+pub use self::persisted::{Asked, TrustedDocuments};
+use super::errors::{Code, coded_error};
+use crate::metrics::CacheCounts;
+
+/// What a document may be. Each refusal names the limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DocumentLimits {
+    /// Bytes of its text: a single string can be as long as a body.
+    pub bytes: usize,
+    /// Tokens: names, numbers, strings and punctuation, and the white space between them.
+    pub tokens: usize,
+    /// Fields and fragments once every spread is written out.
+    pub selections: usize,
+    /// Fields nested in each other.
+    pub depth: usize,
+    /// Aliases.
+    pub aliases: usize,
+    /// Directives.
+    pub directives: usize,
+    /// The price of an operation: see [`cost`].
+    pub cost: u64,
+}
+
+impl DocumentLimits {
+    /// Where nothing is said. GraphiQL's introspection has 400 tokens, 300 selections, and nests 13 deep.
+    pub const DEFAULT: Self =
+        Self { bytes: 65_536, tokens: 5_000, selections: 5_000, depth: 16, aliases: 32, directives: 32, cost: 30_000 };
+}
+
+impl Default for DocumentLimits {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+/// How much memory prepared documents may take, in bytes.
+const CACHE_SIZE: u64 = 16 * 1024 * 1024;
+/// How many documents of an ordinary size that is.
+const CACHED_DOCUMENTS: usize = 2_000;
+/// A prepared document takes about so many times the memory of its text.
+const WEIGHT_OF_TEXT: u64 = 20;
+/// How deep the parser descends, into values too, before it gives up; its stack bears that.
+const MOST_NESTED: usize = 100;
+/// What is wrong may quote the client's own text: so many characters of it.
+const LONGEST_MESSAGE: usize = 500;
+/// A document that is wrong in many ways is told so many of them.
+const MOST_ERRORS: usize = 10;
+
+/// Prepares documents, and keeps them.
+pub struct Documents {
+    schema: Valid<Schema>,
+    limits: DocumentLimits,
+    introspection: bool,
+    prepared: Cache<Arc<str>, Arc<Prepared>, Weight>,
+    looks: CacheCounts,
+    persisted: persisted::Persisted,
+}
+
+#[derive(Clone)]
+struct Weight;
+
+impl Weighter<Arc<str>, Arc<Prepared>> for Weight {
+    fn weight(&self, text: &Arc<str>, _: &Arc<Prepared>) -> u64 {
+        text.len() as u64 * WEIGHT_OF_TEXT
+    }
+}
+
+/// A valid document within its limits.
+pub struct Prepared {
+    document: Valid<ExecutableDocument>,
+    executed: EngineDocument,
+    costs: Costs,
+    /// The variables that `@skip` and `@include` hang on.
+    conditions: Vec<Name>,
+}
+
+/// Why a request is not executed.
+#[derive(Debug)]
+pub struct Refused(pub Vec<ServerError>);
+
+impl Refused {
+    fn one(reason: &str, message: impl Into<String>) -> Self {
+        Self(vec![coded_error(Code::BadUserInput, Some(reason), message)])
+    }
+
+    fn limit(what: &str, reason: &str, most: impl std::fmt::Display) -> Self {
+        Self::one(reason, format!("The document has more than {most} {what}."))
+    }
+}
+
+impl Documents {
+    /// Prepares documents of the schema that `sdl` describes. With `trusted` only those of its manifest run.
+    ///
+    /// # Errors
+    /// A schema that is not valid, or a document of the manifest that is not: both are faults of this program or of whoever
+    /// wrote the manifest, told in one line.
+    pub fn new(
+        sdl: &str,
+        limits: DocumentLimits,
+        introspection: bool,
+        trusted: Option<TrustedDocuments>,
+    ) -> Result<Self, String> {
+        let schema = Schema::parse_and_validate(sdl, "schema.graphql").map_err(|error| error.errors.to_string())?;
+        let prepared = Cache::with_weighter(CACHED_DOCUMENTS, CACHE_SIZE, Weight);
+        let persisted = persisted::Persisted::new(trusted);
+        let documents =
+            Self { schema, limits, introspection, prepared, looks: CacheCounts::new("documents"), persisted };
+        for (id, text) in documents.persisted.trusted() {
+            documents.prepare(text).map_err(|Refused(errors)| {
+                let first = errors.first().map(|error| error.message.clone()).unwrap_or_default();
+                format!("its document {id} is not valid: {first}")
+            })?;
+        }
+        Ok(documents)
+    }
+
+    /// The document that a request asks for, prepared.
+    pub fn find(&self, asked: &Asked) -> Result<Arc<Prepared>, Refused> {
+        let text = self.persisted.text(asked)?;
+        let prepared = self.prepare(&text)?;
+        self.persisted.remember(asked, &text);
+        Ok(prepared)
+    }
+
+    fn prepare(&self, text: &str) -> Result<Arc<Prepared>, Refused> {
+        let kept = self.prepared.get(text);
+        self.looks.count(kept.is_some());
+        if let Some(prepared) = kept {
+            return Ok(prepared);
+        }
+        let prepared = Arc::new(self.prepare_anew(text)?);
+        self.prepared.insert(text.into(), prepared.clone());
+        Ok(prepared)
+    }
+
+    fn prepare_anew(&self, text: &str) -> Result<Prepared, Refused> {
+        let limits = &self.limits;
+        if text.len() > limits.bytes {
+            return Err(Refused::limit("bytes", "max_document_exceeded", limits.bytes));
+        }
+        let mut parser = Parser::new().token_limit(limits.tokens).recursion_limit(MOST_NESTED);
+        let parsed = parser.parse_executable(&self.schema, text, "document");
+        if parser.tokens_reached() > limits.tokens {
+            return Err(Refused::limit("tokens", "max_tokens_exceeded", limits.tokens));
+        }
+        let mut document = parsed.map_err(|error| invalid(&error.errors))?;
+        // Before anything walks a fragment anew at every spread.
+        measure::check(&document, limits)?;
+        if !self.introspection && measure::introspects(&document) {
+            return Err(Refused::one("introspection_disabled", "Introspection is switched off."));
+        }
+        forget_null_defaults(&mut document);
+        let document = document.validate(&self.schema).map_err(|error| invalid(&error.errors))?;
+        values::check(&self.schema, &document)?;
+        let merged = merged::merged(&document)?;
+        // The engine's parser lacks parts of the language, such as descriptions and \u{…}, and reads block strings wrong:
+        // then it gets the document printed without them, and the locations of its errors are those of the print.
+        let as_it_is = if merged.is_some() || text.contains("\"\"\"") { None } else { parse_query(text).ok() };
+        let executed = match as_it_is {
+            Some(executed) => executed,
+            None => parse_query(plain(merged.as_ref().unwrap_or(&document)))
+                .map_err(|error| Refused(vec![request_invalid(error.to_string(), Vec::new())]))?,
+        };
+        let costs = Costs::new(&document);
+        let conditions = values::conditions(&document);
+        Ok(Prepared { document, executed, costs, conditions })
+    }
+
+    /// The request of an operation, its variables coerced.
+    pub fn request(
+        &self,
+        prepared: &Prepared,
+        operation_name: Option<&str>,
+        variables: serde_json::Map<String, Value>,
+    ) -> Result<Request, Refused> {
+        let operation = prepared.operation(operation_name)?;
+        let coerced = if operation.variables.is_empty() {
+            JsonMap::new()
+        } else {
+            let given: JsonMap =
+                variables.into_iter().map(|(name, it)| (name.into(), values::integers(it).into())).collect();
+            let coerced = coerce_variable_values(&self.schema, operation, &given)
+                .map_err(|error| of_request(&error, &prepared.document.sources))?
+                .into_inner();
+            values::check_variables(&self.schema, operation, &coerced)?;
+            if let Some(name) =
+                prepared.conditions.iter().find(|name| coerced.get(name.as_str()).is_some_and(|it| it.is_null()))
+            {
+                let message = format!("@skip and @include need a value, and ${name} is null.");
+                return Err(Refused(vec![request_invalid(message, Vec::new())]));
+            }
+            coerced
+        };
+        let cost = prepared.costs.of(&prepared.document, operation, &coerced);
+        if cost > self.limits.cost {
+            return Err(Refused::one(
+                "max_cost_exceeded",
+                format!(
+                    "The operation costs {cost}, and at most {} is allowed: ask for smaller pages.",
+                    self.limits.cost
+                ),
+            ));
+        }
+        let variables = async_graphql::to_value(JsonValue::Object(coerced))
+            .map_err(|error| Refused::one("request_invalid", error.to_string()))?;
+        let mut request = Request::new("").variables(Variables::from_value(variables));
+        request.set_parsed_query(prepared.executed.clone());
+        request.operation_name = operation_name.map(str::to_owned);
+        Ok(request)
+    }
+}
+
+impl Prepared {
+    fn operation(&self, name: Option<&str>) -> Result<&Operation, Refused> {
+        match self.document.operations.get(name) {
+            Ok(operation) => Ok(operation),
+            Err(error) => Err(of_request(&error, &self.document.sources)),
+        }
+    }
+
+    /// Whether the operation is a query; an error when there is no such operation.
+    pub fn is_query(&self, operation_name: Option<&str>) -> Result<bool, Refused> {
+        Ok(self.operation(operation_name)?.operation_type == OperationType::Query)
+    }
+
+    /// The name of the operation that runs.
+    pub fn operation_name(&self, asked: Option<&str>) -> Option<String> {
+        self.operation(asked).ok()?.name.as_ref().map(ToString::to_string)
+    }
+
+    /// The fields at the root of an operation, for what is counted by them.
+    pub fn root_fields(&self, operation_name: Option<&str>) -> Vec<String> {
+        let Ok(operation) = self.operation(operation_name) else { return Vec::new() };
+        let mut names: Vec<String> =
+            operation.root_fields(&self.document).map(|field| field.name.as_str().to_owned()).collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+}
+
+/// A default of null does not make a variable fit where null cannot be: validation goes by there being a default.
+fn forget_null_defaults(document: &mut ExecutableDocument) {
+    let is_null = |variable: &VariableDefinition| {
+        !variable.ty.is_non_null() && variable.default_value.as_ref().is_some_and(|it| it.is_null())
+    };
+    for operation in document.operations.anonymous.iter_mut().chain(document.operations.named.values_mut()) {
+        if operation.variables.iter().any(|variable| is_null(variable)) {
+            for variable in operation.make_mut().variables.iter_mut().filter(|variable| is_null(variable)) {
+                variable.make_mut().default_value = None;
+            }
+        }
+    }
+}
+
+/// The document without what the engine's parser does not know.
+fn plain(document: &ExecutableDocument) -> String {
+    let mut plain = document.clone();
+    for operation in plain.operations.anonymous.iter_mut().chain(plain.operations.named.values_mut()) {
+        let operation = operation.make_mut();
+        operation.description = None;
+        for variable in &mut operation.variables {
+            variable.make_mut().description = None;
+        }
+    }
+    for fragment in plain.fragments.values_mut() {
+        fragment.make_mut().description = None;
+    }
+    plain.to_string()
+}
+
+fn invalid(errors: &DiagnosticList) -> Refused {
+    let errors = errors.iter().take(MOST_ERRORS).map(|error| of_graphql(error.to_json()));
+    Refused(errors.collect())
+}
+
+fn of_request(error: &RequestError, sources: &SourceMap) -> Refused {
+    Refused(vec![of_graphql(error.to_graphql_error(sources))])
+}
+
+fn of_graphql(error: GraphQLError) -> ServerError {
+    let locations = error.locations.iter().map(|at| Pos { line: at.line, column: at.column }).collect();
+    request_invalid(error.message, locations)
+}
+
+fn request_invalid(mut message: String, locations: Vec<Pos>) -> ServerError {
+    if let Some((end, _)) = message.char_indices().nth(LONGEST_MESSAGE) {
+        message.truncate(end);
+        message.push('…');
+    }
+    let mut error = coded_error(Code::BadUserInput, Some("request_invalid"), message);
+    error.locations = locations;
+    error
+}

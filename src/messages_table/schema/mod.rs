@@ -1,0 +1,280 @@
+//! Creating, comparing and dropping the tables: the messages table with its index and stream, and the stream consumer's own.
+
+mod tables;
+mod wanted;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::ProvideErrorMetadata;
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, GlobalSecondaryIndex, GlobalSecondaryIndexDescription, KeySchemaElement, KeyType,
+    PointInTimeRecoverySpecification, PointInTimeRecoveryStatus, Projection, ProjectionType, ScalarAttributeType,
+    StreamSpecification, StreamViewType, TableDescription,
+};
+
+use self::tables::{DEADLINE, FIRST_LOOK, LONGEST_WAIT, wait_until_active};
+pub use self::tables::{describe, drop_table, list_tables};
+pub use self::wanted::{Billing, Difference, Loaded, Wanted};
+use super::error::{TableError, classify};
+use super::keys::{GROUP_INDEX, MESSAGE_GROUP_UUID, PK, SK};
+
+/// Why a table could not be brought about.
+#[derive(Debug, thiserror::Error)]
+pub enum SchemaError {
+    /// A call failed.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// A table of that name is there and is not ours.
+    #[error("table {table} exists and differs: {difference}")]
+    Differs {
+        /// The table's name.
+        table: String,
+        /// What is not as it should be.
+        difference: String,
+    },
+    /// It did not come to rest in time.
+    #[error("table {table} is not {state} after {} s", DEADLINE.as_secs())]
+    TooSlow {
+        /// The table's name.
+        table: String,
+        /// What it should be.
+        state: &'static str,
+    },
+    /// It is protected from being dropped.
+    #[error(
+        "table {table} is protected from deletion; whoever may drop it turns that off first: \
+         aws dynamodb update-table --table-name {table} --no-deletion-protection-enabled"
+    )]
+    Protected {
+        /// The table's name.
+        table: String,
+    },
+}
+
+/// The name of the consumer's table beside the messages table `messages`.
+pub fn leases_table_name(messages: &str) -> String {
+    format!("{messages}-leases")
+}
+
+/// Creates the messages table with its index and stream. On one that is there it turns on what is off and should be on:
+/// the stream, and the protections; everything else that differs is told.
+pub async fn load_messages_table(
+    client: &Client,
+    name: &str,
+    wanted: impl Into<Wanted>,
+) -> Result<Loaded, SchemaError> {
+    let wanted = wanted.into();
+    let stream = StreamSpecification::builder()
+        .stream_enabled(true)
+        .stream_view_type(StreamViewType::NewAndOldImages)
+        .build()
+        // `build` fails only without `stream_enabled`, and it was given.
+        .expect("a complete stream specification");
+    let index = GlobalSecondaryIndex::builder()
+        .index_name(GROUP_INDEX)
+        .set_key_schema(Some(key_schema(MESSAGE_GROUP_UUID, SK)))
+        .projection(Projection::builder().projection_type(ProjectionType::All).build())
+        .set_provisioned_throughput(wanted.billing.throughput())
+        .build()
+        // `build` fails only without a name or a key schema, and both were given.
+        .expect("a complete index");
+    let mut loaded = Loaded::default();
+    let Some(found) = describe(client, name).await? else {
+        client
+            .create_table()
+            .table_name(name)
+            .set_attribute_definitions(Some([PK, SK, MESSAGE_GROUP_UUID].map(string_attribute).to_vec()))
+            .set_key_schema(Some(key_schema(PK, SK)))
+            .global_secondary_indexes(index)
+            .billing_mode(wanted.billing.mode())
+            .set_provisioned_throughput(wanted.billing.throughput())
+            .stream_specification(stream)
+            .set_deletion_protection_enabled(wanted.deletion_protection.filter(|it| *it))
+            .send()
+            .await
+            .map_err(|error| classify("CreateTable", error))?;
+        wait_until_active(client, name).await?;
+        loaded.created = true;
+        recoverable(client, name, wanted, &mut loaded).await?;
+        return Ok(loaded);
+    };
+    compare_structure(&found, &mut loaded);
+    loaded.compare("billing", Billing::of(&found, found.provisioned_throughput()), wanted.billing, false);
+    if let Some(index) = group_index(&found) {
+        let billing = Billing::of(&found, index.provisioned_throughput());
+        loaded.compare("billing of the index", billing, wanted.billing, false);
+    }
+    wait_until_active(client, name).await?;
+    if !has_stream(&found) {
+        let update = client.update_table().table_name(name).stream_specification(stream);
+        update.send().await.map_err(|error| classify("UpdateTable", error))?;
+        wait_until_active(client, name).await?;
+        loaded.changed.push("stream: was off and is on now".to_owned());
+    }
+    protected(client, name, &found, wanted, &mut loaded).await?;
+    recoverable(client, name, wanted, &mut loaded).await?;
+    Ok(loaded)
+}
+
+/// What keeps a messages table from being one.
+pub fn faults(found: &TableDescription) -> Vec<String> {
+    let mut loaded = Loaded::default();
+    compare_structure(found, &mut loaded);
+    let mut faults: Vec<String> = loaded.differences.into_iter().map(|difference| difference.what).collect();
+    if !has_stream(found) {
+        faults.push("its stream is off".to_owned());
+    }
+    faults
+}
+
+fn compare_structure(found: &TableDescription, loaded: &mut Loaded) {
+    loaded.compare("keys", keys(found.key_schema()), keys(&key_schema(PK, SK)), true);
+    let there = group_index(found);
+    let index_keys = there.map_or("missing".to_owned(), |it| keys(it.key_schema()));
+    loaded.compare(&format!("index {GROUP_INDEX}"), index_keys, keys(&key_schema(MESSAGE_GROUP_UUID, SK)), true);
+    if let Some(index) = there {
+        let projection = index.projection().and_then(|it| it.projection_type()).map_or("none", |it| it.as_str());
+        loaded.compare("attributes in the index", projection, ProjectionType::All, true);
+    }
+    match found.stream_specification().filter(|it| it.stream_enabled()).and_then(|it| it.stream_view_type()) {
+        // Both show what the consumer needs.
+        Some(shows @ (StreamViewType::NewAndOldImages | StreamViewType::NewImage)) => {
+            loaded.matches.push(format!("stream: {shows}"));
+        }
+        Some(other) => loaded.compare("stream", other, StreamViewType::NewAndOldImages, true),
+        None => {}
+    }
+}
+
+fn group_index(found: &TableDescription) -> Option<&GlobalSecondaryIndexDescription> {
+    found.global_secondary_indexes().iter().find(|it| it.index_name() == Some(GROUP_INDEX))
+}
+
+fn has_stream(found: &TableDescription) -> bool {
+    found.stream_specification().is_some_and(|it| it.stream_enabled())
+}
+
+/// Creates the stream consumer's table. It has no stream of its own: each checkpoint would be a record to consume. It can
+/// be made anew from the stream, so it needs no recovery.
+pub async fn load_leases_table(
+    client: &Client,
+    messages: &str,
+    wanted: impl Into<Wanted>,
+) -> Result<Loaded, SchemaError> {
+    let wanted = wanted.into();
+    let name = leases_table_name(messages);
+    let mut loaded = Loaded::default();
+    if let Some(found) = describe(client, &name).await? {
+        loaded.compare("keys", keys(found.key_schema()), keys(&key_schema(PK, SK)), true);
+        loaded.compare("billing", Billing::of(&found, found.provisioned_throughput()), wanted.billing, false);
+        wait_until_active(client, &name).await?;
+        protected(client, &name, &found, wanted, &mut loaded).await?;
+        return Ok(loaded);
+    }
+    client
+        .create_table()
+        .table_name(&name)
+        .set_attribute_definitions(Some([PK, SK].map(string_attribute).to_vec()))
+        .set_key_schema(Some(key_schema(PK, SK)))
+        .billing_mode(wanted.billing.mode())
+        .set_provisioned_throughput(wanted.billing.throughput())
+        .set_deletion_protection_enabled(wanted.deletion_protection.filter(|it| *it))
+        .send()
+        .await
+        .map_err(|error| classify("CreateTable", error))?;
+    wait_until_active(client, &name).await?;
+    loaded.created = true;
+    Ok(loaded)
+}
+
+/// Turns the protection from being dropped on where it should be, and never off.
+async fn protected(
+    client: &Client,
+    name: &str,
+    found: &TableDescription,
+    wanted: Wanted,
+    loaded: &mut Loaded,
+) -> Result<(), SchemaError> {
+    let Some(wanted) = wanted.deletion_protection else { return Ok(()) };
+    let what = "deletion protection";
+    let is_on = found.deletion_protection_enabled().unwrap_or_default();
+    if wanted && !is_on {
+        let update = client.update_table().table_name(name).deletion_protection_enabled(true);
+        update.send().await.map_err(|error| classify("UpdateTable", error))?;
+        wait_until_active(client, name).await?;
+        loaded.changed.push(format!("{what}: was off and is on now"));
+    } else {
+        loaded.compare(what, on_or_off(is_on), on_or_off(wanted), false);
+    }
+    Ok(())
+}
+
+/// Turns the recovery to any point in time on where it should be, and never off.
+async fn recoverable(client: &Client, name: &str, wanted: Wanted, loaded: &mut Loaded) -> Result<(), SchemaError> {
+    let Some(wanted) = wanted.point_in_time_recovery else { return Ok(()) };
+    let what = "point-in-time recovery";
+    let described = match client.describe_continuous_backups().table_name(name).send().await {
+        Ok(described) => described,
+        // Engines that are not AWS need not have it, and there is nothing to recover from them.
+        Err(error) if error.code() == Some("UnknownOperationException") => {
+            loaded.matches.push(format!("{what}: not known at this endpoint"));
+            return Ok(());
+        }
+        Err(error) => return Err(classify("DescribeContinuousBackups", error).into()),
+    };
+    let status = described
+        .continuous_backups_description()
+        .and_then(|it| it.point_in_time_recovery_description())
+        .and_then(|it| it.point_in_time_recovery_status());
+    let is_on = status == Some(&PointInTimeRecoveryStatus::Enabled);
+    if !wanted || is_on {
+        loaded.compare(what, on_or_off(is_on), on_or_off(wanted), false);
+        return Ok(());
+    }
+    let on = PointInTimeRecoverySpecification::builder().point_in_time_recovery_enabled(true).build();
+    // `build` fails only without the one setting, and it was given.
+    let on = on.expect("a complete specification");
+    let turn_on = async {
+        let mut wait = FIRST_LOOK;
+        loop {
+            let update = client.update_continuous_backups().table_name(name);
+            match update.point_in_time_recovery_specification(on.clone()).send().await {
+                Ok(_) => return Ok(()),
+                // AWS makes a new table ready for backups in the background.
+                Err(error) if error.code() == Some("ContinuousBackupsUnavailableException") => {}
+                Err(error) => return Err(classify("UpdateContinuousBackups", error)),
+            }
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(LONGEST_WAIT);
+        }
+    };
+    let too_slow = || SchemaError::TooSlow { table: name.to_owned(), state: "ready for backups" };
+    tokio::time::timeout(DEADLINE, turn_on).await.map_err(|_| too_slow())??;
+    loaded.changed.push(format!("{what}: was off and is on now"));
+    Ok(())
+}
+
+fn on_or_off(on: bool) -> &'static str {
+    if on { "on" } else { "off" }
+}
+
+fn keys(schema: &[KeySchemaElement]) -> String {
+    let keys: Vec<_> = schema.iter().map(|key| format!("{} {}", key.attribute_name, key.key_type)).collect();
+    keys.join(", ")
+}
+
+fn key_schema(hash: &str, range: &str) -> Vec<KeySchemaElement> {
+    let element = |name: &str, key_type| {
+        // `build` fails only without a name or a type, and both were given.
+        KeySchemaElement::builder().attribute_name(name).key_type(key_type).build().expect("a complete key element")
+    };
+    vec![element(hash, KeyType::Hash), element(range, KeyType::Range)]
+}
+
+fn string_attribute(name: &str) -> AttributeDefinition {
+    AttributeDefinition::builder()
+        .attribute_name(name)
+        .attribute_type(ScalarAttributeType::S)
+        .build()
+        // `build` fails only without a name or a type, and both were given.
+        .expect("a complete attribute definition")
+}

@@ -1,0 +1,88 @@
+//! Tables as a whole: described, listed, dropped, waited for.
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::ProvideErrorMetadata;
+use aws_sdk_dynamodb::types::{IndexStatus, TableDescription, TableStatus};
+
+use super::SchemaError;
+use crate::messages_table::error::{TableError, classify};
+
+/// How long a table may take to become ACTIVE. An index on AWS takes minutes.
+pub(super) const DEADLINE: Duration = Duration::from_secs(900);
+pub(super) const FIRST_LOOK: Duration = Duration::from_millis(20);
+pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+/// Drops a table and waits until it is gone; `false` when there was none.
+pub async fn drop_table(client: &Client, name: &str) -> Result<bool, SchemaError> {
+    match client.delete_table().table_name(name).send().await {
+        Ok(_) => {}
+        Err(error) if error.as_service_error().is_some_and(|it| it.is_resource_not_found_exception()) => {
+            return Ok(false);
+        }
+        Err(error)
+            if error.code() == Some("ValidationException")
+                && error.message().is_some_and(|it| it.to_lowercase().contains("protect")) =>
+        {
+            return Err(SchemaError::Protected { table: name.to_owned() });
+        }
+        Err(error) => return Err(classify("DeleteTable", error).into()),
+    }
+    wait_until(client, name, "gone", |found| found.is_none()).await?;
+    Ok(true)
+}
+
+/// The names of all tables of the account in the region, in order.
+pub async fn list_tables(client: &Client) -> Result<Vec<String>, TableError> {
+    let mut names = Vec::new();
+    let mut start = None;
+    loop {
+        let request = client.list_tables().set_exclusive_start_table_name(start);
+        let page = request.send().await.map_err(|error| classify("ListTables", error))?;
+        names.extend(page.table_names.unwrap_or_default());
+        start = page.last_evaluated_table_name;
+        if start.is_none() {
+            return Ok(names);
+        }
+    }
+}
+
+/// Describes a table; `None` when there is none.
+pub async fn describe(client: &Client, name: &str) -> Result<Option<TableDescription>, TableError> {
+    match client.describe_table().table_name(name).send().await {
+        Ok(answer) => Ok(answer.table),
+        Err(error) if error.as_service_error().is_some_and(|it| it.is_resource_not_found_exception()) => Ok(None),
+        Err(error) => Err(classify("DescribeTable", error)),
+    }
+}
+
+pub(super) async fn wait_until_active(client: &Client, name: &str) -> Result<(), SchemaError> {
+    let is_active = |found: Option<&TableDescription>| {
+        found.is_some_and(|table| {
+            table.table_status() == Some(&TableStatus::Active)
+                && table.global_secondary_indexes().iter().all(|it| it.index_status() == Some(&IndexStatus::Active))
+        })
+    };
+    wait_until(client, name, "ACTIVE", is_active).await
+}
+
+async fn wait_until(
+    client: &Client,
+    name: &str,
+    state: &'static str,
+    holds: impl Fn(Option<&TableDescription>) -> bool,
+) -> Result<(), SchemaError> {
+    let looks = async {
+        let mut wait = FIRST_LOOK;
+        while !holds(describe(client, name).await?.as_ref()) {
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(LONGEST_WAIT);
+        }
+        Ok::<_, TableError>(())
+    };
+    match tokio::time::timeout(DEADLINE, looks).await {
+        Ok(looked) => Ok(looked?),
+        Err(_) => Err(SchemaError::TooSlow { table: name.to_owned(), state }),
+    }
+}

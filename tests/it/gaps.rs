@@ -1,0 +1,114 @@
+//! Records that were lost to the consumer: lists are brought to the newest messages without them.
+
+use aws_sdk_dynamodb::types::{AttributeValue, StreamSpecification, StreamViewType};
+use cruddur_messaging::stream::lease_table::ConsumerTable;
+use cruddur_messaging::stream::set_aside::SetAsideTable;
+use uuid::Uuid;
+
+use crate::consumer::in_order;
+use crate::consumer_faults::group_uuid;
+use crate::harness::process::{command, run};
+use crate::harness::{TABLE, World, eventually, test, user};
+
+/// What `stream reconcile` with `arguments` says, and whether it succeeds.
+fn reconcile(world: &World, arguments: &[&str]) -> (bool, String) {
+    let mut command = command();
+    command.args(["stream", "reconcile"]).args(arguments).env("AWS_ENDPOINT_URL", world.proxy.url());
+    let output = tokio::task::block_in_place(|| run(&mut command));
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8_lossy(&text).into_owned())
+}
+
+#[test]
+fn reconciling_brings_rows_to_the_newest_messages_where_records_were_lost() {
+    test(async {
+        let world = World::new().await;
+        let server = world.server().await;
+        let (ana, ben, chloe) = (user("ana").await, user("ben").await, user("chloe").await);
+        let client = server.client(&ana);
+        let with_ben = client.send_to(&ben, "1").await["messageGroup"]["uuid"].clone();
+        let with_chloe = client.send_to(&chloe, "2").await["messageGroup"]["uuid"].clone();
+        client.send_to(&ben, "3").await;
+        client.send_to(&chloe, "4").await;
+        let reconcile = |arguments: &[&str]| {
+            let (success, text) = reconcile(&world, arguments);
+            assert!(success, "{text}");
+            text
+        };
+        let one = with_ben.as_str().expect("a uuid");
+        assert!(reconcile(&["--group", one]).ends_with("moved\n"));
+        in_order(&client, &[&with_ben, &with_chloe]).await;
+        assert!(reconcile(&[]).contains("2 groups looked at, 1 moved"));
+        in_order(&client, &[&with_chloe, &with_ben]).await;
+        assert!(reconcile(&[]).contains("2 groups looked at, 0 moved"));
+    });
+}
+
+#[test]
+fn a_group_that_cannot_be_reconciled_is_told_of_and_holds_up_no_other() {
+    test(async {
+        let world = World::new().await;
+        let server = world.server().await;
+        let (ana, ben, chloe) = (user("ana").await, user("ben").await, user("chloe").await);
+        let client = server.client(&ana);
+        let with_ben = client.send_to(&ben, "1").await["messageGroup"]["uuid"].clone();
+        let with_chloe = client.send_to(&chloe, "2").await["messageGroup"]["uuid"].clone();
+        // Ben's row stands where the newest message puts it, and cannot be read.
+        let row = &world.table.own_rows_of_group(ben.uuid(), group_uuid(&with_ben)).await.expect("rows")[0];
+        let key = |name, value: String| (name, AttributeValue::S(value));
+        let update = world.aws.dynamodb.update_item().table_name(TABLE).update_expression("REMOVE user_uuid");
+        let (pk, sk) = (key("pk", format!("GRP#{}", ben.uuid())), key("sk", row.sort_key.as_str().to_owned()));
+        update.key(pk.0, pk.1).key(sk.0, sk.1).send().await.expect("a spoiled row");
+        client.send_to(&chloe, "3").await;
+        let (success, text) = reconcile(&world, &[]);
+        assert!(!success && text.contains("1 groups could not be reconciled"), "{text}");
+        assert!(text.contains(with_ben.as_str().expect("a uuid")), "{text}");
+        in_order(&client, &[&with_chloe, &with_ben]).await;
+        assert_eq!(client.groups(1).await[0]["lastMessage"]["body"], "3");
+        let (success, text) = reconcile(&world, &["--group", &Uuid::new_v4().to_string()]);
+        assert!(!success && text.contains("has no message"), "{text}");
+    });
+}
+
+#[test]
+fn what_was_written_while_the_stream_was_off_is_reconciled() {
+    test(async {
+        let world = World::new().await;
+        let server = world.server().await;
+        let (ana, ben, chloe) = (user("ana").await, user("ben").await, user("chloe").await);
+        let client = server.client(&ana);
+        let with_ben = client.send_to(&ben, "1").await["messageGroup"]["uuid"].clone();
+        let with_chloe = client.send_to(&chloe, "2").await["messageGroup"]["uuid"].clone();
+        let consumer = world.consumer();
+        client.send_to(&ben, "3").await;
+        in_order(&client, &[&with_ben, &with_chloe]).await;
+        assert!(consumer.finish().await);
+        let stream = async |on: bool| {
+            let view = on.then_some(StreamViewType::NewAndOldImages);
+            let wanted = StreamSpecification::builder().stream_enabled(on).set_stream_view_type(view).build();
+            let update = world.aws.dynamodb.update_table().table_name(TABLE);
+            update.stream_specification(wanted.expect("a specification")).send().await.expect("a stream");
+        };
+        let arn = async || {
+            let table = world.aws.dynamodb.describe_table().table_name(TABLE).send().await.expect("a table").table;
+            table.and_then(|table| table.latest_stream_arn)
+        };
+        let before = arn().await;
+        stream(false).await;
+        client.send_to(&chloe, "4").await;
+        eventually("a stream of another name", || async {
+            stream(true).await;
+            let differs = arn().await != before;
+            if !differs {
+                stream(false).await;
+            }
+            differs.then_some(())
+        })
+        .await;
+        let consumer = world.consumer();
+        in_order(&client, &[&with_chloe, &with_ben]).await;
+        assert!(consumer.finish().await);
+        let table = ConsumerTable::new(world.aws.dynamodb.clone(), TABLE);
+        assert_eq!(SetAsideTable::list(&table).await.expect("a list"), []);
+    });
+}

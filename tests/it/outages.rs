@@ -1,0 +1,264 @@
+//! Stores that are slow, refuse, are gone and come back: what does not need them goes on, readiness follows, and no message
+//! that was answered with success is lost, none is stored twice.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use cruddur_messaging::embedded::postgres::EmbeddedPostgres;
+use cruddur_messaging::messages_table::{Direction, SortKeyRange};
+use cruddur_messaging::users::Users;
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::consumer_faults::group_uuid;
+use crate::harness::client::code_and_reason;
+use crate::harness::fault_proxy::Fault::Answer;
+use crate::harness::postgres_relay::PostgresRelay;
+use crate::harness::{
+    Client, DEADLINE, Server, TestUser, World, embedded_postgres, eventually, shared, test, user, user_in,
+};
+
+const SEND: &str = "mutation ($to: MessageRecipient!, $body: String!) {
+    createMessage(input: { to: $to, body: $body }) { message { uuid } messageGroup { uuid } } }";
+
+async fn is_ready(client: &Client) -> bool {
+    let url = client.url.replace("/graphql", "/health/ready");
+    client.http.get(url).send().await.is_ok_and(|answer| answer.status().as_u16() == 200)
+}
+
+/// Four writers send messages into one conversation until `trouble` is over; then all that was answered with success is
+/// there, once, and nothing is there twice. A message whose outcome is unknown may be there, once.
+async fn nothing_is_lost_or_doubled(world: &World, server: &Server, trouble: impl AsyncFnOnce(&Client, &TestUser)) {
+    let (ana, ben) = (user("ana").await, user("ben").await);
+    let group = server.client(&ana).send_to(&ben, "first").await["messageGroup"]["uuid"].clone();
+    let stop = Arc::new(AtomicBool::new(false));
+    let writers = (0..4).map(|writer| {
+        let (client, group, stop) =
+            (server.client(if writer % 2 == 0 { &ana } else { &ben }), group.clone(), stop.clone());
+        tokio::spawn(async move {
+            let mut stored = Vec::new();
+            for number in 0.. {
+                if stop.load(Ordering::SeqCst) {
+                    break;
+                }
+                let body = format!("{writer}-{number}");
+                let answer = client.execute(SEND, json!({ "to": { "messageGroupUuid": group }, "body": body })).await;
+                if answer["data"]["createMessage"].is_object() {
+                    stored.push(body);
+                } else {
+                    assert_eq!(code_and_reason(&answer).0, "UNAVAILABLE", "{answer}");
+                }
+            }
+            stored
+        })
+    });
+    let writers: Vec<_> = writers.collect();
+    trouble(&server.client(&ana), &ana).await;
+    stop.store(true, Ordering::SeqCst);
+    let mut acknowledged = Vec::new();
+    for writer in writers {
+        acknowledged.extend(writer.await.expect("a writer"));
+    }
+    let group = group_uuid(&group);
+    let all = world.table.messages(group, &SortKeyRange::all(), Direction::Ascending, usize::MAX - 1, |_| true).await;
+    let mut bodies: HashMap<String, usize> = HashMap::new();
+    for message in all.expect("messages").items {
+        *bodies.entry(message.body).or_default() += 1;
+    }
+    assert!(!acknowledged.is_empty());
+    for body in acknowledged {
+        assert!(bodies.contains_key(&body), "{body} was answered with success and is lost");
+    }
+    assert!(bodies.values().all(|count| *count == 1), "stored twice: {bodies:?}");
+}
+
+#[test]
+fn dynamodb_gone_and_back_under_load_loses_and_doubles_nothing() {
+    test(async {
+        let world = World::new().await;
+        let server = world.server().await;
+        nothing_is_lost_or_doubled(&world, &server, async |client, ana| {
+            for _ in 0..2 {
+                world.proxy.cut(true);
+                eventually("that it is not ready", || async { (!is_ready(client).await).then_some(()) }).await;
+                // What needs no DynamoDB goes on.
+                assert_eq!(client.data("{ me { handle } }", json!({})).await["me"]["handle"], ana.handle());
+                world.proxy.cut(false);
+                eventually("that it is ready again", || async { is_ready(client).await.then_some(()) }).await;
+            }
+        })
+        .await;
+    });
+}
+
+#[test]
+fn dynamodb_slowed_under_load_loses_and_doubles_nothing() {
+    test(async {
+        let world = World::new().await;
+        let server = world.server().await;
+        nothing_is_lost_or_doubled(&world, &server, async |client, ana| {
+            // Up to twice as long as one try may take: some calls are given up while the engine still does them.
+            world.proxy.slow(Duration::from_secs(4));
+            let before = world.proxy.calls("PutItem");
+            eventually("that many were sent meanwhile", || async {
+                assert_eq!(client.data("{ me { handle } }", json!({})).await["me"]["handle"], ana.handle());
+                (world.proxy.calls("PutItem") > before + 20).then_some(())
+            })
+            .await;
+            world.proxy.slow(Duration::ZERO);
+        })
+        .await;
+    });
+}
+
+#[test]
+fn a_nullable_field_that_fails_is_null_and_its_siblings_stay() {
+    test(async {
+        let world = World::new().await;
+        let server = world.server().await;
+        let (ana, ben) = (user("ana").await, user("ben").await);
+        let client = server.client(&ana);
+        let group = client.send_to(&ben, "first").await["messageGroup"]["uuid"].clone();
+        world.proxy.next("Query", vec![Answer(500, "InternalServerError"); 3]);
+        let query = "query ($uuid: UUID!) { messageGroup(uuid: $uuid) { uuid } me { handle } }";
+        let answer = client.execute(query, json!({ "uuid": group })).await;
+        assert_eq!(answer["data"], json!({ "messageGroup": null, "me": { "handle": ana.handle() } }), "{answer}");
+        assert_eq!(code_and_reason(&answer).0, "UNAVAILABLE", "{answer}");
+        assert_eq!(answer["errors"][0]["path"], json!(["messageGroup"]), "{answer}");
+    });
+}
+
+#[test]
+fn a_slow_or_refusing_dynamodb_is_unavailable_and_recovers() {
+    test(async {
+        let world = World::new().await;
+        // Its limit is met by what is held up below, and by a busy machine: nothing else is asked of it.
+        let hurried = world.server_where(|parts| parts.limits.time = Duration::from_secs(2)).await;
+        let server = world.server().await;
+        let (ana, ben) = (user("ana").await, user("ben").await);
+        let client = server.client(&ana);
+        client.send_to(&ben, "first").await;
+        world.proxy.gather("Query", 10);
+        let answer = hurried.client(&ana).execute("{ messageGroups { nodes { uuid } } }", json!({})).await;
+        assert_eq!(
+            code_and_reason(&answer),
+            ("UNAVAILABLE".to_owned(), Some("request_timeout".to_owned())),
+            "{answer}"
+        );
+        world.proxy.gather("Query", 0);
+        for (status, code) in [(500, "InternalServerError"), (400, "ProvisionedThroughputExceededException")] {
+            world.proxy.next("Query", vec![Answer(status, code); 3]);
+            let answer = client.execute("{ me { handle } messageGroups { nodes { uuid } } }", json!({})).await;
+            assert_eq!(code_and_reason(&answer).0, "UNAVAILABLE", "{answer}");
+        }
+        let answer = client.data("{ messageGroups { nodes { lastMessage { body } } } }", json!({})).await;
+        assert_eq!(answer["messageGroups"]["nodes"][0]["lastMessage"]["body"], "first");
+    });
+}
+
+#[test]
+fn a_postgres_that_does_not_answer_is_unavailable_within_the_limit_and_recovers() {
+    test(async {
+        let world = World::new().await;
+        let postgres = embedded_postgres().await;
+        let relay = PostgresRelay::start(postgres.url()).await;
+        let users = Users::new(relay.pool());
+        users.migrate().await.expect("migrations");
+        let (ana, ben) = (user_in(&users, "ana").await, user_in(&users, "ben").await);
+        let server = world.server_with(users.clone(), shared().await.token_issuer.clone()).await;
+        let client = server.client(&ana);
+        client.send_to(&ben, "first").await;
+        relay.hold(true);
+        eventually("that it is not ready", || async { (!is_ready(&client).await).then_some(()) }).await;
+        let ask = || {
+            client.execute(
+                "query ($handle: String!) { user(handle: $handle) { uuid } }",
+                json!({ "handle": ben.handle() }),
+            )
+        };
+        // One waits for the answer, the others for the connection; none for longer than a request may take.
+        for answer in futures::future::join_all((0..3).map(|_| ask())).await {
+            assert_eq!(code_and_reason(&answer).0, "UNAVAILABLE", "{answer}");
+        }
+        assert_eq!(server.anonymous().data("{ __typename }", json!({})).await["__typename"], "Query");
+        relay.hold(false);
+        eventually("that users are found again", || async {
+            let answer = ask().await;
+            (answer["data"]["user"]["uuid"] == json!(ben.uuid().to_string())).then_some(())
+        })
+        .await;
+        eventually("that it is ready again", || async { is_ready(&client).await.then_some(()) }).await;
+    });
+}
+
+#[test]
+fn postgres_gone_and_back_needs_no_restart() {
+    test(async {
+        let world = World::new().await;
+        let folder = tempfile::tempdir().expect("a folder");
+        let address = std::net::TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a port");
+        let start = async || {
+            let listener = TcpListener::bind(address).await.expect("the port");
+            let postgres = EmbeddedPostgres::start(Some(folder.path().join("pg")), listener).await;
+            postgres.expect("an embedded PostgreSQL")
+        };
+        let postgres = start().await;
+        let users = Users::new(postgres.pool().expect("a pool"));
+        users.migrate().await.expect("migrations");
+        let (ana, ben) = (user_in(&users, "ana").await, user_in(&users, "ben").await);
+        let server = world.server_with(users.clone(), shared().await.token_issuer.clone()).await;
+        let client = server.client(&ana);
+        client.send_to(&ben, "first").await;
+        assert!(is_ready(&client).await);
+        postgres.stop().await;
+        eventually("that it is not ready", || async { (!is_ready(&client).await).then_some(()) }).await;
+        let unavailable = |answer: &Value| code_and_reason(answer).0 == "UNAVAILABLE";
+        let handle = json!({ "handle": ben.handle() });
+        let answer =
+            client.execute("query ($handle: String!) { user(handle: $handle) { uuid } }", handle.clone()).await;
+        assert!(unavailable(&answer), "{answer}");
+        assert_eq!(server.anonymous().data("{ __typename }", json!({})).await["__typename"], "Query");
+        let postgres = start().await;
+        let begin = std::time::Instant::now();
+        loop {
+            let answer =
+                client.execute("query ($handle: String!) { user(handle: $handle) { uuid } }", handle.clone()).await;
+            if answer["data"]["user"]["uuid"] == json!(ben.uuid().to_string()) {
+                break;
+            }
+            assert!(unavailable(&answer) && begin.elapsed() < DEADLINE, "{answer}");
+        }
+        eventually("that it is ready again", || async { is_ready(&client).await.then_some(()) }).await;
+        drop(postgres);
+    });
+}
+
+/// What `dev` runs on goes on after whatever reaches its port.
+#[test]
+fn the_embedded_postgres_outlives_connections_that_are_reset_or_nonsense() {
+    test(async {
+        let postgres = embedded_postgres().await;
+        let users = Users::new(postgres.pool().expect("a pool"));
+        users.migrate().await.expect("migrations");
+        let ana = user_in(&users, "ana").await;
+        let address = postgres.url().split('@').nth(1).and_then(|it| it.split('/').next()).expect("an address");
+        for sent in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"", b"\0\0\0\x08\x04\xd2\x16\x2f", &[0xff; 64]] {
+            for reset in [true, false] {
+                let mut connection = TcpStream::connect(address).await.expect("a connection");
+                connection.write_all(sent).await.expect("sent");
+                if reset {
+                    connection.set_zero_linger().expect("no lingering");
+                }
+                drop(connection);
+                eventually("the user", || async {
+                    let found = users.by_handle(ana.handle()).await;
+                    found.is_ok_and(|found| found.is_some_and(|user| user.uuid == ana.uuid())).then_some(())
+                })
+                .await;
+            }
+        }
+    });
+}

@@ -1,0 +1,113 @@
+//! Traces, as a collector gets them: spans of requests, of resolvers that do I/O and of calls to stores, and none of plain
+//! fields; nothing in them that must not leave the process.
+
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::extract::State;
+use axum::routing::post;
+use bytes::Bytes;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::trace::v1::Span;
+use prost::Message;
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use crate::harness::client::CREATE;
+use crate::harness::{eventually, test};
+use crate::stopping::served_with;
+
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+const PARENT: &str = "00f067aa0ba902b7";
+
+#[derive(Clone, Default)]
+struct Collector {
+    bodies: Arc<Mutex<Vec<Bytes>>>,
+}
+
+impl Collector {
+    async fn start() -> (String, Self) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let collector = Self::default();
+        let take = async |State(collector): State<Self>, body: Bytes| {
+            collector.bodies.lock().expect("bodies").push(body);
+        };
+        let router = Router::new().route("/v1/traces", post(take)).with_state(collector.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        (url, collector)
+    }
+
+    fn spans(&self) -> Vec<Span> {
+        let bodies = self.bodies.lock().expect("bodies");
+        let requests = bodies.iter().map(|body| ExportTraceServiceRequest::decode(body.clone()).expect("protobuf"));
+        let scopes = requests.flat_map(|it| it.resource_spans).flat_map(|it| it.scope_spans);
+        scopes.flat_map(|it| it.spans).collect()
+    }
+
+    fn has(&self, text: &str) -> bool {
+        let bodies = self.bodies.lock().expect("bodies");
+        bodies.iter().any(|body| body.windows(text.len()).any(|part| part == text.as_bytes()))
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn a_collector_gets_one_span_for_what_does_io_and_none_for_plain_fields() {
+    test(async {
+        let (url, collector) = Collector::start().await;
+        let mut served =
+            served_with(&[("OTEL_EXPORTER_OTLP_ENDPOINT", &url), ("OTEL_BSP_SCHEDULE_DELAY", "100")]).await;
+        let client = &served.client;
+        let sent = json!({ "to": { "handle": served.ben.handle() }, "body": "the text of a message" });
+        client.data(CREATE, sent).await;
+        let query = "query Mine { messageGroups { nodes { uuid lastMessageAt lastMessage { uuid body createdAt
+            author { handle } } participants { uuid handle displayName } } pageInfo { endCursor } } }";
+        let request = client.post().header("traceparent", format!("00-{TRACE}-{PARENT}-01"));
+        let answer = request.json(&json!({ "query": query })).send().await.expect("an answer");
+        assert!(answer.status().is_success());
+        let ours = eventually("the request's span", || async {
+            let spans = collector.spans();
+            let ours: Vec<_> = spans.into_iter().filter(|span| hex(&span.trace_id) == TRACE).collect();
+            // The request's is the last of them to end.
+            ours.iter().any(|span| span.name == "POST /graphql").then_some(ours)
+        })
+        .await;
+        let named =
+            |name: &str| ours.iter().find(|span| span.name == name).unwrap_or_else(|| panic!("{name}: {ours:#?}"));
+        let (request, resolver, call) = (named("POST /graphql"), named("Query.messageGroups"), named("DynamoDB.Query"));
+        assert_eq!(hex(&request.parent_span_id), PARENT);
+        assert_eq!(request.kind, 2, "a server's");
+        assert_eq!(resolver.parent_span_id, request.span_id);
+        assert_eq!(call.parent_span_id, resolver.span_id);
+        let mut names: Vec<&str> = ours.iter().map(|span| span.name.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        let stores = ["user_by_cognito_user_id", "users_by_uuid"];
+        names.retain(|name| !stores.contains(name));
+        assert_eq!(names, ["DynamoDB.Query", "POST /graphql", "Query.messageGroups"], "no span of a field");
+        let operation = request.attributes.iter().find(|it| it.key == "graphql.operation.name");
+        assert!(format!("{operation:?}").contains("Mine"), "{request:#?}");
+        assert!(collector.spans().iter().any(|span| span.name == "Mutation.createMessage"));
+        for secret in ["the text of a message", "eyJ", "tester@example.com"] {
+            assert!(!collector.has(secret), "{secret} left the process");
+        }
+        served.process.signal("TERM");
+        assert_eq!(tokio::task::block_in_place(|| served.process.wait()).code(), Some(0));
+    });
+}
+
+#[test]
+fn a_collector_that_is_away_keeps_nothing_from_working_or_ending() {
+    test(async {
+        let nobody = TcpListener::bind("127.0.0.1:0").await.and_then(|it| it.local_addr()).expect("a port");
+        let endpoint = format!("http://{nobody}");
+        let mut served = served_with(&[("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint)]).await;
+        assert_eq!(served.client.data("{ me { handle } }", json!({})).await["me"]["handle"], served.ana.handle());
+        served.process.signal("TERM");
+        assert_eq!(tokio::task::block_in_place(|| served.process.wait()).code(), Some(0));
+    });
+}
