@@ -4,9 +4,7 @@
 //! body; none of that may be, so the request is read here.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::request::Parts;
@@ -16,6 +14,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::Api;
+use super::body::{Incoming, Unread};
 use super::negotiation::{Media, negotiate};
 use super::reply::{answer, errors_only, method_not_allowed, overloaded, refuse, timed_out, token_refused};
 use super::told::Told;
@@ -23,8 +22,6 @@ use crate::auth::{TokenError, VerifiedToken};
 use crate::graphql::documents::{Asked, Refused};
 use crate::graphql::{RequestContext, name_uncoded};
 
-/// How long a client may take to send it.
-const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 const ALLOWED: &str = "GET, POST";
 
 /// The parameters of a request, checked for their types.
@@ -56,6 +53,13 @@ pub async fn handle(State(api): State<Arc<Api>>, request: Request) -> Response {
 
 async fn admit(api: &Api, request: Request, told: &mut Told) -> Response {
     let (parts, body) = request.into_parts();
+    let mut body = Incoming::new(body);
+    let response = place(api, &parts, &mut body, told).await;
+    body.drop_rest(&parts.headers);
+    response
+}
+
+async fn place(api: &Api, parts: &Parts, body: &mut Incoming, told: &mut Told) -> Response {
     let Some(media) = negotiate(&parts.headers) else {
         let message = "The answer can be application/graphql-response+json or application/json.";
         return refuse(Media::Json, StatusCode::NOT_ACCEPTABLE, "not_acceptable", message);
@@ -68,8 +72,8 @@ async fn admit(api: &Api, request: Request, told: &mut Told) -> Response {
 async fn respond(
     api: &Api,
     media: Media,
-    parts: Parts,
-    body: Body,
+    parts: &Parts,
+    body: &mut Incoming,
     told: &mut Told,
 ) -> Result<Response, Box<Response>> {
     let bad = |reason, message: String| Box::new(refuse(media, StatusCode::BAD_REQUEST, reason, message));
@@ -80,14 +84,7 @@ async fn respond(
                 let message = "The body must be application/json in UTF-8.";
                 return Err(Box::new(refuse(media, StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", message)));
             }
-            let body = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, api.limits.body)).await.map_err(|_| {
-                let message = "The body did not come in time.";
-                Box::new(refuse(media, StatusCode::REQUEST_TIMEOUT, "body_timeout", message))
-            })?;
-            let body = body.map_err(|_| {
-                let message = format!("The body is cut off or longer than {} bytes.", api.limits.body);
-                Box::new(refuse(media, StatusCode::PAYLOAD_TOO_LARGE, "max_body_exceeded", message))
-            })?;
+            let body = body.read(api.limits.body).await.map_err(|unread| Box::new(unusable(media, unread, api)))?;
             read_body(&body).map_err(|it| bad("parameters_invalid", it))?
         }
         _ => return Err(Box::new(method_not_allowed(media, ALLOWED, "Use GET or POST."))),
@@ -116,6 +113,18 @@ async fn respond(
         _ => StatusCode::OK,
     };
     Ok(if request_error { errors_only(media, status, &response.errors) } else { answer(media, status, response) })
+}
+
+fn unusable(media: Media, unread: Unread, api: &Api) -> Response {
+    let (status, reason, message) = match unread {
+        Unread::TooLong => {
+            let message = format!("The body is longer than {} bytes.", api.limits.body);
+            (StatusCode::PAYLOAD_TOO_LARGE, "max_body_exceeded", message)
+        }
+        Unread::Late => (StatusCode::REQUEST_TIMEOUT, "body_timeout", "The body did not come in time.".to_owned()),
+        Unread::Cut => (StatusCode::BAD_REQUEST, "body_cut", "The body is cut off.".to_owned()),
+    };
+    refuse(media, status, reason, message)
 }
 
 /// The verified token of a request, or `None` when it brings none.

@@ -1,5 +1,6 @@
 //! The HTTP surface: GraphQL, GraphiQL and health.
 
+mod body;
 mod graphiql;
 mod graphql;
 mod health;

@@ -2,6 +2,8 @@
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
 
 use crate::harness::{World, test, user};
 
@@ -82,6 +84,53 @@ fn the_media_type_is_negotiated_and_decides_the_status_of_a_request_error() {
         // A field's error is an answer, whatever the media type.
         let (status, _, _, body) = post(Some(GRAPHQL), "{ me { handle } }").await;
         assert_eq!((status, body.get("data")), (200, Some(&Value::Null)));
+    });
+}
+
+/// One request's head; what follows is the test's to send.
+fn head(media: &str, length: usize, more: &str) -> String {
+    format!("POST /graphql HTTP/1.1\r\nhost: here\r\ncontent-type: {media}\r\ncontent-length: {length}\r\n{more}\r\n")
+}
+
+/// The status of the next answer on a connection, when its body has been read.
+async fn next_status(connection: &mut BufReader<TcpStream>) -> String {
+    let (mut status, mut length) = (String::new(), 0);
+    connection.read_line(&mut status).await.expect("a status line");
+    loop {
+        let mut line = String::new();
+        connection.read_line(&mut line).await.expect("a header");
+        match line.trim().split_once(": ") {
+            None => break,
+            Some((name, value)) if name == "content-length" => length = value.parse().expect("a length"),
+            Some(_) => (),
+        }
+    }
+    connection.read_exact(&mut vec![0; length]).await.expect("the body");
+    status.split(' ').nth(1).unwrap_or_default().to_owned()
+}
+
+#[test]
+fn a_refusal_comes_before_the_rest_of_the_body_and_leaves_the_connection_whole() {
+    test(async {
+        let world = World::new().await;
+        let server = world.server().await;
+        let good = json!({ "query": "{ __typename }" }).to_string();
+        for (media, length, status) in [("text/plain", 600_000, "415"), ("application/json", 3_000_000, "413")] {
+            let connection = TcpStream::connect(server.address).await.expect("a connection");
+            let mut connection = BufReader::new(connection);
+            connection.write_all(head(media, length, "").as_bytes()).await.expect("sent");
+            assert_eq!(next_status(&mut connection).await, status);
+            connection.write_all(&vec![b' '; length]).await.expect("somebody reads it");
+            connection.write_all(head("application/json", good.len(), "").as_bytes()).await.expect("sent");
+            connection.write_all(good.as_bytes()).await.expect("sent");
+            assert_eq!(next_status(&mut connection).await, "200");
+        }
+        // A client that asks first is not made to send what would be refused.
+        let connection = TcpStream::connect(server.address).await.expect("a connection");
+        let mut connection = BufReader::new(connection);
+        let expect = "expect: 100-continue\r\n";
+        connection.write_all(head("application/json", 600_000, expect).as_bytes()).await.expect("sent");
+        assert_eq!(next_status(&mut connection).await, "413");
     });
 }
 
