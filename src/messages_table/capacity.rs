@@ -32,7 +32,11 @@ impl MessagesTable {
 
     /// Counts what a call of `operation` says it has consumed.
     pub(super) fn count<'a>(&self, operation: &'static str, capacity: impl IntoIterator<Item = &'a ConsumedCapacity>) {
-        let units: f64 = capacity.into_iter().filter_map(|it| it.capacity_units).sum();
+        self.count_units(operation, capacity.into_iter().filter_map(|it| it.capacity_units).sum());
+    }
+
+    /// Counts a call of `operation` that has consumed `units`.
+    pub(super) fn count_units(&self, operation: &'static str, units: f64) {
         // Never negative, and far below what an integer holds.
         let halves = (units * 2.0).round() as u64;
         let reads = matches!(operation, "GetItem" | "Query" | "Scan");

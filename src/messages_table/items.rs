@@ -42,19 +42,43 @@ pub struct ItemError {
     problem: &'static str,
 }
 
+/// What conversion sees of an attribute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attribute<'a> {
+    /// A string.
+    Text(&'a str),
+    /// A value of another type.
+    Other,
+}
+
+/// An item, however it was read.
+pub trait Attributes {
+    /// The attribute of that name.
+    fn attribute(&self, name: &str) -> Option<Attribute<'_>>;
+}
+
+impl Attributes for Item {
+    fn attribute(&self, name: &str) -> Option<Attribute<'_>> {
+        self.get(name).map(|value| value.as_s().map_or(Attribute::Other, |text| Attribute::Text(text)))
+    }
+}
+
 /// Reads attributes of one item, naming the item in every error.
-struct Reader<'a>(&'a Item);
+struct Reader<'a>(&'a dyn Attributes);
 
 impl Reader<'_> {
     fn error(&self, attribute: &'static str, problem: &'static str) -> ItemError {
-        let key = |name: &str| self.0.get(name).and_then(|value| value.as_s().ok()).cloned().unwrap_or_default();
+        let key = |name: &str| match self.0.attribute(name) {
+            Some(Attribute::Text(text)) => text.to_owned(),
+            _ => String::new(),
+        };
         ItemError { pk: key(PK), sk: key(SK), attribute, problem }
     }
 
     fn text(&self, attribute: &'static str) -> Result<&str, ItemError> {
-        match self.0.get(attribute) {
-            Some(AttributeValue::S(text)) => Ok(text),
-            Some(_) => Err(self.error(attribute, "is not a string")),
+        match self.0.attribute(attribute) {
+            Some(Attribute::Text(text)) => Ok(text),
+            Some(Attribute::Other) => Err(self.error(attribute, "is not a string")),
             None => Err(self.error(attribute, "is missing")),
         }
     }
@@ -110,7 +134,7 @@ pub fn from_message(message: &Message) -> Item {
 }
 
 /// Reads a message, of either system.
-pub fn to_message(item: &Item) -> Result<Message, ItemError> {
+pub fn to_message(item: &dyn Attributes) -> Result<Message, ItemError> {
     let reader = Reader(item);
     let sort_key = reader.sort_key()?;
     Ok(Message {
@@ -136,17 +160,14 @@ pub fn from_group_row(row: &GroupRow) -> Item {
 }
 
 /// Reads a message group row, of either system.
-pub fn to_group_row(item: &Item) -> Result<GroupRow, ItemError> {
+pub fn to_group_row(item: &dyn Attributes) -> Result<GroupRow, ItemError> {
     let reader = Reader(item);
     Ok(GroupRow {
         owner: reader.key_uuid(keys::user_of_groups_pk)?,
         group: MessageGroupUuid(reader.uuid(MESSAGE_GROUP_UUID)?),
         other: reader.participant()?,
         body: reader.text(MESSAGE)?.to_owned(),
-        author: item
-            .contains_key(MESSAGE_USER_UUID)
-            .then(|| reader.uuid(MESSAGE_USER_UUID).map(UserUuid))
-            .transpose()?,
+        author: item.attribute(MESSAGE_USER_UUID).map(|_| reader.uuid(MESSAGE_USER_UUID).map(UserUuid)).transpose()?,
         sort_key: reader.sort_key()?,
     })
 }

@@ -2,6 +2,7 @@
 //!
 //! Reads are strongly consistent, but for the index, which cannot be: whoever writes then reads sees the write.
 
+mod answer;
 mod capacity;
 pub mod error;
 pub mod items;

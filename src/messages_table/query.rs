@@ -5,8 +5,9 @@ use std::sync::LazyLock;
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
 
+use super::answer::{Answer, TakeBody};
 use super::error::{TableError, classify};
-use super::items::{Item, PROJECTION};
+use super::items::{Attributes, PROJECTION};
 use super::keys::{GROUP_INDEX, MESSAGE_GROUP_UUID};
 use super::range::{Direction, SortKeyRange};
 use super::{ItemError, MessagesTable};
@@ -14,6 +15,9 @@ use super::{ItemError, MessagesTable};
 /// Answers carry no attribute that nothing reads. No attribute of the table is among DynamoDB's reserved words, so that
 /// expressions name them as they are.
 static PROJECTED: LazyLock<String> = LazyLock::new(|| PROJECTION.join(", "));
+
+/// How an item is converted.
+pub(super) type Read<T> = fn(&dyn Attributes) -> Result<T, ItemError>;
 
 /// A Query under way.
 pub(super) struct Pages {
@@ -66,29 +70,39 @@ impl Pages {
         request.return_consumed_capacity(ReturnConsumedCapacity::Total)
     }
 
-    /// The next page; `None` after the last one.
-    pub async fn next(&mut self) -> Result<Option<Vec<Item>>, TableError> {
+    /// The next page, read as `read` does; `None` after the last one.
+    pub async fn next<T>(&mut self, read: Read<T>) -> Result<Option<Vec<T>>, TableError> {
         if self.done {
             return Ok(None);
         }
+        let body = TakeBody::default();
+        let request = self.request.clone().customize().interceptor(body.clone());
         // On the heap, since it is large: each future that it is part of would be as large, and is moved about.
-        let page = Box::pin(self.request.clone().send()).await.map_err(|error| classify("Query", error))?;
-        self.table.count("Query", page.consumed_capacity());
-        self.done = page.last_evaluated_key.is_none();
+        Box::pin(request.send()).await.map_err(|error| classify("Query", error))?;
+        let body = body.taken();
+        let page = Answer::read(&body).map_err(unreadable)?;
+        self.table.count_units("Query", page.units());
+        let next = page.next_key();
+        self.done = next.is_none();
         if !self.done {
-            self.request = self.request.clone().set_exclusive_start_key(page.last_evaluated_key);
+            self.request = self.request.clone().set_exclusive_start_key(next);
         }
-        Ok(Some(page.items.unwrap_or_default()))
+        Ok(Some(page.items().iter().filter_map(|item| readable(read(item))).collect()))
     }
 
     /// All that is left, read as `read` does.
-    pub async fn all<T>(mut self, read: fn(&Item) -> Result<T, ItemError>) -> Result<Vec<T>, TableError> {
+    pub async fn all<T>(mut self, read: Read<T>) -> Result<Vec<T>, TableError> {
         let mut found = Vec::new();
-        while let Some(page) = self.next().await? {
-            found.extend(page.iter().filter_map(|item| readable(read(item))));
+        while let Some(page) = self.next(read).await? {
+            found.extend(page);
         }
         Ok(found)
     }
+}
+
+/// An answer that is none: something else answers in DynamoDB's place.
+fn unreadable(error: serde_json::Error) -> TableError {
+    TableError::Unavailable { operation: "Query", code: None, source: Box::new(error) }
 }
 
 /// A malformed item among many is reported and passed over: one of them must not take a whole list away.

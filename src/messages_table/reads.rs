@@ -52,10 +52,10 @@ impl MessagesTable {
         let mut pages = Pages::of_partition(self, keys::messages_pk(group), range, direction, Some(limit + 1));
         let mut found = Vec::new();
         while found.len() <= limit
-            && let Some(page) = pages.next().await?
+            && let Some(page) = pages.next(items::to_message).await?
         {
-            let read = page.iter().filter_map(|item| readable(items::to_message(item)));
-            found.extend(read.filter(|message| range.contains(message.sort_key.as_str()) && keep(message)));
+            let wanted = |message: &Message| range.contains(message.sort_key.as_str()) && keep(message);
+            found.extend(page.into_iter().filter(wanted));
         }
         Ok(Slice::cut(found, limit))
     }
@@ -64,8 +64,8 @@ impl MessagesTable {
     pub async fn newest_message(&self, group: MessageGroupUuid) -> Result<Option<Message>, TableError> {
         let all = SortKeyRange::all();
         let mut pages = Pages::of_partition(self, keys::messages_pk(group), &all, Direction::Descending, Some(1));
-        while let Some(page) = pages.next().await? {
-            if let Some(newest) = page.iter().find_map(|item| readable(items::to_message(item))) {
+        while let Some(page) = pages.next(items::to_message).await? {
+            if let Some(newest) = page.into_iter().next() {
                 return Ok(Some(newest));
             }
         }
@@ -91,9 +91,9 @@ impl MessagesTable {
         let mut seen = HashSet::new();
         let mut found = Vec::new();
         while found.len() <= limit
-            && let Some(page) = pages.next().await?
+            && let Some(page) = pages.next(items::to_group_row).await?
         {
-            for row in page.iter().filter_map(|item| readable(items::to_group_row(item))) {
+            for row in page {
                 let fresh = range.contains(row.sort_key.as_str()) && seen.insert(row.group);
                 if fresh && !(after.is_some() && self.has_newer_row(&row).await?) {
                     found.push(row);
