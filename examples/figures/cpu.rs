@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -12,22 +13,26 @@ use futures::{StreamExt, stream};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{Caller, free_port, interrupt};
+use super::{Caller, cpu_time, free_port, interrupt};
 
 const GROUPS: usize = 25;
 const WARM_UP: usize = 500;
-const REQUESTS: usize = 5_000;
+/// Both are asked in turns, so that what else the machine does falls on both; odd, for a median.
+const ROUNDS: usize = 9;
+const REQUESTS: usize = 1_000;
+/// How many are recorded in a profile, in one go.
+const RECORDED: usize = 5_000;
 const LIST: &str = "{ messageGroups(first: 20) { nodes { uuid participants { uuid handle displayName } lastMessageAt \
                     lastMessage { uuid body } } } }";
 const SEND: &str = "mutation ($group: UUID!, $body: String!) { createMessage(input: { to: { messageGroupUuid: $group }, \
                     body: $body }) { message { uuid createdAt } } }";
 const BODY: &str = "A message of a length that people write to each other on an ordinary day.";
 
-/// Begins conversations of the user with others whom PostgreSQL knows; the last one's group.
-pub async fn prepare(table: &MessagesTable, users: &Users, handle: &str) -> anyhow::Result<MessageGroupUuid> {
+/// Begins conversations of the user with others whom PostgreSQL knows.
+pub async fn prepare(table: &MessagesTable, users: &Users, handle: &str) -> anyhow::Result<Vec<MessageGroupUuid>> {
     let owner = users.by_handle(handle).await?.context("the user")?;
     let owner = Participant::from(&*owner);
-    let mut last = None;
+    let mut groups = Vec::new();
     for number in 0..GROUPS {
         let (handle, display_name) = (format!("other-{number}"), format!("Other {number}"));
         let other = User { uuid: UserUuid(Uuid::new_v4()), handle, display_name };
@@ -39,11 +44,11 @@ pub async fn prepare(table: &MessagesTable, users: &Users, handle: &str) -> anyh
         let message = Message { uuid, group, author: owner.clone(), body: BODY.to_owned(), created_at, sort_key };
         let membership = Membership::begin(group, [owner.clone(), other]);
         match table.create_conversation(None, &membership, &message, &message).await? {
-            Created::Done => last = Some(group),
+            Created::Done => groups.push(group),
             other => bail!("not begun: {other:?}"),
         }
     }
-    last.context("no conversation")
+    Ok(groups)
 }
 
 /// Prints the CPU time of both requests, of the server and of the bare handler; with `profiles`, records there where it
@@ -53,7 +58,7 @@ pub async fn compare(
     caller: &Caller,
     bare: &Path,
     dynamodb: &str,
-    (user, group): (UserUuid, MessageGroupUuid),
+    (user, groups): (UserUuid, &[MessageGroupUuid]),
     profiles: Option<&Path>,
 ) -> anyhow::Result<()> {
     let address = format!("127.0.0.1:{}", free_port()?);
@@ -71,45 +76,80 @@ pub async fn compare(
         get().await?.bytes().await?;
         Ok(())
     };
-    let send = async || caller.ask(SEND, json!({ "group": group.to_string(), "body": BODY })).await.map(drop);
+    // In turns: the engine in process is slower the more a group has, and who waits longer is woken more often.
+    let turn = AtomicUsize::new(0);
+    let group = || groups[turn.fetch_add(1, Ordering::Relaxed) % groups.len()].to_string();
+    let send = async || caller.ask(SEND, json!({ "group": group(), "body": BODY })).await.map(drop);
     let bare_put = async || {
-        let request = http.post(format!("http://{address}/put/{group}")).json(&json!({ "body": BODY }));
+        let request = http.post(format!("http://{address}/put/{}", group())).json(&json!({ "body": BODY }));
         request.send().await?.error_for_status()?.bytes().await?;
         Ok(())
     };
-    let file = |name: &str| profiles.map(|folder| folder.join(name));
-    let ours = cpu_of(served, &list, file("list")).await?;
-    let theirs = cpu_of(&handler, &bare_list, file("list-bare")).await?;
-    tell("messageGroups(first: 20) with participants", ours, theirs);
-    let ours = cpu_of(served, &send, file("send")).await?;
-    let theirs = cpu_of(&handler, &bare_put, file("send-bare")).await?;
-    tell("createMessage", ours, theirs);
+    let (ours, theirs) = (Asked { child: served, ask: &list }, Asked { child: &handler, ask: &bare_list });
+    compare_one("messageGroups(first: 20) with participants", "list", &ours, &theirs, profiles).await?;
+    let (ours, theirs) = (Asked { child: served, ask: &send }, Asked { child: &handler, ask: &bare_put });
+    compare_one("createMessage", "send", &ours, &theirs, profiles).await?;
     interrupt(handler)
 }
 
-fn tell(what: &str, ours: f64, theirs: f64) {
-    println!("CPU of {what}: {ours:.0} µs a request; bare handler {theirs:.0} µs; {:.2} times", ours / theirs);
+/// A process and a request that it is asked again and again.
+struct Asked<'a, A> {
+    child: &'a Child,
+    ask: &'a A,
 }
 
-/// CPU time of a process for one of many requests, in microseconds.
-async fn cpu_of(
-    child: &Child,
-    ask: &impl AsyncFn() -> anyhow::Result<()>,
-    profile: Option<PathBuf>,
-) -> anyhow::Result<f64> {
-    let many = async |count: usize| {
-        let answers = stream::iter(0..count).map(|_| ask()).buffer_unordered(8);
+impl<A: AsyncFn() -> anyhow::Result<()>> Asked<'_, A> {
+    async fn many(&self, count: usize) -> anyhow::Result<()> {
+        let answers = stream::iter(0..count).map(|_| (self.ask)()).buffer_unordered(8);
         answers.fold(Ok(()), async |all, one| all.and(one)).await
-    };
-    many(WARM_UP).await?;
-    let recorder = profile.map(|file| record(child, &file)).transpose()?;
-    let before = ticks(child)?;
-    many(REQUESTS).await?;
-    if let Some(recorder) = recorder {
-        interrupt(recorder)?;
     }
-    // A tick is a hundredth of a second everywhere Linux runs. Source: proc(5), times(2).
-    Ok((ticks(child)? - before) as f64 * 1e4 / REQUESTS as f64)
+
+    /// CPU time of the process for one of many requests, in microseconds.
+    async fn cpu_time(&self, count: usize) -> anyhow::Result<f64> {
+        let before = cpu_time(self.child)?;
+        self.many(count).await?;
+        Ok((cpu_time(self.child)?.saturating_sub(before)).as_secs_f64() * 1e6 / count as f64)
+    }
+
+    async fn record(&self, file: PathBuf) -> anyhow::Result<()> {
+        let recorder = record(self.child, &file)?;
+        self.many(RECORDED).await?;
+        interrupt(recorder)
+    }
+}
+
+async fn compare_one(
+    what: &str,
+    name: &str,
+    ours: &Asked<'_, impl AsyncFn() -> anyhow::Result<()>>,
+    theirs: &Asked<'_, impl AsyncFn() -> anyhow::Result<()>>,
+    profiles: Option<&Path>,
+) -> anyhow::Result<()> {
+    ours.many(WARM_UP).await?;
+    theirs.many(WARM_UP).await?;
+    if let Some(folder) = profiles {
+        ours.record(folder.join(name)).await?;
+        return theirs.record(folder.join(format!("{name}-bare"))).await;
+    }
+    let mut rounds = Vec::new();
+    for _ in 0..ROUNDS {
+        rounds.push((ours.cpu_time(REQUESTS).await?, theirs.cpu_time(REQUESTS).await?));
+    }
+    let sorted = |of: fn(&(f64, f64)) -> f64| {
+        let mut numbers: Vec<f64> = rounds.iter().map(of).collect();
+        numbers.sort_by(f64::total_cmp);
+        numbers
+    };
+    let (ours, theirs, ratios) = (sorted(|it| it.0), sorted(|it| it.1), sorted(|it| it.0 / it.1));
+    println!(
+        "CPU of {what}: {:.0} µs a request; bare handler {:.0} µs; {:.2} times ({:.2} to {:.2} in {ROUNDS} rounds)",
+        ours[ROUNDS / 2],
+        theirs[ROUNDS / 2],
+        ratios[ROUNDS / 2],
+        ratios[0],
+        ratios[ROUNDS - 1],
+    );
+    Ok(())
 }
 
 /// Samples a process's stacks until it is interrupted.
@@ -117,13 +157,4 @@ fn record(child: &Child, file: &Path) -> anyhow::Result<Child> {
     let mut perf = Command::new("perf");
     perf.args(["record", "--quiet", "--freq", "499", "--call-graph", "dwarf,32768", "--pid", &child.id().to_string()]);
     perf.arg("--output").arg(file).stderr(Stdio::null()).spawn().context("perf")
-}
-
-/// User and system time. Source: proc(5), fields 14 and 15 of `stat`.
-fn ticks(child: &Child) -> anyhow::Result<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id()))?;
-    let behind_name = stat.rsplit_once(')').context("no name")?.1;
-    let fields: Vec<&str> = behind_name.split_whitespace().collect();
-    let field = |index: usize| fields.get(index).context("too few fields")?.parse::<u64>().context("not a number");
-    Ok(field(11)? + field(12)?)
 }

@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use serde_json::Value;
 
 use super::fuzzer::Fuzzer;
-use super::{Engines, free_port, interrupt, token, until_ready};
+use super::{Engines, cpu_time, free_port, interrupt, token, until_ready};
 
 /// Bodies are up to so long, and the server takes them.
 const LARGEST: usize = 1_000_000;
@@ -83,15 +83,4 @@ async fn send(child: &Child, http: &reqwest::Client, url: &str, token: &str, how
         Some((cost, shown)) if *cost > CPU_LIMIT => bail!("{cost:?} of CPU time before it was refused: {shown}"),
         _ => Ok(()),
     }
-}
-
-/// CPU time of all threads so far. Source: the kernel's documentation of scheduler statistics, `/proc/<pid>/schedstat`.
-fn cpu_time(child: &Child) -> anyhow::Result<Duration> {
-    let mut all = Duration::ZERO;
-    for task in std::fs::read_dir(format!("/proc/{}/task", child.id()))? {
-        // A thread may end meanwhile.
-        let Ok(text) = std::fs::read_to_string(task?.path().join("schedstat")) else { continue };
-        all += Duration::from_nanos(text.split(' ').next().context("no time")?.parse()?);
-    }
-    Ok(all)
 }

@@ -44,19 +44,22 @@ async fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1).map(PathBuf::from);
     let (Some(production), Some(development), Some(bare)) = (arguments.next(), arguments.next(), arguments.next())
     else {
-        bail!("usage: figures PRODUCTION_BINARY DEVELOPMENT_BINARY BARE_HANDLER [fuzz SECONDS | FOLDER_FOR_PROFILES]");
+        bail!(
+            "usage: figures PRODUCTION_BINARY DEVELOPMENT_BINARY BARE_HANDLER [cpu | fuzz SECONDS | FOLDER_FOR_PROFILES]"
+        );
     };
     if let Some(what) = arguments.next() {
         if what == Path::new("fuzz") {
             let seconds = arguments.next().and_then(|it| it.to_str()?.parse().ok()).context("how many seconds?")?;
             return fuzz::run(&production, Duration::from_secs(seconds)).await;
         }
-        return served(&production, &bare, Some(&what)).await;
+        let what = if what == Path::new("cpu") { Wanted::Cpu } else { Wanted::Profiles(&what) };
+        return served(&production, &bare, what).await;
     }
     let size = std::fs::metadata(&production).context("the production binary")?.len();
     println!("production binary, stripped: {:.1} MB", mega(size));
     second_starts(&development)?;
-    served(&production, &bare, None).await
+    served(&production, &bare, Wanted::All).await
 }
 
 fn mega(bytes: u64) -> f64 {
@@ -116,7 +119,7 @@ struct Engines {
     issuer: LocalIssuer,
     jwks_url: String,
     esi: UserUuid,
-    group: MessageGroupUuid,
+    groups: Vec<MessageGroupUuid>,
 }
 
 impl Engines {
@@ -131,12 +134,12 @@ impl Engines {
         seed_users(&users, local_cognito_user_id).await?;
         let table = MessagesTable::new(aws.dynamodb.clone(), TABLE);
         seed_messages(&table, &users).await?;
-        let group = cpu::prepare(&table, &users, "esi").await?;
+        let groups = cpu::prepare(&table, &users, "esi").await?;
         let esi = users.by_handle("esi").await?.context("a seeded user")?.uuid;
         users.close().await;
         let issuer = LocalIssuer::generate()?;
         let jwks_url = issuer.serve(CancellationToken::new()).await?.jwks_url;
-        Ok(Self { dynamodb, postgres, issuer, jwks_url, esi, group })
+        Ok(Self { dynamodb, postgres, issuer, jwks_url, esi, groups })
     }
 
     /// The command that serves them.
@@ -160,15 +163,23 @@ impl Engines {
     }
 }
 
-/// With `profiles`, only the CPU time of requests, and where it goes is recorded there.
-async fn served(production: &Path, bare: &Path, profiles: Option<&Path>) -> anyhow::Result<()> {
+/// What is measured of a server.
+enum Wanted<'a> {
+    All,
+    /// The CPU time of requests.
+    Cpu,
+    /// Where that goes, recorded in a folder.
+    Profiles(&'a Path),
+}
+
+async fn served(production: &Path, bare: &Path, wanted: Wanted<'_>) -> anyhow::Result<()> {
     let engines = Engines::start().await?;
-    let Engines { dynamodb, issuer, esi, group, .. } = &engines;
+    let Engines { dynamodb, issuer, esi, groups, .. } = &engines;
     let mut command = engines.serve(production);
     let port = free_port()?;
     command.env("LISTEN_ADDR", format!("127.0.0.1:{port}"));
     let url = format!("http://127.0.0.1:{port}");
-    if profiles.is_none() {
+    if matches!(wanted, Wanted::All) {
         let child = command.spawn()?;
         let result = measure(&child, &url, issuer).await;
         interrupt(child)?;
@@ -178,7 +189,11 @@ async fn served(production: &Path, bare: &Path, profiles: Option<&Path>) -> anyh
     let child = command.arg("--no-worker").spawn()?;
     let caller = Caller { http: reqwest::Client::new(), url: format!("{url}/graphql"), token: token(issuer, "esi")? };
     until_ready(&caller.http, &url).await?;
-    let result = cpu::compare(&child, &caller, bare, dynamodb.url(), (*esi, *group), profiles).await;
+    let profiles = match wanted {
+        Wanted::Profiles(folder) => Some(folder),
+        Wanted::All | Wanted::Cpu => None,
+    };
+    let result = cpu::compare(&child, &caller, bare, dynamodb.url(), (*esi, groups), profiles).await;
     interrupt(child)?;
     result
 }
@@ -264,4 +279,15 @@ impl Caller {
         }
         Ok(answer["data"].clone())
     }
+}
+
+/// CPU time of all threads so far. Source: the kernel's documentation of scheduler statistics, `/proc/<pid>/schedstat`.
+fn cpu_time(child: &Child) -> anyhow::Result<Duration> {
+    let mut all = Duration::ZERO;
+    for task in std::fs::read_dir(format!("/proc/{}/task", child.id()))? {
+        // A thread may end meanwhile.
+        let Ok(text) = std::fs::read_to_string(task?.path().join("schedstat")) else { continue };
+        all += Duration::from_nanos(text.split(' ').next().context("no time")?.parse()?);
+    }
+    Ok(all)
 }
