@@ -110,7 +110,7 @@ impl World {
 
 fn participant() -> Participant {
     let names = NameCopy { handle: "someone".into(), display_name: "Some One".into() };
-    Participant { uuid: UserUuid(Uuid::new_v4()), names }
+    Participant { uuid: UserUuid(Uuid::new_v4()), names: names.into() }
 }
 
 fn message(group: MessageGroupUuid, author: &Participant) -> Message {

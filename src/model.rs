@@ -1,6 +1,7 @@
 //! Ids and users: the words that the stores, the rules and the stream consumer share. Plain data without I/O.
 
 use std::fmt;
+use std::sync::Arc;
 
 use uuid::Uuid;
 
@@ -63,12 +64,12 @@ impl From<&User> for NameCopy {
 pub struct Participant {
     /// Who it is.
     pub uuid: UserUuid,
-    /// The names at the time of writing.
-    pub names: NameCopy,
+    /// The names at the time of writing. Shared: a list repeats those of its viewer in every row.
+    pub names: Arc<NameCopy>,
 }
 
 impl From<&User> for Participant {
     fn from(user: &User) -> Self {
-        Self { uuid: user.uuid, names: user.into() }
+        Self { uuid: user.uuid, names: Arc::new(user.into()) }
     }
 }

@@ -1,6 +1,7 @@
 //! Conversion between the table's items and the [records](super::records); no other module reads or names an attribute.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use uuid::Uuid;
@@ -96,7 +97,7 @@ impl Reader<'_> {
         let name = |attribute| self.text(attribute).map(str::to_owned).unwrap_or_default();
         Ok(Participant {
             uuid: UserUuid(self.uuid(USER_UUID)?),
-            names: NameCopy { handle: name(USER_HANDLE), display_name: name(USER_DISPLAY_NAME) },
+            names: Arc::new(NameCopy { handle: name(USER_HANDLE), display_name: name(USER_DISPLAY_NAME) }),
         })
     }
 
@@ -234,7 +235,7 @@ mod tests {
     fn user(number: u128) -> Participant {
         Participant {
             uuid: UserUuid(Uuid::from_u128(number)),
-            names: NameCopy { handle: format!("user{number}"), display_name: format!("User {number}") },
+            names: Arc::new(NameCopy { handle: format!("user{number}"), display_name: format!("User {number}") }),
         }
     }
 
@@ -294,6 +295,6 @@ mod tests {
         }
         let mut without_names = whole;
         without_names.remove(USER_HANDLE);
-        assert_eq!(to_message(&without_names).map(|message| message.author.names.handle), Ok(String::new()));
+        assert_eq!(to_message(&without_names).map(|message| message.author.names.handle.clone()), Ok(String::new()));
     }
 }

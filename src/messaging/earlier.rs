@@ -3,19 +3,12 @@
 //!
 //! Everything is conditional and computed from what is stored, so any number of servers and consumers may do it at once.
 
-use std::cmp::Ordering;
 use std::sync::Arc;
 
 use super::attempts::Attempts;
 use super::{Member, Messaging, MessagingError};
 use crate::messages_table::{GroupRow, Membership, MessagesTable, SortKey, TableError};
 use crate::model::{MessageGroupUuid, Participant, User, UserUuid};
-
-/// A group of a pair as the earlier system left it.
-struct Found {
-    group: MessageGroupUuid,
-    newest: SortKey,
-}
 
 /// All groups that the two users share by the rows in their lists. The earlier system did not write atomically: a group
 /// may stand in the list of only one of them, and there may be two.
@@ -34,20 +27,18 @@ async fn newest_group_of_pair(
     table: &MessagesTable,
     participants: &[Participant; 2],
 ) -> Result<Option<MessageGroupUuid>, TableError> {
-    let mut newest: Option<Found> = None;
+    let mut newest: Option<(SortKey, MessageGroupUuid)> = None;
     for row in groups_of_pair(table, participants).await? {
         // The newest message counts; a row's own time need not be that of any message.
         let sort_key = match table.newest_message(row.group).await? {
             Some(message) => message.sort_key,
             None => row.sort_key,
         };
-        let found = Found { group: row.group, newest: sort_key };
-        let newer = newest.as_ref().is_none_or(|before| found.newest.cmp(&before.newest) == Ordering::Greater);
-        if newer {
-            newest = Some(found);
+        if newest.as_ref().is_none_or(|(before, _)| sort_key > *before) {
+            newest = Some((sort_key, row.group));
         }
     }
-    Ok(newest.map(|found| found.group))
+    Ok(newest.map(|(_, group)| group))
 }
 
 /// Writes down the pair and the membership of a group of the earlier system. The membership comes last: where it is, the
@@ -70,7 +61,8 @@ impl Messaging {
     /// Sees to it that the membership and pair items of the member's group are there.
     pub(super) async fn ensure_written_down(&self, member: &Member) -> Result<(), MessagingError> {
         if !member.written_down {
-            Attempts::of(|| write_down(&self.table, &member.membership)).await?;
+            // On the heap, since it is large and happens once in a group's life.
+            Box::pin(Attempts::of(|| write_down(&self.table, &member.membership))).await?;
             self.remember((*member.membership).clone());
         }
         Ok(())
@@ -91,7 +83,8 @@ impl Messaging {
         let group = match self.table.group_of_pair(&participants).await? {
             Some(group) => group,
             None => {
-                let Some(newest) = newest_group_of_pair(&self.table, &participants).await? else { return Ok(None) };
+                let newest = Box::pin(newest_group_of_pair(&self.table, &participants)).await?;
+                let Some(newest) = newest else { return Ok(None) };
                 if Attempts::of(|| self.table.put_pair(&participants, newest)).await? {
                     newest
                 } else {

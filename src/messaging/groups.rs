@@ -1,5 +1,6 @@
 //! Reading message groups: pattern B, and one group by its uuid.
 
+use std::mem;
 use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt, stream};
@@ -51,7 +52,7 @@ impl Messaging {
         let page = Page::of(slice, size, after.is_some(), false);
         let Page { items, has_next, has_previous } = page;
         let viewer = Participant::from(&**user);
-        let mut views: Vec<_> = items.into_iter().map(|row| (message_of_row(&row, &viewer), row)).collect();
+        let mut views: Vec<_> = items.into_iter().map(|mut row| (message_of_row(&mut row, &viewer), row)).collect();
         let mut reads = Vec::new();
         for (message, row) in &mut views {
             if message.is_none() {
@@ -104,18 +105,14 @@ pub(super) fn view(member: &Member, last_message: Message) -> GroupView {
     }
 }
 
-/// The message that a row repeats; `None` for a row of the earlier system, which does not say enough.
-fn message_of_row(row: &GroupRow, owner: &Participant) -> Option<Message> {
+/// The message that a row repeats, which takes the row's text; `None` for a row of the earlier system, which does not say
+/// enough.
+fn message_of_row(row: &mut GroupRow, owner: &Participant) -> Option<Message> {
     let author = row.author?;
     let author = [owner, &row.other].into_iter().find(|participant| participant.uuid == author)?.clone();
-    Some(Message {
-        uuid: row.sort_key.message_uuid()?,
-        group: row.group,
-        author,
-        body: row.body.clone(),
-        created_at: row.sort_key.created_at()?,
-        sort_key: row.sort_key.clone(),
-    })
+    let (uuid, created_at) = (row.sort_key.message_uuid()?, row.sort_key.created_at()?);
+    let (body, sort_key) = (mem::take(&mut row.body), row.sort_key.clone());
+    Some(Message { uuid, group: row.group, author, body, created_at, sort_key })
 }
 
 /// The message of a row whose group has none: the text and time of the row, by the other participant, under a uuid that

@@ -170,7 +170,7 @@ mod tests {
     fn the_seed_has_a_long_conversation_over_two_years_two_short_ones_and_a_user_without() {
         let user = |handle: &str| Participant {
             uuid: UserUuid(Uuid::new_v5(&NAMESPACE, handle.as_bytes())),
-            names: NameCopy { handle: handle.to_owned(), display_name: String::new() },
+            names: NameCopy { handle: handle.to_owned(), display_name: String::new() }.into(),
         };
         let all: Vec<Vec<Message>> =
             CONVERSATIONS.iter().map(|it| messages(it, &user(it.handles[0]), &user(it.handles[1]))).collect();

@@ -175,7 +175,7 @@ impl<R: GroupRows> Mover<'_, R> {
             return Ok(Some(membership));
         }
         let Some(mut participants) = participants_of(rows) else { return Ok(None) };
-        for participant in participants.iter_mut().filter(|it| it.names == NameCopy::default()) {
+        for participant in participants.iter_mut().filter(|it| *it.names == NameCopy::default()) {
             // Nobody's row has this one's names: a message of theirs has.
             if let Some(message) = self.table.newest_message(group, Some(participant.uuid)).await? {
                 participant.names = message.author.names;

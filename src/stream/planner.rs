@@ -168,7 +168,7 @@ mod tests {
 
     fn user(number: u128) -> Participant {
         let names = NameCopy { handle: format!("user{number}"), display_name: format!("User {number}") };
-        Participant { uuid: UserUuid(Uuid::from_u128(number)), names }
+        Participant { uuid: UserUuid(Uuid::from_u128(number)), names: names.into() }
     }
 
     fn key(second: u32) -> SortKey {

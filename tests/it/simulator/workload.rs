@@ -133,7 +133,7 @@ fn give_birth(world: &SimWorld, seed: u64, number: usize) {
 
 fn participant(number: u128) -> Participant {
     let names = NameCopy { handle: format!("user{number}"), display_name: format!("User {number}") };
-    Participant { uuid: UserUuid(Uuid::from_u128(number)), names }
+    Participant { uuid: UserUuid(Uuid::from_u128(number)), names: names.into() }
 }
 
 fn time(second: i64) -> DateTime<Utc> {
