@@ -13,11 +13,11 @@ use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::Api;
 use super::body::{Incoming, Unread};
 use super::negotiation::{Media, negotiate};
 use super::reply::{answer, errors_only, method_not_allowed, overloaded, refuse, timed_out, token_refused};
 use super::told::Told;
+use super::{Api, with_request_id};
 use crate::auth::{TokenError, VerifiedToken};
 use crate::graphql::documents::{Asked, Refused};
 use crate::graphql::{RequestContext, name_uncoded};
@@ -45,10 +45,13 @@ struct UrlParameters {
 
 /// Answers a request.
 pub async fn handle(State(api): State<Arc<Api>>, request: Request) -> Response {
-    let mut told = Told::begin();
-    let response = admit(&api, request, &mut told).await;
-    told.end(&response);
-    response
+    let answer = async |request| {
+        let mut told = Told::begin();
+        let response = admit(&api, request, &mut told).await;
+        told.end(&response);
+        response
+    };
+    with_request_id(request, answer).await
 }
 
 async fn admit(api: &Api, request: Request, told: &mut Told) -> Response {

@@ -43,7 +43,7 @@ pub struct Api {
     /// One for each request that may be under way.
     pub places: Semaphore,
     /// The rules.
-    pub messaging: Messaging,
+    pub messaging: Arc<Messaging>,
     /// The table, for readiness.
     pub table: MessagesTable,
     /// Checks tokens.
@@ -101,21 +101,24 @@ const PREFLIGHT_GOOD_FOR: Duration = Duration::from_secs(3600);
 
 /// The routes.
 pub fn router(api: Arc<Api>) -> Router {
+    let graphql = match api.limits.origins.as_slice() {
+        [] => any(graphql::handle),
+        origins => any(graphql::handle).layer(cors(origins)),
+    };
+    let with_id = async |request: Request, next: Next| with_request_id(request, async |it| next.run(it).await).await;
     Router::new()
-        .route("/graphql", any(graphql::handle).layer(cors(&api.limits.origins)))
         .route("/graphiql", get(graphiql::page))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
-        .layer(middleware::from_fn(with_request_id))
+        .layer(middleware::from_fn(with_id))
+        // Gives the ids itself: a layer costs each request another box and clones of services.
+        .route("/graphql", graphql)
         .with_state(api)
 }
 
 /// Lets pages of the configured origins use the API, and no others. Nothing that a browser sends by itself signs anybody
 /// in, so there are no credentials to let through.
 fn cors(origins: &[HeaderValue]) -> CorsLayer {
-    if origins.is_empty() {
-        return CorsLayer::new();
-    }
     CorsLayer::new()
         .allow_origin(origins.to_vec())
         .allow_methods([Method::GET, Method::POST])
@@ -134,15 +137,15 @@ fn known(method: &Method) -> &str {
     }
 }
 
-/// Gives every request an id of ours, which the log and the answer carry.
-async fn with_request_id(request: Request, next: Next) -> Response {
+/// Gives a request an id of ours, which the log and the answer carry.
+async fn with_request_id(request: Request, answer: impl AsyncFnOnce(Request) -> Response) -> Response {
     let id = Uuid::new_v4().hyphenated().to_string();
     let (method, path) = (known(request.method()), told::shortened(request.uri().path(), LONGEST_PATH));
     let later = tracing::field::Empty;
     let span = tracing::info_span!("request", id, method, path, otel.kind = later, otel.name = later);
     let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
     telemetry::begin_request(&span, request.headers(), method, route);
-    let mut response = next.run(request).instrument(span).await;
+    let mut response = answer(request).instrument(span).await;
     if let Ok(id) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, id);
     }

@@ -101,7 +101,7 @@ async fn next_status(connection: &mut BufReader<TcpStream>) -> String {
         connection.read_line(&mut line).await.expect("a header");
         match line.trim().split_once(": ") {
             None => break,
-            Some((name, value)) if name == "content-length" => length = value.parse().expect("a length"),
+            Some(("content-length", value)) => length = value.parse().expect("a length"),
             Some(_) => (),
         }
     }
@@ -200,12 +200,14 @@ fn health_graphiql_and_request_ids() {
         assert_eq!(get("/health/live").await.status(), StatusCode::OK);
         let ready = get("/health/ready").await;
         assert_eq!(ready.status(), StatusCode::OK);
-        assert!(ready.headers().contains_key("x-request-id"));
         let page = get("/graphiql").await;
         assert_eq!(page.status(), StatusCode::OK);
         let text = page.text().await.expect("a page");
         assert!(text.contains("const settings = {\"headers\":null};"), "no token outside of dev");
         assert_eq!(get("/nothing").await.status(), StatusCode::NOT_FOUND);
+        for path in ["/health/ready", "/graphql", "/graphiql", "/nothing"] {
+            assert!(get(path).await.headers().contains_key("x-request-id"), "{path}");
+        }
     });
 }
 
