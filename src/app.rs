@@ -85,7 +85,7 @@ pub async fn serve(parts: ApiParts, listener: TcpListener, shutdown: &Shutdown) 
         documents,
         places: Semaphore::new(parts.limits.in_flight),
         limits: parts.limits,
-        messaging: Messaging::new(table.clone(), parts.users, environment, parts.messages_per_minute),
+        messaging: Arc::new(Messaging::new(table.clone(), parts.users, environment, parts.messages_per_minute)),
         table,
         verifier,
         consumer: parts.consumer,

@@ -1,15 +1,16 @@
 //! Clients of DynamoDB and its streams, with time limits and retries chosen for a server that people wait for.
 
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig};
 use aws_credential_types::provider::error::CredentialsError;
-use aws_sdk_dynamodb::config::SharedHttpClient;
 use aws_sdk_dynamodb::config::interceptors::BeforeDeserializationInterceptorContextRef;
 use aws_sdk_dynamodb::config::{ConfigBag, Credentials, Intercept, ProvideCredentials, RuntimeComponents};
+use aws_sdk_dynamodb::config::{SharedHttpClient, SharedInterceptor};
 use aws_sdk_dynamodb::error::BoxError;
 use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::Provider;
@@ -144,7 +145,8 @@ impl Aws {
         if let Some(url) = tables_url.filter(|url| !own_url && !is_aws(url)) {
             streams = streams.endpoint_url(url);
         }
-        let tables = aws_sdk_dynamodb::config::Builder::from(config).interceptor(ClockWatch);
+        let mut tables = aws_sdk_dynamodb::config::Builder::from(config);
+        tables.push_interceptor(SharedInterceptor::permanent(ClockWatch::default()));
         Self {
             dynamodb: aws_sdk_dynamodb::Client::from_conf(tables.build()),
             streams: aws_sdk_dynamodbstreams::Client::from_conf(streams.build()),
@@ -153,9 +155,10 @@ impl Aws {
     }
 }
 
-/// Compares our clock, which says when a message was written, with that of DynamoDB's answers.
-#[derive(Debug)]
-struct ClockWatch;
+/// Compares our clock, which says when a message was written, with that of DynamoDB's answers: once in each second of
+/// ours, of which this is the last one.
+#[derive(Debug, Default)]
+struct ClockWatch(AtomicI64);
 
 impl Intercept for ClockWatch {
     fn name(&self) -> &'static str {
@@ -168,10 +171,14 @@ impl Intercept for ClockWatch {
         _components: &RuntimeComponents,
         _bag: &mut ConfigBag,
     ) -> Result<(), BoxError> {
+        let now = Utc::now();
+        if self.0.swap(now.timestamp(), Ordering::Relaxed) == now.timestamp() {
+            return Ok(());
+        }
         let date = context.response().headers().get("date").and_then(|it| DateTime::parse_from_rfc2822(it).ok());
         if let Some(date) = date {
             // The answer's second began up to a second ago: what is within it is no difference.
-            let ahead = (Utc::now() - date.to_utc()).as_seconds_f64();
+            let ahead = (now - date.to_utc()).as_seconds_f64();
             metrics::clock_ahead(if (0.0..1.0).contains(&ahead) { 0.0 } else { ahead });
         }
         Ok(())

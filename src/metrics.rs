@@ -90,9 +90,27 @@ const BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 
 const LAG: &str = "consumer_lag_seconds";
 const ACTIVE_SHARDS: &str = "consumer_active_shards";
 
-/// Counts the capacity that DynamoDB says a call of `operation` has consumed, in halves of a unit.
-pub fn consumed(operation: &'static str, halves: u64) {
-    counter!(CONSUMED, "operation" => operation).increment(halves);
+/// The calls that requests make, whose counters are looked up once: at the first call, when whoever collects them is there.
+static SUCCEEDED: [(&str, OnceLock<(Counter, Counter)>); 5] = [
+    ("GetItem", OnceLock::new()),
+    ("PutItem", OnceLock::new()),
+    ("Query", OnceLock::new()),
+    ("Scan", OnceLock::new()),
+    ("TransactWriteItems", OnceLock::new()),
+];
+
+/// Counts a call to DynamoDB that succeeded, and the capacity that it says the call has consumed, in halves of a unit.
+pub fn succeeded(operation: &'static str, halves: u64) {
+    let counters =
+        || (counter!(CALLS, "operation" => operation, "outcome" => "OK"), counter!(CONSUMED, "operation" => operation));
+    let count = |(calls, consumed): &(Counter, Counter)| {
+        calls.increment(1);
+        consumed.increment(halves);
+    };
+    match SUCCEEDED.iter().find(|(name, _)| *name == operation) {
+        Some((_, known)) => count(known.get_or_init(counters)),
+        None => count(&counters()),
+    }
 }
 
 /// Counts a request by one of its root fields, and how long it took.
@@ -101,8 +119,8 @@ pub fn request(field: &str, outcome: &str, took: Duration) {
     histogram!(REQUEST_SECONDS, "field" => field.to_owned()).record(took.as_secs_f64());
 }
 
-/// Counts a call to DynamoDB; `outcome` is `OK` or DynamoDB's error code, or `unreachable`.
-pub fn call(operation: &'static str, outcome: &str) {
+/// Counts a call to DynamoDB that failed; `outcome` is DynamoDB's error code, or `unreachable`.
+pub fn failed(operation: &'static str, outcome: &str) {
     counter!(CALLS, "operation" => operation, "outcome" => outcome.to_owned()).increment(1);
 }
 

@@ -87,12 +87,11 @@ pub struct Verifier {
     client_id: String,
     keys: KeySource,
     /// By the token's SHA-256: a signature takes far longer to check than anything else of a token.
-    accepted: Cache<[u8; SHA256_OUTPUT_LEN], Accepted>,
+    accepted: Cache<[u8; SHA256_OUTPUT_LEN], Arc<Accepted>>,
     looks: CacheCounts,
 }
 
 /// A token that was accepted once: good until it expires, or its key is not the issuer's any more.
-#[derive(Clone)]
 struct Accepted {
     kid: String,
     key: Arc<DecodingKey>,
@@ -137,11 +136,11 @@ impl Verifier {
         let known = self.accepted.get(&hash).filter(|accepted| self.is_good(accepted));
         self.looks.count(known.is_some());
         if let Some(accepted) = known {
-            return Ok(accepted.token);
+            return Ok(accepted.token.clone());
         }
-        let accepted = self.check(token).await?;
+        let accepted = Arc::new(Box::pin(self.check(token)).await?);
         self.accepted.insert(hash, accepted.clone());
-        Ok(accepted.token)
+        Ok(accepted.token.clone())
     }
 
     fn is_good(&self, accepted: &Accepted) -> bool {

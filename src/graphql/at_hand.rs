@@ -7,7 +7,8 @@
 use std::borrow::Cow;
 
 use async_graphql::indexmap::IndexMap;
-use async_graphql::parser::types::{Field, Selection};
+use async_graphql::indexmap::map::Entry;
+use async_graphql::parser::types::{Field, Selection, SelectionSet};
 use async_graphql::registry::Registry;
 use async_graphql::resolver_utils::resolve_container;
 use async_graphql::{ContainerType, ContextSelectionSet, Name, OutputType, Positioned, ServerResult, Value};
@@ -46,12 +47,12 @@ impl<T: AtHand> OutputType for Quick<T> {
 
 /// The selected fields of an object of the type `type_name`, each as `value` gives it for the field's name.
 ///
-/// `value` gets the context of the field's own selection, for objects in it. Fragments fit, since documents are validated
+/// `value` gets the field's own selection too, for objects in it. Fragments fit, since documents are validated
 /// and no type of the schema is an interface or a union.
 pub fn object<'a>(
     type_name: &'static str,
     context: &ContextSelectionSet<'a>,
-    value: &impl Fn(&str, &ContextSelectionSet<'a>) -> Option<Value>,
+    value: &impl Fn(&str, &'a Positioned<SelectionSet>) -> Option<Value>,
 ) -> Option<Value> {
     let mut fields = IndexMap::with_capacity(context.item.node.items.len());
     collect(type_name, context, value, &mut fields)?;
@@ -61,7 +62,7 @@ pub fn object<'a>(
 fn collect<'a>(
     type_name: &'static str,
     context: &ContextSelectionSet<'a>,
-    value: &impl Fn(&str, &ContextSelectionSet<'a>) -> Option<Value>,
+    value: &impl Fn(&str, &'a Positioned<SelectionSet>) -> Option<Value>,
     fields: &mut IndexMap<Name, Value>,
 ) -> Option<()> {
     let items = &context.item.node.items;
@@ -70,16 +71,11 @@ fn collect<'a>(
             Selection::Field(field) => {
                 let (key, field) = (&field.node.response_key().node, &field.node);
                 // Selections of one field in two places are merged by the engine.
-                if fields.contains_key(key) {
-                    return None;
-                }
+                let Entry::Vacant(place) = fields.entry(key.clone()) else { return None };
                 let name = field.name.node.as_str();
-                let found = if name == "__typename" {
-                    Value::from(type_name)
-                } else {
-                    value(name, &context.with_selection_set(&field.selection_set))?
-                };
-                fields.insert(key.clone(), found);
+                let found =
+                    if name == "__typename" { Value::from(type_name) } else { value(name, &field.selection_set)? };
+                place.insert(found);
             }
             Selection::InlineFragment(fragment) => {
                 collect(type_name, &context.with_selection_set(&fragment.node.selection_set), value, fields)?;

@@ -1,6 +1,6 @@
 //! What the resolvers of one request share.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_graphql::{ContextBase, Error, Result};
 use tokio::sync::OnceCell;
@@ -14,17 +14,17 @@ use crate::users::loader::UserLoader;
 
 /// The requester and the loaders of one request.
 pub struct RequestContext {
-    messaging: Messaging,
+    messaging: Arc<Messaging>,
     token: Option<VerifiedToken>,
     requester: OnceCell<Arc<User>>,
-    users: UserLoader,
+    /// Made when it is first needed: names are mostly at hand.
+    users: OnceLock<UserLoader>,
 }
 
 impl RequestContext {
     /// For a request that came with this verified token, or with none.
-    pub fn new(messaging: Messaging, token: Option<VerifiedToken>) -> Self {
-        let users = UserLoader::new(messaging.users().clone());
-        Self { messaging, token, requester: OnceCell::new(), users }
+    pub fn new(messaging: Arc<Messaging>, token: Option<VerifiedToken>) -> Self {
+        Self { messaging, token, requester: OnceCell::new(), users: OnceLock::new() }
     }
 
     /// The context of the request being executed.
@@ -61,7 +61,8 @@ impl RequestContext {
 
     /// A participant with the names Postgres has for them at present; with the copied ones once they are gone there.
     pub(super) async fn user(&self, participant: &Participant) -> Result<UserObject> {
-        match self.users.load(participant.uuid).await {
+        let users = self.users.get_or_init(|| UserLoader::new(self.messaging.users().clone()));
+        match users.load(participant.uuid).await {
             Ok(Some(user)) => Ok(UserObject::from(&*user)),
             Ok(None) => Ok(UserObject::from(participant)),
             Err(error) => Err(of_users(&error)),

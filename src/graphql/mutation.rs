@@ -59,7 +59,8 @@ impl Mutation {
             let requester = request.requester().await?;
             request.messaging().send(&requester, to, input.body).await.map_err(of_messaging)
         };
-        let sent = send.instrument(trace_span!("Mutation.createMessage")).await?;
+        // On the heap, as in `Query`.
+        let sent = Box::pin(send.instrument(trace_span!("Mutation.createMessage"))).await?;
         Ok(CreateMessagePayload {
             message: Quick(MessageObject(sent.message)),
             message_group: Quick(MessageGroupObject(sent.group)),

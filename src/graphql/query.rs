@@ -12,6 +12,8 @@ use crate::messaging::{PageRequest, Window};
 use crate::model::MessageGroupUuid;
 
 /// What can be asked.
+///
+/// What its resolvers wait for is on the heap: the engine keeps each twice in the future of every field, and moves that.
 pub struct Query;
 
 /// What can be asked.
@@ -34,7 +36,7 @@ impl Query {
             request.requester().await?;
             request.messaging().users().by_handle(&handle).await.map_err(|error| of_users(&error))
         };
-        let user = read.instrument(trace_span!("Query.user")).await.transpose()?;
+        let user = Box::pin(read.instrument(trace_span!("Query.user"))).await.transpose()?;
         Some(user.map(|user| UserObject::from(&*user)))
     }
 
@@ -51,7 +53,7 @@ impl Query {
             let requester = request.requester().await?;
             request.messaging().message_groups(&requester, page).await.map_err(of_messaging)
         };
-        Ok(read.instrument(trace_span!("Query.messageGroups")).await?.into())
+        Ok(Box::pin(read.instrument(trace_span!("Query.messageGroups"))).await?.into())
     }
 
     /// One message group; null when there is none that the signed-in user takes part in.
@@ -66,7 +68,7 @@ impl Query {
             let group = request.messaging().message_group(&requester, MessageGroupUuid(uuid.0)).await;
             Ok(group.map_err(of_messaging)?.map(MessageGroupObject))
         };
-        read.instrument(trace_span!("Query.messageGroup")).await.transpose()
+        Box::pin(read.instrument(trace_span!("Query.messageGroup"))).await.transpose()
     }
 
     /// The messages of a message group, oldest to newest; without a page size the newest 40.
@@ -85,6 +87,6 @@ impl Query {
         let page = PageRequest { first, after, last, before };
         let window = Window { from: created_from.map(|at| at.0), to: created_to.map(|at| at.0) };
         let read = messages(context, MessageGroupUuid(message_group_uuid.0), page, window);
-        read.instrument(trace_span!("Query.messages")).await
+        Box::pin(read.instrument(trace_span!("Query.messages"))).await
     }
 }

@@ -33,8 +33,8 @@ impl From<&User> for UserObject {
 
 impl From<&Participant> for UserObject {
     fn from(participant: &Participant) -> Self {
-        let Participant { uuid, names } = participant.clone();
-        Self { uuid: UuidText(uuid.0), handle: names.handle, display_name: names.display_name }
+        let Participant { uuid, names } = participant;
+        Self { uuid: UuidText(uuid.0), handle: names.handle.clone(), display_name: names.display_name.clone() }
     }
 }
 
@@ -91,7 +91,7 @@ fn message_at_hand(context: &ContextSelectionSet<'_>, message: &Message) -> Opti
     object("Message", context, &|name, selected| match name {
         "uuid" => Some(UuidText(message.uuid.0).to_value()),
         "messageGroupUuid" => Some(UuidText(message.group.0).to_value()),
-        "author" => participant_at_hand(selected, &message.author),
+        "author" => participant_at_hand(&context.with_selection_set(selected), &message.author),
         "body" => Some(message.body.as_str().into()),
         "createdAt" => Some(Instant(message.created_at).to_value()),
         _ => None,
@@ -146,7 +146,8 @@ impl MessageGroupObject {
     ) -> Result<MessageConnection> {
         let request = PageRequest { first, after, last, before };
         let read = messages(context, self.0.uuid, request, Window::default());
-        read.instrument(trace_span!("MessageGroup.messages")).await
+        // On the heap, as in `Query`.
+        Box::pin(read.instrument(trace_span!("MessageGroup.messages"))).await
     }
 }
 
@@ -156,14 +157,16 @@ impl AtHand for MessageGroupObject {
         object("MessageGroup", context, &|name, selected| match name {
             "uuid" => Some(UuidText(uuid.0).to_value()),
             "participants" if viewer.uuid == other.uuid => {
-                Some(Value::List(vec![participant_at_hand(selected, viewer)?]))
+                Some(Value::List(vec![participant_at_hand(&context.with_selection_set(selected), viewer)?]))
             }
             "participants" => {
-                let both = [viewer, other].into_iter().map(|participant| participant_at_hand(selected, participant));
+                let both = [viewer, other]
+                    .into_iter()
+                    .map(|participant| participant_at_hand(&context.with_selection_set(selected), participant));
                 both.collect::<Option<_>>().map(Value::List)
             }
-            "otherParticipant" => participant_at_hand(selected, other),
-            "lastMessage" => message_at_hand(selected, last_message),
+            "otherParticipant" => participant_at_hand(&context.with_selection_set(selected), other),
+            "lastMessage" => message_at_hand(&context.with_selection_set(selected), last_message),
             "lastMessageAt" => Some(Instant(last_message.created_at).to_value()),
             _ => None,
         })

@@ -10,7 +10,7 @@ use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aws_sdk_dynamodb::config::interceptors::BeforeDeserializationInterceptorContextMut;
-use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_dynamodb::config::{Builder, Config, ConfigBag, Intercept, RuntimeComponents, SharedInterceptor};
 use aws_sdk_dynamodb::error::BoxError;
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_smithy_types::body::SdkBody;
@@ -28,6 +28,13 @@ pub(super) struct TakeBody(Arc<Mutex<Vec<u8>>>);
 impl TakeBody {
     fn body(&self) -> MutexGuard<'_, Vec<u8>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The configuration of a call whose body is to be taken.
+    pub fn taken_from(&self) -> Builder {
+        let mut config = Config::builder();
+        config.push_interceptor(SharedInterceptor::permanent(self.clone()));
+        config
     }
 
     /// What was taken of the last attempt.
@@ -83,11 +90,18 @@ struct Capacity {
 #[derive(Deserialize)]
 struct Value<'a> {
     #[serde(borrow, rename = "S")]
-    text: Option<Cow<'a, str>>,
+    text: Option<Text<'a>>,
 }
 
-#[derive(PartialEq, Eq, Hash, Deserialize)]
-struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+/// A text of the body, copied only where it is escaped there.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl Value<'_> {
+    fn text(&self) -> Option<&str> {
+        self.text.as_ref().map(|Text(text)| &**text)
+    }
+}
 
 /// An item of which only the attributes of [`PROJECTION`] are read, each in its place there.
 #[derive(Default)]
@@ -96,7 +110,8 @@ pub(super) struct Projected<'a>([Option<Value<'a>>; PROJECTION.len()]);
 impl<'a> Answer<'a> {
     /// Reads the body of an answer.
     pub fn read(body: &'a [u8]) -> Result<Self, serde_json::Error> {
-        serde_json::from_slice(body)
+        // Of a text, the reader need not check each string's encoding by itself. What is no text it tells of best.
+        std::str::from_utf8(body).map_or_else(|_| serde_json::from_slice(body), serde_json::from_str)
     }
 
     /// Its items.
@@ -112,7 +127,7 @@ impl<'a> Answer<'a> {
     /// Where the next page begins; `None` behind the last one.
     pub fn next_key(&self) -> Option<Item> {
         let attribute = |(name, value): (&String, &Value<'_>)| {
-            (name.clone(), AttributeValue::S(value.text.as_deref().unwrap_or_default().to_owned()))
+            (name.clone(), AttributeValue::S(value.text().unwrap_or_default().to_owned()))
         };
         self.last_evaluated_key.as_ref().map(|key| key.iter().map(attribute).collect())
     }
@@ -122,7 +137,7 @@ impl Attributes for Projected<'_> {
     fn attribute(&self, name: &str) -> Option<Attribute<'_>> {
         let place = PROJECTION.iter().position(|projected| *projected == name)?;
         let value = self.0.get(place)?.as_ref()?;
-        Some(value.text.as_deref().map_or(Attribute::Other, Attribute::Text))
+        Some(value.text().map_or(Attribute::Other, Attribute::Text))
     }
 }
 
@@ -138,7 +153,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Projected<'a> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut item = Projected::default();
-                while let Some(Name(name)) = map.next_key()? {
+                while let Some(Text(name)) = map.next_key()? {
                     match item.0.iter_mut().zip(PROJECTION).find(|(_, projected)| *projected == name) {
                         Some((place, _)) => *place = Some(map.next_value()?),
                         None => drop(map.next_value::<IgnoredAny>()?),
@@ -171,6 +186,18 @@ mod tests {
         let text = |text: &str| AttributeValue::S(text.to_owned());
         let next = Item::from([("pk".to_owned(), text("a")), ("sk".to_owned(), text("😀"))]);
         assert_eq!(answer.next_key(), Some(next));
+    }
+
+    #[test]
+    fn a_text_is_borrowed_where_it_can_be() {
+        let body = br#"{"Items":[{"pk":{"S":"plain"},"sk":{"S":"\"escaped\""}}]}"#;
+        let answer = Answer::read(body).expect("a page");
+        let [Projected([Some(Value { text: Some(Text(pk)) }), Some(Value { text: Some(Text(sk)) }), ..])] =
+            answer.items()
+        else {
+            panic!("one item with both")
+        };
+        assert!(matches!((pk, sk), (Cow::Borrowed("plain"), Cow::Owned(_))), "{pk} {sk}");
     }
 
     #[test]

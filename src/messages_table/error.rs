@@ -81,7 +81,7 @@ where
         _ => false,
     };
     let code = error.code().map(str::to_owned);
-    metrics::call(operation, code.as_deref().unwrap_or("unreachable"));
+    metrics::failed(operation, code.as_deref().unwrap_or("unreachable"));
     let source = Box::new(error);
     if passing {
         TableError::Unavailable { operation, code, source }

@@ -20,16 +20,16 @@ static PROJECTED: LazyLock<String> = LazyLock::new(|| PROJECTION.join(", "));
 pub(super) type Read<T> = fn(&dyn Attributes) -> Result<T, ItemError>;
 
 /// A Query under way.
-pub(super) struct Pages {
-    table: MessagesTable,
+pub(super) struct Pages<'a> {
+    table: &'a MessagesTable,
     request: QueryFluentBuilder,
     done: bool,
 }
 
-impl Pages {
+impl<'a> Pages<'a> {
     /// The items of the partition `pk` in `range`, at most `page` of them at once beside what the range drops.
     pub fn of_partition(
-        table: &MessagesTable,
+        table: &'a MessagesTable,
         pk: String,
         range: &SortKeyRange,
         direction: Direction,
@@ -43,16 +43,16 @@ impl Pages {
         let limit = page.and_then(|page| i32::try_from(page + condition.surplus).ok());
         let request =
             request.scan_index_forward(direction == Direction::Ascending).set_limit(limit.map(|limit| limit.max(1)));
-        Self { table: table.clone(), request, done: range.is_empty() }
+        Self { table, request, done: range.is_empty() }
     }
 
     /// The index's rows of one group, which may lag behind the table.
-    pub fn of_index(table: &MessagesTable, group: AttributeValue) -> Self {
+    pub fn of_index(table: &'a MessagesTable, group: AttributeValue) -> Self {
         let request = Self::base(table)
             .index_name(GROUP_INDEX)
             .key_condition_expression(format!("{MESSAGE_GROUP_UUID} = :group"))
             .expression_attribute_values(":group", group);
-        Self { table: table.clone(), request, done: false }
+        Self { table, request, done: false }
     }
 
     /// Only items whose `attribute` is `value`. DynamoDB reads, and charges for, the others all the same.
@@ -76,7 +76,7 @@ impl Pages {
             return Ok(None);
         }
         let body = TakeBody::default();
-        let request = self.request.clone().customize().interceptor(body.clone());
+        let request = self.request.clone().customize().config_override(body.taken_from());
         // On the heap, since it is large: each future that it is part of would be as large, and is moved about.
         Box::pin(request.send()).await.map_err(|error| classify("Query", error))?;
         let body = body.taken();

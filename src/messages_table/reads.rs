@@ -88,8 +88,8 @@ impl MessagesTable {
         };
         let mut pages =
             Pages::of_partition(self, keys::groups_pk(user), &range, Direction::Descending, Some(limit + 1));
-        let mut seen = HashSet::new();
-        let mut found = Vec::new();
+        let mut seen = HashSet::with_capacity(limit + 1);
+        let mut found = Vec::with_capacity(limit + 1);
         while found.len() <= limit
             && let Some(page) = pages.next(items::to_group_row).await?
         {
@@ -108,7 +108,7 @@ impl MessagesTable {
         if row.author.is_some() {
             return Ok(false);
         }
-        let rows = self.indexed_rows(row.group).await?;
+        let rows = Box::pin(self.indexed_rows(row.group)).await?;
         Ok(rows.iter().any(|other| other.owner == row.owner && other.sort_key > row.sort_key))
     }
 
@@ -168,7 +168,8 @@ impl MessagesTable {
     async fn get(&self, key: Item) -> Result<Option<Item>, TableError> {
         let request = self.client.get_item().table_name(&self.name).consistent_read(true).set_key(Some(key));
         let request = request.return_consumed_capacity(ReturnConsumedCapacity::Total);
-        let answer = request.send().await.map_err(|error| classify("GetItem", error))?;
+        // On the heap, as every call of the SDK: see `Pages::next`.
+        let answer = Box::pin(request.send()).await.map_err(|error| classify("GetItem", error))?;
         self.count("GetItem", answer.consumed_capacity());
         Ok(answer.item)
     }

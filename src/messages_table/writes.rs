@@ -99,7 +99,8 @@ impl MessagesTable {
             .set_item(Some(item))
             .condition_expression(ABSENT)
             .return_consumed_capacity(ReturnConsumedCapacity::Total);
-        match request.send().await {
+        // On the heap, as every call of the SDK: see `Pages::next`.
+        match Box::pin(request.send()).await {
             Ok(done) => {
                 self.count("PutItem", done.consumed_capacity());
                 Ok(true)
@@ -206,7 +207,7 @@ impl MessagesTable {
             .return_consumed_capacity(ReturnConsumedCapacity::Total)
             .set_client_request_token(token)
             .set_transact_items(Some(actions));
-        let error = match request.send().await {
+        let error = match Box::pin(request.send()).await {
             Ok(done) => {
                 self.count("TransactWriteItems", done.consumed_capacity());
                 return Ok(Transacted::Done);

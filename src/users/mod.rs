@@ -71,7 +71,7 @@ impl Users {
             return Ok(None);
         }
         let query = sqlx::query_file_as!(UserRow, "sql/user_by_handle.sql", handle).fetch_optional(&self.pool);
-        let row = query.instrument(span("user_by_handle")).await?;
+        let row = Box::pin(query.instrument(span("user_by_handle"))).await?;
         Ok(row.map(|row| Arc::new(row.into())))
     }
 
@@ -85,7 +85,8 @@ impl Users {
         }
         let asked = self.by_cognito_user_id.now();
         let query = sqlx::query_file_as!(UserRow, "sql/user_by_cognito_user_id.sql", id).fetch_all(&self.pool);
-        let mut rows = query.instrument(span("user_by_cognito_user_id")).await?;
+        // On the heap, since it is large and seldom needed: each future that it is part of would be as large.
+        let mut rows = Box::pin(query.instrument(span("user_by_cognito_user_id"))).await?;
         let (Some(row), None) = (rows.pop(), rows.pop()) else { return Ok(None) };
         let user = Arc::new(User::from(row));
         self.by_cognito_user_id.insert(id.to_owned(), user.clone(), asked);
@@ -110,7 +111,7 @@ impl Users {
         if !wanted.is_empty() {
             let asked = self.by_uuid.now();
             let query = sqlx::query_file_as!(UserRow, "sql/users_by_uuid.sql", &wanted).fetch_all(&self.pool);
-            let rows = query.instrument(span("users_by_uuid")).await?;
+            let rows = Box::pin(query.instrument(span("users_by_uuid"))).await?;
             for user in rows.into_iter().map(|row| Arc::new(User::from(row))) {
                 self.by_uuid.insert(user.uuid, user.clone(), asked);
                 found.insert(user.uuid, user);
