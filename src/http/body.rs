@@ -17,6 +17,8 @@ const LONGEST_REST: usize = 4 * 1024 * 1024;
 pub struct Incoming {
     body: Body,
     deadline: Instant,
+    /// Whether any of it was asked for.
+    begun: bool,
     whole: bool,
 }
 
@@ -34,7 +36,7 @@ pub enum Unread {
 impl Incoming {
     /// The body of a request that has just begun.
     pub fn new(body: Body) -> Self {
-        Self { body, deadline: Instant::now() + TIMEOUT, whole: false }
+        Self { body, deadline: Instant::now() + TIMEOUT, begun: false, whole: false }
     }
 
     /// All of it, when that is no more than `limit` bytes.
@@ -43,6 +45,7 @@ impl Incoming {
         if self.body.size_hint().lower() > limit as u64 {
             return Err(Unread::TooLong);
         }
+        self.begun = true;
         let whole = Limited::new(&mut self.body, limit).collect();
         match timeout_at(self.deadline, whole).await {
             Err(_) => Err(Unread::Late),
@@ -60,7 +63,8 @@ impl Incoming {
     /// (RFC 9112, 9.6).
     pub fn drop_rest(mut self, headers: &HeaderMap) {
         // Who waits to be asked for the body has not sent it; asking now would make them.
-        if self.whole || self.body.is_end_stream() || headers.contains_key(EXPECT) {
+        let unsent = !self.begun && headers.contains_key(EXPECT);
+        if unsent || self.whole || self.body.is_end_stream() {
             return;
         }
         tokio::spawn(async move {

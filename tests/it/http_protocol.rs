@@ -125,6 +125,21 @@ fn a_refusal_comes_before_the_rest_of_the_body_and_leaves_the_connection_whole()
             connection.write_all(good.as_bytes()).await.expect("sent");
             assert_eq!(next_status(&mut connection).await, "200");
         }
+        // A body that does not say how long it is, by a client that asked whether to send it.
+        let connection = TcpStream::connect(server.address).await.expect("a connection");
+        let mut connection = BufReader::new(connection);
+        let chunked = head("application/json", 0, "transfer-encoding: chunked\r\nexpect: 100-continue\r\n");
+        let chunked = chunked.replace("content-length: 0\r\n", "");
+        connection.write_all(chunked.as_bytes()).await.expect("sent");
+        assert_eq!(next_status(&mut connection).await, "100");
+        let chunk = format!("{:x}\r\n{}\r\n", 300_000, " ".repeat(300_000));
+        connection.write_all(chunk.as_bytes()).await.expect("sent");
+        assert_eq!(next_status(&mut connection).await, "413");
+        connection.write_all(chunk.as_bytes()).await.expect("somebody reads it");
+        connection.write_all(b"0\r\n\r\n").await.expect("somebody reads it");
+        connection.write_all(head("application/json", good.len(), "").as_bytes()).await.expect("sent");
+        connection.write_all(good.as_bytes()).await.expect("sent");
+        assert_eq!(next_status(&mut connection).await, "200");
         // A client that asks first is not made to send what would be refused.
         let connection = TcpStream::connect(server.address).await.expect("a connection");
         let mut connection = BufReader::new(connection);
