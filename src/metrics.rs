@@ -119,7 +119,7 @@ pub fn request(field: &str, outcome: &str, took: Duration) {
     histogram!(REQUEST_SECONDS, "field" => field.to_owned()).record(took.as_secs_f64());
 }
 
-/// Counts a call to DynamoDB that failed; `outcome` is DynamoDB's error code, or `unreachable`.
+/// Counts a call to DynamoDB that failed; `outcome` is DynamoDB's error code, `unreachable` or `unreadable`.
 pub fn failed(operation: &'static str, outcome: &str) {
     counter!(CALLS, "operation" => operation, "outcome" => outcome.to_owned()).increment(1);
 }

@@ -11,6 +11,7 @@ use super::items::{Attributes, PROJECTION};
 use super::keys::{GROUP_INDEX, MESSAGE_GROUP_UUID};
 use super::range::{Direction, SortKeyRange};
 use super::{ItemError, MessagesTable};
+use crate::metrics;
 
 /// Answers carry no attribute that nothing reads. No attribute of the table is among DynamoDB's reserved words, so that
 /// expressions name them as they are.
@@ -102,6 +103,7 @@ impl<'a> Pages<'a> {
 
 /// An answer that is none: something else answers in DynamoDB's place.
 fn unreadable(error: serde_json::Error) -> TableError {
+    metrics::failed("Query", "unreadable");
     TableError::Unavailable { operation: "Query", code: None, source: Box::new(error) }
 }
 

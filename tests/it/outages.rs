@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::consumer_faults::group_uuid;
 use crate::harness::client::code_and_reason;
-use crate::harness::fault_proxy::Fault::Answer;
+use crate::harness::fault_proxy::Fault::{Answer, Body};
 use crate::harness::postgres_relay::PostgresRelay;
 use crate::harness::{
     Client, DEADLINE, Server, TestUser, World, embedded_postgres, eventually, shared, test, user, user_in,
@@ -153,6 +153,12 @@ fn a_slow_or_refusing_dynamodb_is_unavailable_and_recovers() {
             world.proxy.next("Query", vec![Answer(status, code); 3]);
             let answer = client.execute("{ me { handle } messageGroups { nodes { uuid } } }", json!({})).await;
             assert_eq!(code_and_reason(&answer).0, "UNAVAILABLE", "{answer}");
+        }
+        // Something else answers in its place.
+        for body in ["<html>", "", "{\"Items\":7}"] {
+            world.proxy.next("Query", [Body(200, body)]);
+            let answer = client.execute("{ messageGroups { nodes { uuid } } }", json!({})).await;
+            assert_eq!(code_and_reason(&answer).0, "UNAVAILABLE", "{body}: {answer}");
         }
         let answer = client.data("{ messageGroups { nodes { lastMessage { body } } } }", json!({})).await;
         assert_eq!(answer["messageGroups"]["nodes"][0]["lastMessage"]["body"], "first");
