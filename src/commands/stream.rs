@@ -8,8 +8,7 @@ use uuid::Uuid;
 
 use super::failure::LeftOver;
 use super::output::Output;
-use super::target::{Prod, Target};
-use crate::config::TableSettings;
+use super::target::{TableOptions, Target};
 use crate::environment::Chance;
 use crate::messages_table::MessagesTable;
 use crate::messages_table::keys::group_of_messages_pk;
@@ -25,11 +24,7 @@ use crate::stream::source::StreamSource;
 #[derive(Args, Debug)]
 pub struct Options {
     #[command(flatten)]
-    prod: Prod,
-    #[command(flatten)]
-    output: Output,
-    #[command(flatten)]
-    table: TableSettings,
+    options: TableOptions,
     #[command(subcommand)]
     command: Command,
 }
@@ -66,7 +61,7 @@ const TRIES_OF_AN_OUTAGE: u32 = 8;
 
 pub async fn run(options: Options) -> anyhow::Result<()> {
     super::log("off")?;
-    let Options { prod, output, table, command } = options;
+    let Options { options: TableOptions { prod, output, table }, command } = options;
     let target = Target::reach(prod, table.ddb_message_table).await?;
     let consumer_table = ConsumerTable::new(target.aws.dynamodb.clone(), &target.table);
     let messages = MessagesTable::new(target.aws.dynamodb.clone(), &target.table);

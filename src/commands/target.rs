@@ -6,7 +6,9 @@ use std::time::Duration;
 use clap::Args;
 
 use super::failure::{Place, Refused};
+use super::output::Output;
 use crate::aws::{Aws, is_aws};
+use crate::config::TableSettings;
 
 /// The endpoint of a local engine where nothing else is said.
 const LOCAL_ENDPOINT: &str = "http://127.0.0.1:8000";
@@ -19,6 +21,17 @@ pub struct Prod {
     /// Reach AWS, as the environment configures it, and not a local engine
     #[arg(long, global = true)]
     pub prod: bool,
+}
+
+/// What every command on the tables is told.
+#[derive(Args, Debug)]
+pub struct TableOptions {
+    #[command(flatten)]
+    pub prod: Prod,
+    #[command(flatten)]
+    pub output: Output,
+    #[command(flatten)]
+    pub table: TableSettings,
 }
 
 /// A table, and where it is.

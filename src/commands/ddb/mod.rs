@@ -10,19 +10,13 @@ mod seed;
 
 use clap::{Args, Subcommand};
 
-use super::output::Output;
-use super::target::{Prod, Target};
-use crate::config::TableSettings;
+use super::target::{TableOptions, Target};
 use crate::messages_table::{Consumed, MessagesTable};
 
 #[derive(Args, Debug)]
 pub struct Options {
     #[command(flatten)]
-    prod: Prod,
-    #[command(flatten)]
-    output: Output,
-    #[command(flatten)]
-    table: TableSettings,
+    options: TableOptions,
     #[command(subcommand)]
     command: Command,
 }
@@ -64,7 +58,7 @@ enum Patterns {
 
 pub async fn run(options: Options) -> anyhow::Result<()> {
     super::log("error")?;
-    let Options { prod, output, table, command } = options;
+    let Options { options: TableOptions { prod, output, table }, command } = options;
     // What is refused in production is refused before anything there is asked.
     match &command {
         Command::Scan(options) => options.check(prod, &table.ddb_message_table)?,
