@@ -21,9 +21,9 @@ use axum::routing::{any, get};
 use tokio::sync::Semaphore;
 use tower_http::cors::CorsLayer;
 use tracing::Instrument;
-use uuid::Uuid;
 
 use crate::auth::Verifier;
+use crate::environment::random_uuid;
 use crate::graphql::MessagingSchema;
 use crate::graphql::documents::Documents;
 use crate::messages_table::MessagesTable;
@@ -139,7 +139,7 @@ fn known(method: &Method) -> &str {
 
 /// Gives a request an id of ours, which the log and the answer carry.
 async fn with_request_id(request: Request, answer: impl AsyncFnOnce(Request) -> Response) -> Response {
-    let id = Uuid::new_v4().hyphenated().to_string();
+    let id = random_uuid().hyphenated().to_string();
     let (method, path) = (known(request.method()), told::shortened(request.uri().path(), LONGEST_PATH));
     let later = tracing::field::Empty;
     let span = tracing::info_span!("request", id, method, path, otel.kind = later, otel.name = later);

@@ -41,7 +41,7 @@ impl Told {
         let duration = begun.elapsed();
         let outcome = match response.extensions().get::<Outcome>() {
             Some(Outcome(code)) => code.as_str(),
-            None => "OK",
+            None => metrics::OK,
         };
         let unknown = ["none".to_owned()];
         for field in if fields.is_empty() { unknown.as_slice() } else { fields.as_slice() } {

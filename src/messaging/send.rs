@@ -32,6 +32,7 @@ pub struct Sent {
 
 /// A message before it is known which group it goes to. Drawn once for a request: its uuid and time go through every
 /// retry and from pattern D to C, so that a retry finds what an earlier try has stored.
+#[derive(Clone)]
 struct Draft {
     uuid: MessageUuid,
     sort_key: SortKey,
@@ -40,16 +41,11 @@ struct Draft {
 }
 
 impl Draft {
-    fn for_group(&self, group: MessageGroupUuid) -> Message {
-        Message {
-            uuid: self.uuid,
-            group,
-            author: self.author.clone(),
-            body: self.body.clone(),
-            // A key made from a time says that time.
-            created_at: self.sort_key.created_at().unwrap_or_default(),
-            sort_key: self.sort_key.clone(),
-        }
+    fn for_group(self, group: MessageGroupUuid) -> Message {
+        let Self { uuid, sort_key, author, body } = self;
+        // A key made from a time says that time.
+        let created_at = sort_key.created_at().unwrap_or_default();
+        Message { uuid, group, author, body, created_at, sort_key }
     }
 }
 
@@ -73,7 +69,7 @@ impl Messaging {
             }
         };
         self.ensure_written_down(&member).await?;
-        self.append(member, &self.draft(author, body)).await
+        self.append(member, self.draft(author, body)).await
     }
 
     async fn recipient(&self, author: &User, handle: &str) -> Result<Arc<User>, MessagingError> {
@@ -93,7 +89,7 @@ impl Messaging {
     }
 
     /// Pattern C.
-    async fn append(&self, member: Member, draft: &Draft) -> Result<Sent, MessagingError> {
+    async fn append(&self, member: Member, draft: Draft) -> Result<Sent, MessagingError> {
         let message = draft.for_group(member.group());
         Attempts::of(|| self.table.put_message(&message)).await?;
         Ok(Sent { group: view(&member, message.clone()), message })
@@ -104,7 +100,7 @@ impl Messaging {
         let participants = [Participant::from(&**author), Participant::from(recipient)];
         let group = MessageGroupUuid(self.environment.new_uuid());
         let membership = Membership::begin(group, participants);
-        let message = draft.for_group(group);
+        let message = draft.clone().for_group(group);
         let mut attempts = Attempts::new();
         let shared = loop {
             // The same token for every attempt: the engine remembers for ten minutes what it has done under it.
@@ -123,7 +119,7 @@ impl Messaging {
         }
         let membership = self.membership_of_pair(shared, membership.participants).await?;
         let member = Member { user: author.clone(), membership, written_down: true };
-        self.append(member, &draft).await
+        self.append(member, draft).await
     }
 }
 

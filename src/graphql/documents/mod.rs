@@ -230,8 +230,7 @@ impl Documents {
                 ),
             ));
         }
-        let variables = async_graphql::to_value(JsonValue::Object(coerced))
-            .map_err(|error| Refused::one("request_invalid", error.to_string()))?;
+        let variables = values::engine(JsonValue::Object(coerced));
         let mut request = Request::new("").variables(Variables::from_value(variables));
         request.set_parsed_query(prepared.executed.clone());
         request.operation_name = operation_name.map(str::to_owned);

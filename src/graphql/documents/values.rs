@@ -7,6 +7,7 @@ use apollo_compiler::response::{JsonMap, JsonValue};
 use apollo_compiler::schema::ExtendedType;
 use apollo_compiler::validation::Valid;
 use apollo_compiler::{ExecutableDocument, Name, Schema};
+use async_graphql::{Name as EngineName, Value as EngineValue};
 use serde_json::Value as Json;
 
 use super::{Refused, request_invalid};
@@ -69,6 +70,20 @@ fn literal(schema: &Valid<Schema>, ty: &Type, value: &Value) -> Result<(), Refus
         }
         Value::String(text) => scalar(ty.inner_named_type(), Some(text)),
         _ => scalar(ty.inner_named_type(), None),
+    }
+}
+
+/// A value as the engine has it.
+pub fn engine(value: JsonValue) -> EngineValue {
+    match value {
+        JsonValue::Null => EngineValue::Null,
+        JsonValue::Bool(truth) => EngineValue::Boolean(truth),
+        JsonValue::Number(number) => EngineValue::Number(number),
+        JsonValue::String(text) => EngineValue::String(text.as_str().to_owned()),
+        JsonValue::Array(values) => EngineValue::List(values.into_iter().map(engine).collect()),
+        JsonValue::Object(fields) => EngineValue::Object(
+            fields.into_iter().map(|(name, it)| (EngineName::new(name.as_str()), engine(it))).collect(),
+        ),
     }
 }
 
