@@ -88,8 +88,8 @@ impl MessagesTable {
         };
         let mut pages =
             Pages::of_partition(self, keys::groups_pk(user), &range, Direction::Descending, Some(limit + 1));
-        let mut seen = HashSet::with_capacity(limit + 1);
-        let mut found = Vec::with_capacity(limit + 1);
+        let mut seen = HashSet::new();
+        let mut found = Vec::new();
         while found.len() <= limit
             && let Some(page) = pages.next(items::to_group_row).await?
         {
