@@ -3,12 +3,32 @@
 use aws_sdk_dynamodb::types::{AttributeValue, StreamSpecification, StreamViewType};
 use cruddur_messaging::stream::lease_table::ConsumerTable;
 use cruddur_messaging::stream::set_aside::SetAsideTable;
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::consumer::in_order;
 use crate::consumer_faults::group_uuid;
 use crate::harness::process::{command, run};
-use crate::harness::{TABLE, World, eventually, test, user};
+use crate::harness::{Client, Server, TABLE, TestUser, World, eventually, test, user};
+
+/// Of one user: with ben, message 1, and with chloe, message 2. Nothing consumes the stream yet.
+struct Conversations {
+    server: Server,
+    client: Client,
+    ben: TestUser,
+    chloe: TestUser,
+    with_ben: Value,
+    with_chloe: Value,
+}
+
+async fn conversations(world: &World) -> Conversations {
+    let server = world.server().await;
+    let (ana, ben, chloe) = (user("ana").await, user("ben").await, user("chloe").await);
+    let client = server.client(&ana);
+    let with_ben = client.send_to(&ben, "1").await["messageGroup"]["uuid"].clone();
+    let with_chloe = client.send_to(&chloe, "2").await["messageGroup"]["uuid"].clone();
+    Conversations { server, client, ben, chloe, with_ben, with_chloe }
+}
 
 /// What `stream reconcile` with `arguments` says, and whether it succeeds.
 fn reconcile(world: &World, arguments: &[&str]) -> (bool, String) {
@@ -23,11 +43,7 @@ fn reconcile(world: &World, arguments: &[&str]) -> (bool, String) {
 fn reconciling_brings_rows_to_the_newest_messages_where_records_were_lost() {
     test(async {
         let world = World::new().await;
-        let server = world.server().await;
-        let (ana, ben, chloe) = (user("ana").await, user("ben").await, user("chloe").await);
-        let client = server.client(&ana);
-        let with_ben = client.send_to(&ben, "1").await["messageGroup"]["uuid"].clone();
-        let with_chloe = client.send_to(&chloe, "2").await["messageGroup"]["uuid"].clone();
+        let Conversations { server: _server, client, ben, chloe, with_ben, with_chloe } = conversations(&world).await;
         client.send_to(&ben, "3").await;
         client.send_to(&chloe, "4").await;
         let reconcile = |arguments: &[&str]| {
@@ -48,11 +64,7 @@ fn reconciling_brings_rows_to_the_newest_messages_where_records_were_lost() {
 fn a_group_that_cannot_be_reconciled_is_told_of_and_holds_up_no_other() {
     test(async {
         let world = World::new().await;
-        let server = world.server().await;
-        let (ana, ben, chloe) = (user("ana").await, user("ben").await, user("chloe").await);
-        let client = server.client(&ana);
-        let with_ben = client.send_to(&ben, "1").await["messageGroup"]["uuid"].clone();
-        let with_chloe = client.send_to(&chloe, "2").await["messageGroup"]["uuid"].clone();
+        let Conversations { server: _server, client, ben, chloe, with_ben, with_chloe } = conversations(&world).await;
         // Ben's row stands where the newest message puts it, and cannot be read.
         let row = &world.table.own_rows_of_group(ben.uuid(), group_uuid(&with_ben)).await.expect("rows")[0];
         let key = |name, value: String| (name, AttributeValue::S(value));
@@ -74,11 +86,7 @@ fn a_group_that_cannot_be_reconciled_is_told_of_and_holds_up_no_other() {
 fn what_was_written_while_the_stream_was_off_is_reconciled() {
     test(async {
         let world = World::new().await;
-        let server = world.server().await;
-        let (ana, ben, chloe) = (user("ana").await, user("ben").await, user("chloe").await);
-        let client = server.client(&ana);
-        let with_ben = client.send_to(&ben, "1").await["messageGroup"]["uuid"].clone();
-        let with_chloe = client.send_to(&chloe, "2").await["messageGroup"]["uuid"].clone();
+        let Conversations { server: _server, client, ben, chloe, with_ben, with_chloe } = conversations(&world).await;
         let consumer = world.consumer();
         client.send_to(&ben, "3").await;
         in_order(&client, &[&with_ben, &with_chloe]).await;
