@@ -42,7 +42,7 @@ impl ScalarType for UuidText {
     }
 
     fn to_value(&self) -> Value {
-        Value::String(self.0.hyphenated().to_string())
+        Value::String(self.0.hyphenated().encode_lower(&mut Uuid::encode_buffer()).to_owned())
     }
 }
 
