@@ -10,8 +10,9 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig};
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_dynamodb::config::interceptors::BeforeDeserializationInterceptorContextRef;
-use aws_sdk_dynamodb::config::{ConfigBag, Credentials, Intercept, ProvideCredentials, RuntimeComponents};
-use aws_sdk_dynamodb::config::{SharedHttpClient, SharedInterceptor};
+use aws_sdk_dynamodb::config::{
+    ConfigBag, Credentials, Intercept, ProvideCredentials, RuntimeComponents, SharedHttpClient, SharedInterceptor,
+};
 use aws_sdk_dynamodb::error::BoxError;
 use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::Provider;

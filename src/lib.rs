@@ -25,6 +25,11 @@ pub mod stream;
 pub mod telemetry;
 pub mod users;
 
+/// The beginning of a text.
+pub fn shortened(text: &str, characters: usize) -> &str {
+    text.char_indices().nth(characters).map_or(text, |(end, _)| &text[..end])
+}
+
 /// An error with its causes in one line, for the log.
 pub fn report(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();

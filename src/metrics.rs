@@ -93,41 +93,37 @@ const BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 
 const LAG: &str = "consumer_lag_seconds";
 const ACTIVE_SHARDS: &str = "consumer_active_shards";
 
-/// The calls that requests make, whose counters are looked up once: at the first call, when whoever collects them is there.
-static SUCCEEDED: [(&str, OnceLock<(Counter, Counter)>); 5] = [
-    ("GetItem", OnceLock::new()),
-    ("PutItem", OnceLock::new()),
-    ("Query", OnceLock::new()),
-    ("Scan", OnceLock::new()),
-    ("TransactWriteItems", OnceLock::new()),
-];
+/// Counters by a name, which each request counts by: looked up at the first time, when whoever collects them is there.
+/// There are far fewer names than it keeps: operations, or fields of the schema's root.
+type Known<T> = LazyLock<Cache<String, T>>;
+
+fn known<T: Clone>(all: &Known<T>, name: &str, look_up: impl FnOnce() -> T) -> T {
+    all.get(name).unwrap_or_else(|| {
+        let found = look_up();
+        all.insert(name.to_owned(), found.clone());
+        found
+    })
+}
+
+/// Of an operation: how many calls went well, and what they consumed.
+static SUCCEEDED: Known<(Counter, Counter)> = LazyLock::new(|| Cache::new(64));
+/// Of a root field: how many requests went well, and how long all took.
+static REQUESTED: Known<(Counter, Histogram)> = LazyLock::new(|| Cache::new(64));
 
 /// Counts a call to DynamoDB that succeeded, and the capacity that it says the call has consumed, in halves of a unit.
 pub fn succeeded(operation: &'static str, halves: u64) {
-    let counters =
-        || (counter!(CALLS, "operation" => operation, "outcome" => OK), counter!(CONSUMED, "operation" => operation));
-    let count = |(calls, consumed): &(Counter, Counter)| {
-        calls.increment(1);
-        consumed.increment(halves);
-    };
-    match SUCCEEDED.iter().find(|(name, _)| *name == operation) {
-        Some((_, known)) => count(known.get_or_init(counters)),
-        None => count(&counters()),
-    }
+    let (calls, consumed) = known(&SUCCEEDED, operation, || {
+        (counter!(CALLS, "operation" => operation, "outcome" => OK), counter!(CONSUMED, "operation" => operation))
+    });
+    calls.increment(1);
+    consumed.increment(halves);
 }
-
-/// By root field: how many requests went well, and how long all took. Likewise looked up once; the schema has far fewer.
-static REQUESTED: LazyLock<Cache<String, (Counter, Histogram)>> = LazyLock::new(|| Cache::new(64));
 
 /// Counts a request by one of its root fields, and how long it took.
 pub fn request(field: &str, outcome: &str, took: Duration) {
     let outcome_of = |outcome: &str| counter!(REQUESTS, "field" => field.to_owned(), "outcome" => outcome.to_owned());
-    let known = REQUESTED.get(field).unwrap_or_else(|| {
-        let known = (outcome_of(OK), histogram!(REQUEST_SECONDS, "field" => field.to_owned()));
-        REQUESTED.insert(field.to_owned(), known.clone());
-        known
-    });
-    let (went_well, seconds) = known;
+    let (went_well, seconds) =
+        known(&REQUESTED, field, || (outcome_of(OK), histogram!(REQUEST_SECONDS, "field" => field.to_owned())));
     if outcome == OK { went_well } else { outcome_of(outcome) }.increment(1);
     seconds.record(took.as_secs_f64());
 }

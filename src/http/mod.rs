@@ -28,9 +28,8 @@ use crate::graphql::MessagingSchema;
 use crate::graphql::documents::Documents;
 use crate::messages_table::MessagesTable;
 use crate::messaging::Messaging;
-use crate::metrics;
 use crate::stream::health::Health;
-use crate::telemetry;
+use crate::{metrics, shortened, telemetry};
 
 /// What the handlers share.
 pub struct Api {
@@ -140,7 +139,7 @@ fn known(method: &Method) -> &str {
 /// Gives a request an id of ours, which the log and the answer carry.
 async fn with_request_id(request: Request, answer: impl AsyncFnOnce(Request) -> Response) -> Response {
     let id = random_uuid().hyphenated().to_string();
-    let (method, path) = (known(request.method()), told::shortened(request.uri().path(), LONGEST_PATH));
+    let (method, path) = (known(request.method()), shortened(request.uri().path(), LONGEST_PATH));
     let later = tracing::field::Empty;
     let span = tracing::info_span!("request", id, method, path, otel.kind = later, otel.name = later);
     let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);

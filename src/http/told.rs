@@ -5,7 +5,7 @@ use std::time::Instant;
 use axum::http::StatusCode;
 use axum::response::Response;
 
-use crate::{metrics, telemetry};
+use crate::{metrics, shortened, telemetry};
 
 /// The code of an answer's first error; put into the answer's extensions by whoever makes it.
 #[derive(Clone, Debug)]
@@ -13,11 +13,6 @@ pub struct Outcome(pub String);
 
 /// What clients name may be as long as a body is, and the log and the traces need not be.
 const LONGEST_NAME: usize = 100;
-
-/// The beginning of a text.
-pub fn shortened(text: &str, characters: usize) -> &str {
-    text.char_indices().nth(characters).map_or(text, |(end, _)| &text[..end])
-}
 
 /// Gathered while a request is answered.
 pub struct Told {

@@ -45,9 +45,4 @@ impl UserLoader {
             Err(error) => Err(Arc::new(UsersError::Unavailable(sqlx::Error::Io(error)))),
         }
     }
-
-    /// Makes a user known who was read in another way.
-    pub async fn prime(&self, user: Arc<User>) {
-        self.0.prime(user.uuid, Ok(Some(user))).await;
-    }
 }

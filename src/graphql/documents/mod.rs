@@ -30,6 +30,7 @@ use self::cost::Costs;
 pub use self::persisted::{Asked, TrustedDocuments};
 use super::errors::{Code, coded_error};
 use crate::metrics::CacheCounts;
+use crate::shortened;
 
 /// What a document may be. Each refusal names the limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -312,8 +313,9 @@ fn of_graphql(error: GraphQLError) -> ServerError {
 }
 
 fn request_invalid(mut message: String, locations: Vec<Pos>) -> ServerError {
-    if let Some((end, _)) = message.char_indices().nth(LONGEST_MESSAGE) {
-        message.truncate(end);
+    let shown = shortened(&message, LONGEST_MESSAGE).len();
+    if shown < message.len() {
+        message.truncate(shown);
         message.push('…');
     }
     let mut error = coded_error(Code::BadUserInput, Some("request_invalid"), message);
