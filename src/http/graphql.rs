@@ -94,17 +94,16 @@ async fn respond(
     };
     let token = authenticate(api, &parts.headers).await.map_err(|error| Box::new(token_refused(media, error)))?;
     let Parameters { document, operation_name, variables } = parameters;
-    let operation_name = operation_name.as_deref();
     let request_status = if media == Media::Json { StatusCode::OK } else { StatusCode::BAD_REQUEST };
     let refused = |Refused(errors)| Box::new(errors_only(media, request_status, &errors));
     let prepared = api.documents.find(&document).map_err(refused)?;
-    let is_query = prepared.is_query(operation_name).map_err(refused)?;
-    told.operation = prepared.operation_name(operation_name);
-    told.fields = prepared.root_fields(operation_name);
+    let chosen = prepared.choose(operation_name.as_deref()).map_err(refused)?;
+    let is_query = chosen.facts.is_query;
+    told.operation = Some(chosen.facts.clone());
     if parts.method == Method::GET && !is_query {
         return Err(Box::new(method_not_allowed(media, "POST", "A GET runs queries only.")));
     }
-    let request = api.documents.request(&prepared, operation_name, variables).map_err(refused)?;
+    let request = api.documents.request(&chosen, variables).map_err(refused)?;
     let request = request.data(RequestContext::new(api.messaging.clone(), token));
     let executed = tokio::time::timeout(api.limits.time, api.schema.execute(request)).await;
     // A mutation that is given up may have been done all the same.

@@ -1,10 +1,12 @@
 //! What the log and the metrics are told of a request: never a token, a text or a name that only the client knows.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use axum::http::StatusCode;
 use axum::response::Response;
 
+use crate::graphql::documents::Facts;
 use crate::{metrics, shortened, telemetry};
 
 /// The code of an answer's first error; put into the answer's extensions by whoever makes it.
@@ -17,39 +19,40 @@ const LONGEST_NAME: usize = 100;
 /// Gathered while a request is answered.
 pub struct Told {
     begun: Instant,
-    /// The operation's name, once its document is known to be valid.
-    pub operation: Option<String>,
-    /// The schema's fields at its root.
-    pub fields: Vec<String>,
+    /// The operation, once its document is known to be valid.
+    pub operation: Option<Arc<Facts>>,
 }
 
 impl Told {
     /// A request begins.
     pub fn begin() -> Self {
-        Self { begun: Instant::now(), operation: None, fields: Vec::new() }
+        Self { begun: Instant::now(), operation: None }
     }
 
     /// It ends with this answer.
     pub fn end(self, response: &Response) {
-        let Self { begun, operation, fields } = self;
-        let operation = operation.map(|name| shortened(&name, LONGEST_NAME).to_owned());
+        let Self { begun, operation } = self;
+        let fields = operation.as_ref().map_or(&[] as &[String], |operation| &operation.fields);
+        let operation = operation.as_ref().and_then(|operation| operation.name.as_deref());
+        let operation = operation.map(|name| shortened(name, LONGEST_NAME));
         let duration = begun.elapsed();
         let outcome = match response.extensions().get::<Outcome>() {
             Some(Outcome(code)) => code.as_str(),
             None => metrics::OK,
         };
-        let unknown = ["none".to_owned()];
-        for field in if fields.is_empty() { unknown.as_slice() } else { fields.as_slice() } {
+        if fields.is_empty() {
+            metrics::request("none", outcome, duration);
+        }
+        for field in fields {
             metrics::request(field, outcome, duration);
         }
-        telemetry::end_request(operation.as_deref(), response.status(), outcome);
+        telemetry::end_request(operation, response.status(), outcome);
         let duration_ms = duration.as_secs_f64() * 1000.0;
-        let (operation, status) = (operation.as_deref(), response.status());
-        let fields = fields.join(",");
+        let (status, fields) = (response.status(), || fields.join(","));
         if outcome == "INTERNAL" || (status.is_server_error() && status != StatusCode::SERVICE_UNAVAILABLE) {
-            tracing::error!(operation, fields, duration_ms, status = status.as_u16(), outcome, "answered");
+            tracing::error!(operation, fields = fields(), duration_ms, status = status.as_u16(), outcome, "answered");
         } else {
-            tracing::info!(operation, fields, duration_ms, status = status.as_u16(), outcome, "answered");
+            tracing::info!(operation, fields = fields(), duration_ms, status = status.as_u16(), outcome, "answered");
         }
     }
 }

@@ -15,27 +15,16 @@ const CALL: u64 = 10;
 /// How long a list is that introspection shows, as far as prices go: there are more types, and fewer arguments.
 const DESCRIBED: u64 = 5;
 
-/// The prices of a document's operations, as far as they do not hang on variables.
-pub struct Costs(HashMap<Option<Name>, u64>);
+/// The price of an operation in which no variable says how large a page is; `None` of any other.
+pub fn fixed_cost(document: &ExecutableDocument, operation: &Operation) -> Option<u64> {
+    let mut priced = Priced::new(document, None);
+    let cost = priced.set(&operation.selection_set);
+    (!priced.asks_variables).then_some(cost)
+}
 
-impl Costs {
-    /// Prices the operations in which no variable says how large a page is.
-    pub fn new(document: &ExecutableDocument) -> Self {
-        let fixed = document.operations.iter().filter_map(|operation| {
-            let mut priced = Priced::new(document, None);
-            let cost = priced.set(&operation.selection_set);
-            (!priced.asks_variables).then(|| (operation.name.clone(), cost))
-        });
-        Self(fixed.collect())
-    }
-
-    /// The price of an operation with these variables.
-    pub fn of(&self, document: &ExecutableDocument, operation: &Operation, variables: &JsonMap) -> u64 {
-        if let Some(cost) = self.0.get(&operation.name) {
-            return *cost;
-        }
-        Priced::new(document, Some(variables)).set(&operation.selection_set)
-    }
+/// The price of an operation with these variables.
+pub fn cost(document: &ExecutableDocument, operation: &Operation, variables: &JsonMap) -> u64 {
+    Priced::new(document, Some(variables)).set(&operation.selection_set)
 }
 
 struct Priced<'a> {

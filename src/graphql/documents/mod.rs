@@ -7,13 +7,13 @@
 mod cost;
 mod measure;
 mod merged;
+mod operation;
 mod persisted;
 mod values;
 
 use std::sync::Arc;
 
 use apollo_compiler::ast::VariableDefinition;
-use apollo_compiler::executable::{Operation, OperationType};
 use apollo_compiler::parser::{Parser, SourceMap};
 use apollo_compiler::request::{RequestError, coerce_variable_values};
 use apollo_compiler::response::{GraphQLError, JsonMap, JsonValue};
@@ -26,7 +26,8 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use serde_json::Value;
 
-use self::cost::Costs;
+pub use self::operation::{Chosen, Facts};
+use self::operation::{FactsByName, facts};
 pub use self::persisted::{Asked, TrustedDocuments};
 use super::errors::{Code, coded_error};
 use crate::metrics::CacheCounts;
@@ -99,7 +100,7 @@ impl Weighter<Arc<str>, Arc<Prepared>> for Weight {
 pub struct Prepared {
     document: Valid<ExecutableDocument>,
     executed: EngineDocument,
-    costs: Costs,
+    facts: FactsByName,
     /// The variables that `@skip` and `@include` hang on.
     conditions: Vec<Name>,
 }
@@ -191,19 +192,18 @@ impl Documents {
             None => parse_query(plain(merged.as_ref().unwrap_or(&document)))
                 .map_err(|error| Refused(vec![request_invalid(error.to_string(), Vec::new())]))?,
         };
-        let costs = Costs::new(&document);
+        let facts = facts(&document);
         let conditions = values::conditions(&document);
-        Ok(Prepared { document, executed, costs, conditions })
+        Ok(Prepared { document, executed, facts, conditions })
     }
 
     /// The request of an operation, its variables coerced.
     pub fn request(
         &self,
-        prepared: &Prepared,
-        operation_name: Option<&str>,
+        chosen: &Chosen<'_>,
         variables: serde_json::Map<String, Value>,
     ) -> Result<Request, Refused> {
-        let operation = prepared.operation(operation_name)?;
+        let Chosen { prepared, operation, facts } = chosen;
         let coerced = if operation.variables.is_empty() {
             JsonMap::new()
         } else {
@@ -221,7 +221,7 @@ impl Documents {
             }
             coerced
         };
-        let cost = prepared.costs.of(&prepared.document, operation, &coerced);
+        let cost = chosen.cost(&coerced);
         if cost > self.limits.cost {
             return Err(Refused::one(
                 "max_cost_exceeded",
@@ -234,37 +234,8 @@ impl Documents {
         let variables = values::engine(JsonValue::Object(coerced));
         let mut request = Request::new("").variables(Variables::from_value(variables));
         request.set_parsed_query(prepared.executed.clone());
-        request.operation_name = operation_name.map(str::to_owned);
+        request.operation_name.clone_from(&facts.name);
         Ok(request)
-    }
-}
-
-impl Prepared {
-    fn operation(&self, name: Option<&str>) -> Result<&Operation, Refused> {
-        match self.document.operations.get(name) {
-            Ok(operation) => Ok(operation),
-            Err(error) => Err(of_request(&error, &self.document.sources)),
-        }
-    }
-
-    /// Whether the operation is a query; an error when there is no such operation.
-    pub fn is_query(&self, operation_name: Option<&str>) -> Result<bool, Refused> {
-        Ok(self.operation(operation_name)?.operation_type == OperationType::Query)
-    }
-
-    /// The name of the operation that runs.
-    pub fn operation_name(&self, asked: Option<&str>) -> Option<String> {
-        self.operation(asked).ok()?.name.as_ref().map(ToString::to_string)
-    }
-
-    /// The fields at the root of an operation, for what is counted by them.
-    pub fn root_fields(&self, operation_name: Option<&str>) -> Vec<String> {
-        let Ok(operation) = self.operation(operation_name) else { return Vec::new() };
-        let mut names: Vec<String> =
-            operation.root_fields(&self.document).map(|field| field.name.as_str().to_owned()).collect();
-        names.sort();
-        names.dedup();
-        names
     }
 }
 

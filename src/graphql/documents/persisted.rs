@@ -2,6 +2,7 @@
 //! before (automatic persisted queries, Apollo's protocol).
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -68,6 +69,25 @@ impl TrustedDocuments {
     }
 }
 
+/// The text of a document.
+pub(super) enum Text<'a> {
+    /// In the request or in the manifest.
+    Here(&'a str),
+    /// As it was sent before.
+    Remembered(Arc<str>),
+}
+
+impl Deref for Text<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        match self {
+            Self::Here(text) => text,
+            Self::Remembered(text) => text,
+        }
+    }
+}
+
 /// Knows documents by their names.
 pub(super) struct Persisted {
     trusted: Option<TrustedDocuments>,
@@ -85,7 +105,7 @@ impl Persisted {
     }
 
     /// The text that is asked for.
-    pub fn text(&self, asked: &Asked) -> Result<Arc<str>, Refused> {
+    pub fn text<'a>(&'a self, asked: &'a Asked) -> Result<Text<'a>, Refused> {
         if let (Some(text), Some(hash)) = (&asked.text, &asked.hash)
             && sha256(text) != *hash
         {
@@ -98,27 +118,28 @@ impl Persisted {
                 (None, Some(name)) => trusted.0.get(name).or_else(|| trusted.0.get(&format!("sha256:{name}"))),
                 (None, None) => return Err(missing()),
             };
-            return found.cloned().ok_or_else(|| {
+            return found.map(|text| Text::Here(text)).ok_or_else(|| {
                 Refused::one("document_not_trusted", "Only the documents of this server's manifest are executed.")
             });
         }
         match (&asked.text, &asked.hash) {
-            (Some(text), _) => Ok(text.as_str().into()),
+            (Some(text), _) => Ok(Text::Here(text)),
             // The message is the protocol's: clients know by it that they must send the text too.
             (None, Some(hash)) => self
                 .remembered
                 .get(hash)
+                .map(Text::Remembered)
                 .ok_or_else(|| Refused::one("persisted_query_not_found", "PersistedQueryNotFound")),
             (None, None) => Err(missing()),
         }
     }
 
     /// Remembers a document that was good under the hash it came with.
-    pub fn remember(&self, asked: &Asked, text: &Arc<str>) {
+    pub fn remember(&self, asked: &Asked, text: &str) {
         if let (Some(_), Some(hash), None) = (&asked.text, &asked.hash, &self.trusted)
             && text.len() <= LONGEST_REMEMBERED
         {
-            self.remembered.insert(hash.clone(), text.clone());
+            self.remembered.insert(hash.clone(), text.into());
         }
     }
 }
