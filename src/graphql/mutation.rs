@@ -1,14 +1,14 @@
 //! The mutations.
 
-use async_graphql::{Context, InputObject, Object, OneofObject, Result, SimpleObject};
+use async_graphql::{Context, ContextSelectionSet, InputObject, Object, OneofObject, Result, Value};
 use tracing::{Instrument, trace_span};
 
-use super::at_hand::Quick;
+use super::at_hand::{AtHand, Quick, object};
 use super::context::RequestContext;
 use super::errors::of_messaging;
 use super::scalars::UuidText;
-use super::types::{MessageGroupObject, MessageObject};
-use crate::messaging::Recipient;
+use super::types::{MessageGroupObject, MessageObject, group_at_hand, message_at_hand};
+use crate::messaging::{GroupView, Recipient};
 use crate::model::MessageGroupUuid;
 
 /// What can be done.
@@ -33,12 +33,30 @@ pub enum MessageRecipient {
 }
 
 /// What was stored.
-#[derive(SimpleObject)]
-pub struct CreateMessagePayload {
+pub struct CreateMessagePayload(GroupView);
+
+/// What was stored.
+#[Object]
+impl CreateMessagePayload {
     /// The message.
-    message: Quick<MessageObject>,
+    async fn message(&self) -> Quick<MessageObject> {
+        Quick(MessageObject(self.0.last_message.clone()))
+    }
+
     /// Its message group, with the message as its last one.
-    message_group: Quick<MessageGroupObject>,
+    async fn message_group(&self) -> Quick<MessageGroupObject> {
+        Quick(MessageGroupObject(self.0.clone()))
+    }
+}
+
+impl AtHand for CreateMessagePayload {
+    fn at_hand(&self, context: &ContextSelectionSet<'_>) -> Option<Value> {
+        object("CreateMessagePayload", context, &|name, selected| match name {
+            "message" => message_at_hand(&context.with_selection_set(selected), &self.0.last_message),
+            "messageGroup" => group_at_hand(&context.with_selection_set(selected), &self.0),
+            _ => None,
+        })
+    }
 }
 
 /// What can be done.
@@ -49,7 +67,7 @@ impl Mutation {
         &self,
         context: &Context<'_>,
         #[graphql(desc = "The message and whom it is for.")] input: CreateMessageInput,
-    ) -> Result<CreateMessagePayload> {
+    ) -> Result<Quick<CreateMessagePayload>> {
         let request = RequestContext::of(context);
         let to = match input.to {
             MessageRecipient::Handle(handle) => Recipient::Handle(handle),
@@ -60,10 +78,6 @@ impl Mutation {
             request.messaging().send(&requester, to, input.body).await.map_err(of_messaging)
         };
         // On the heap, as in `Query`.
-        let sent = Box::pin(send.instrument(trace_span!("Mutation.createMessage"))).await?;
-        Ok(CreateMessagePayload {
-            message: Quick(MessageObject(sent.message)),
-            message_group: Quick(MessageGroupObject(sent.group)),
-        })
+        Ok(Quick(CreateMessagePayload(Box::pin(send.instrument(trace_span!("Mutation.createMessage"))).await?)))
     }
 }

@@ -87,7 +87,7 @@ impl AtHand for MessageObject {
     }
 }
 
-fn message_at_hand(context: &ContextSelectionSet<'_>, message: &Message) -> Option<Value> {
+pub(super) fn message_at_hand(context: &ContextSelectionSet<'_>, message: &Message) -> Option<Value> {
     object("Message", context, &|name, selected| match name {
         "uuid" => Some(UuidText(message.uuid.0).to_value()),
         "messageGroupUuid" => Some(UuidText(message.group.0).to_value()),
@@ -153,24 +153,28 @@ impl MessageGroupObject {
 
 impl AtHand for MessageGroupObject {
     fn at_hand(&self, context: &ContextSelectionSet<'_>) -> Option<Value> {
-        let GroupView { uuid, viewer, other, last_message } = &self.0;
-        object("MessageGroup", context, &|name, selected| match name {
-            "uuid" => Some(UuidText(uuid.0).to_value()),
-            "participants" if viewer.uuid == other.uuid => {
-                Some(Value::List(vec![participant_at_hand(&context.with_selection_set(selected), viewer)?]))
-            }
-            "participants" => {
-                let both = [viewer, other]
-                    .into_iter()
-                    .map(|participant| participant_at_hand(&context.with_selection_set(selected), participant));
-                both.collect::<Option<_>>().map(Value::List)
-            }
-            "otherParticipant" => participant_at_hand(&context.with_selection_set(selected), other),
-            "lastMessage" => message_at_hand(&context.with_selection_set(selected), last_message),
-            "lastMessageAt" => Some(Instant(last_message.created_at).to_value()),
-            _ => None,
-        })
+        group_at_hand(context, &self.0)
     }
+}
+
+pub(super) fn group_at_hand(context: &ContextSelectionSet<'_>, group: &GroupView) -> Option<Value> {
+    let GroupView { uuid, viewer, other, last_message } = group;
+    object("MessageGroup", context, &|name, selected| match name {
+        "uuid" => Some(UuidText(uuid.0).to_value()),
+        "participants" if viewer.uuid == other.uuid => {
+            Some(Value::List(vec![participant_at_hand(&context.with_selection_set(selected), viewer)?]))
+        }
+        "participants" => {
+            let both = [viewer, other]
+                .into_iter()
+                .map(|participant| participant_at_hand(&context.with_selection_set(selected), participant));
+            both.collect::<Option<_>>().map(Value::List)
+        }
+        "otherParticipant" => participant_at_hand(&context.with_selection_set(selected), other),
+        "lastMessage" => message_at_hand(&context.with_selection_set(selected), last_message),
+        "lastMessageAt" => Some(Instant(last_message.created_at).to_value()),
+        _ => None,
+    })
 }
 
 /// A page of the messages of `group`, for whoever takes part in it.

@@ -3,6 +3,7 @@
 //! The handlers of async-graphql-axum run mutations on GET, take batches and multipart bodies and have no limit on the
 //! body; none of that may be, so the request is read here.
 
+use std::fmt;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
@@ -10,7 +11,9 @@ use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::Response;
-use serde::Deserialize;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::error::Category;
 use serde_json::{Map, Value};
 
 use super::body::{Incoming, Unread};
@@ -41,6 +44,61 @@ struct UrlParameters {
     variables: Option<String>,
     extensions: Option<String>,
     document_id: Option<String>,
+}
+
+/// The parameters as a body spells them, of any type. Of a name that is there twice the last counts.
+#[derive(Default)]
+struct BodyParameters {
+    query: Value,
+    operation_name: Value,
+    variables: Value,
+    extensions: Value,
+    document_id: Value,
+}
+
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "camelCase")]
+enum Parameter {
+    Query,
+    OperationName,
+    Variables,
+    Extensions,
+    DocumentId,
+    #[serde(other)]
+    Unknown,
+}
+
+impl<'de> Deserialize<'de> for BodyParameters {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+
+        impl<'de> Visitor<'de> for Object {
+            type Value = BodyParameters;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<BodyParameters, A::Error> {
+                let mut read = BodyParameters::default();
+                while let Some(name) = map.next_key()? {
+                    // What nobody asks for has to be JSON too.
+                    let value = map.next_value()?;
+                    match name {
+                        Parameter::Query => read.query = value,
+                        Parameter::OperationName => read.operation_name = value,
+                        Parameter::Variables => read.variables = value,
+                        Parameter::Extensions => read.extensions = value,
+                        Parameter::DocumentId => read.document_id = value,
+                        Parameter::Unknown => {}
+                    }
+                }
+                Ok(read)
+            }
+        }
+
+        deserializer.deserialize_map(Object)
+    }
 }
 
 /// Answers a request.
@@ -173,10 +231,12 @@ fn read_url(query: &str) -> Result<Parameters, String> {
 }
 
 fn read_body(body: &[u8]) -> Result<Parameters, String> {
-    let body: Value = serde_json::from_slice(body).map_err(|error| format!("The body is not JSON: {error}."))?;
-    let Value::Object(mut object) = body else { return Err("The body must be one JSON object.".to_owned()) };
-    let mut take = |name| object.remove(name).unwrap_or(Value::Null);
-    parameters(take("query"), take("operationName"), take("variables"), take("extensions"), take("documentId"))
+    let body: BodyParameters = serde_json::from_slice(body).map_err(|error| match error.classify() {
+        Category::Data => "The body must be one JSON object.".to_owned(),
+        _ => format!("The body is not JSON: {error}."),
+    })?;
+    let BodyParameters { query, operation_name, variables, extensions, document_id } = body;
+    parameters(query, operation_name, variables, extensions, document_id)
 }
 
 fn parameters(

@@ -21,6 +21,7 @@ use axum::routing::{any, get};
 use tokio::sync::Semaphore;
 use tower_http::cors::CorsLayer;
 use tracing::Instrument;
+use uuid::fmt::Hyphenated;
 
 use crate::auth::Verifier;
 use crate::environment::random_uuid;
@@ -138,14 +139,15 @@ fn known(method: &Method) -> &str {
 
 /// Gives a request an id of ours, which the log and the answer carry.
 async fn with_request_id(request: Request, answer: impl AsyncFnOnce(Request) -> Response) -> Response {
-    let id = random_uuid().hyphenated().to_string();
+    let mut text = [0; Hyphenated::LENGTH];
+    let id: &str = random_uuid().hyphenated().encode_lower(&mut text);
     let (method, path) = (known(request.method()), shortened(request.uri().path(), LONGEST_PATH));
     let later = tracing::field::Empty;
     let span = tracing::info_span!("request", id, method, path, otel.kind = later, otel.name = later);
     let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
     telemetry::begin_request(&span, request.headers(), method, route);
     let mut response = answer(request).instrument(span).await;
-    if let Ok(id) = HeaderValue::from_str(&id) {
+    if let Ok(id) = HeaderValue::from_str(id) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
     response

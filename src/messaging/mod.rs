@@ -23,7 +23,7 @@ pub use self::groups::{DEFAULT_PAGE as DEFAULT_GROUPS_PAGE, GroupView};
 pub use self::history::{DEFAULT_PAGE as DEFAULT_MESSAGES_PAGE, Window};
 pub use self::membership::Member;
 pub use self::page::{MAX_PAGE, Page, PageRequest};
-pub use self::send::{MAX_BODY_CHARS, Recipient, Sent};
+pub use self::send::{MAX_BODY_CHARS, Recipient};
 use self::throttle::Throttle;
 use crate::environment::Environment;
 use crate::messages_table::{Membership, MessagesTable};

@@ -21,15 +21,6 @@ pub enum Recipient {
     Group(MessageGroupUuid),
 }
 
-/// A message that was stored, and its group with it on top.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sent {
-    /// The message.
-    pub message: Message,
-    /// The group as the author sees it.
-    pub group: GroupView,
-}
-
 /// A message before it is known which group it goes to. Drawn once for a request: its uuid and time go through every
 /// retry and from pattern D to C, so that a retry finds what an earlier try has stored.
 #[derive(Clone)]
@@ -50,12 +41,12 @@ impl Draft {
 }
 
 impl Messaging {
-    /// Stores a message and answers with what was stored, without reading it again.
+    /// Stores a message and answers with its group, whose last message it is, without reading either again.
     ///
     /// # Errors
     /// [`MessagingError::BadInput`] and [`MessagingError::NoSuchGroup`] write nothing; after
     /// [`MessagingError::Unavailable`] with `outcome_unknown` the message may be stored.
-    pub async fn send(&self, author: &Arc<User>, to: Recipient, body: String) -> Result<Sent, MessagingError> {
+    pub async fn send(&self, author: &Arc<User>, to: Recipient, body: String) -> Result<GroupView, MessagingError> {
         check_body(&body)?;
         self.throttle.take(author.uuid).map_err(|retry_after| MessagingError::Throttled { retry_after })?;
         let member = match to {
@@ -89,14 +80,14 @@ impl Messaging {
     }
 
     /// Pattern C.
-    async fn append(&self, member: Member, draft: Draft) -> Result<Sent, MessagingError> {
+    async fn append(&self, member: Member, draft: Draft) -> Result<GroupView, MessagingError> {
         let message = draft.for_group(member.group());
         Attempts::of(|| self.table.put_message(&message)).await?;
-        Ok(Sent { group: view(&member, message.clone()), message })
+        Ok(view(&member, message))
     }
 
     /// Pattern D. When the pair turns out to share a group already, the same draft goes there.
-    async fn begin(&self, author: &Arc<User>, recipient: &User, draft: Draft) -> Result<Sent, MessagingError> {
+    async fn begin(&self, author: &Arc<User>, recipient: &User, draft: Draft) -> Result<GroupView, MessagingError> {
         let participants = [Participant::from(&**author), Participant::from(recipient)];
         let group = MessageGroupUuid(self.environment.new_uuid());
         let membership = Membership::begin(group, participants);
@@ -115,7 +106,7 @@ impl Messaging {
         if shared == group {
             let member = Member { user: author.clone(), membership: self.remember(membership), written_down: true };
             self.pairs.insert(pair_of(author, recipient), group);
-            return Ok(Sent { group: view(&member, message.clone()), message });
+            return Ok(view(&member, message));
         }
         let membership = self.membership_of_pair(shared, membership.participants).await?;
         let member = Member { user: author.clone(), membership, written_down: true };
