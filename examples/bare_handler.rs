@@ -1,5 +1,5 @@
-//! What the server is compared with: an axum handler that makes the same call to DynamoDB through the same SDK and
-//! returns its JSON. No GraphQL, no token, no users.
+//! What the server is compared with: an axum handler that makes the same call to DynamoDB, parameter for parameter, through
+//! the same SDK and returns its JSON. No GraphQL, no token, no users.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,21 +7,21 @@ use std::sync::Arc;
 use aws_config::{BehaviorVersion, Region};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::Credentials;
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use cruddur_messaging::messages_table::items::PROJECTION;
 use cruddur_messaging::messages_table::json::to_json;
 use cruddur_messaging::messages_table::keys::format_instant;
 use serde_json::{Value, json};
 
+#[cfg(not(target_env = "msvc"))]
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 const TABLE: &str = "cruddur-messages";
-const ATTRIBUTES: &str =
-    "pk, sk, message_group_uuid, message, user_uuid, user_handle, user_display_name, message_user_uuid";
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -44,10 +44,11 @@ async fn list(State(client): State<Arc<Client>>, Path(user): Path<String>) -> Re
         .query()
         .table_name(TABLE)
         .consistent_read(true)
-        .projection_expression(ATTRIBUTES)
+        .projection_expression(PROJECTION.join(", "))
         .key_condition_expression("pk = :pk")
         .expression_attribute_values(":pk", AttributeValue::S(format!("GRP#{user}")))
         .scan_index_forward(false)
+        .return_consumed_capacity(ReturnConsumedCapacity::Total)
         .limit(21);
     let page = request.send().await.map_err(|_| StatusCode::BAD_GATEWAY)?;
     Ok(Json(page.items().iter().map(to_json).collect()))
@@ -72,7 +73,12 @@ async fn put(
         ]
         .map(|(name, value)| (name.to_owned(), value)),
     );
-    let request = client.put_item().table_name(TABLE).set_item(Some(item));
-    request.condition_expression("attribute_not_exists(pk)").send().await.map_err(|_| StatusCode::BAD_GATEWAY)?;
+    let request = client
+        .put_item()
+        .table_name(TABLE)
+        .set_item(Some(item))
+        .condition_expression("attribute_not_exists(pk)")
+        .return_consumed_capacity(ReturnConsumedCapacity::Total);
+    request.send().await.map_err(|_| StatusCode::BAD_GATEWAY)?;
     Ok(Json(json!({ "uuid": uuid, "createdAt": now })))
 }

@@ -64,7 +64,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let Options { options: TableOptions { prod, output, table }, command } = options;
     let target = Target::reach(prod, table.ddb_message_table).await?;
     let consumer_table = ConsumerTable::new(target.aws.dynamodb.clone(), &target.table);
-    let messages = MessagesTable::new(target.aws.dynamodb.clone(), &target.table);
+    let messages = target.messages_table();
     let done = match command {
         Command::Status => status(&target, output, &consumer_table).await,
         Command::Reconcile { group } => {

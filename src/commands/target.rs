@@ -9,6 +9,7 @@ use super::failure::{Place, Refused};
 use super::output::Output;
 use crate::aws::{Aws, is_aws};
 use crate::config::TableSettings;
+use crate::messages_table::MessagesTable;
 
 /// The endpoint of a local engine where nothing else is said.
 const LOCAL_ENDPOINT: &str = "http://127.0.0.1:8000";
@@ -38,7 +39,7 @@ pub struct TableOptions {
 pub struct Target {
     /// The clients.
     pub aws: Aws,
-    /// The messages table.
+    /// The messages table's name.
     pub table: String,
     /// Whether it is AWS, or may be.
     pub is_prod: bool,
@@ -74,6 +75,11 @@ impl Target {
         let region = aws.region();
         let endpoint = named.map_or("AWS".to_owned(), |(_, url)| url);
         Ok(Self { aws, table, is_prod: true, endpoint, setting: setting.unwrap_or("AWS_REGION"), region, account })
+    }
+
+    /// The messages table.
+    pub fn messages_table(&self) -> MessagesTable {
+        MessagesTable::new(self.aws.dynamodb.clone(), &self.table)
     }
 
     /// Where this is, for errors.

@@ -92,6 +92,14 @@ fn head(media: &str, length: usize, more: &str) -> String {
     format!("POST /graphql HTTP/1.1\r\nhost: here\r\ncontent-type: {media}\r\ncontent-length: {length}\r\n{more}\r\n")
 }
 
+/// A request that is good, sent on a connection on which others were.
+async fn good_status(connection: &mut BufReader<TcpStream>) -> String {
+    let good = json!({ "query": "{ __typename }" }).to_string();
+    let request = head("application/json", good.len(), "") + &good;
+    connection.write_all(request.as_bytes()).await.expect("sent");
+    next_status(connection).await
+}
+
 /// The status of the next answer on a connection, when its body has been read.
 async fn next_status(connection: &mut BufReader<TcpStream>) -> String {
     let (mut status, mut length) = (String::new(), 0);
@@ -114,16 +122,13 @@ fn a_refusal_comes_before_the_rest_of_the_body_and_leaves_the_connection_whole()
     test(async {
         let world = World::new().await;
         let server = world.server().await;
-        let good = json!({ "query": "{ __typename }" }).to_string();
         for (media, length, status) in [("text/plain", 600_000, "415"), ("application/json", 3_000_000, "413")] {
             let connection = TcpStream::connect(server.address).await.expect("a connection");
             let mut connection = BufReader::new(connection);
             connection.write_all(head(media, length, "").as_bytes()).await.expect("sent");
             assert_eq!(next_status(&mut connection).await, status);
             connection.write_all(&vec![b' '; length]).await.expect("somebody reads it");
-            connection.write_all(head("application/json", good.len(), "").as_bytes()).await.expect("sent");
-            connection.write_all(good.as_bytes()).await.expect("sent");
-            assert_eq!(next_status(&mut connection).await, "200");
+            assert_eq!(good_status(&mut connection).await, "200");
         }
         // A body that does not say how long it is, by a client that asked whether to send it.
         let connection = TcpStream::connect(server.address).await.expect("a connection");
@@ -137,9 +142,7 @@ fn a_refusal_comes_before_the_rest_of_the_body_and_leaves_the_connection_whole()
         assert_eq!(next_status(&mut connection).await, "413");
         connection.write_all(chunk.as_bytes()).await.expect("somebody reads it");
         connection.write_all(b"0\r\n\r\n").await.expect("somebody reads it");
-        connection.write_all(head("application/json", good.len(), "").as_bytes()).await.expect("sent");
-        connection.write_all(good.as_bytes()).await.expect("sent");
-        assert_eq!(next_status(&mut connection).await, "200");
+        assert_eq!(good_status(&mut connection).await, "200");
         // A client that asks first is not made to send what would be refused.
         let connection = TcpStream::connect(server.address).await.expect("a connection");
         let mut connection = BufReader::new(connection);
@@ -190,6 +193,24 @@ fn bodies_that_are_no_request_are_refused() {
             "{\"query\":\"{ __typename }\",\"extensions\":7}",
         ] {
             assert_eq!(post(Some("application/json"), body.to_owned()).await, 400, "{body}");
+        }
+        for (body, said) in [
+            ("[{\"query\":\"{ __typename }\"}]", "The body must be one JSON object."),
+            ("{\"query\":\"{ __typename }\"} {}", "The body is not JSON: trailing characters"),
+            ("{\"query\":\"{ __typename }\",\"other\":[}", "The body is not JSON: expected value"),
+            ("{\"query\":\"{ __typename }\",\"query\":7}", "`query` must be a string."),
+        ] {
+            let request = client.http.post(&client.url).header("content-type", "application/json").body(body);
+            let answer = request.send().await.expect("an answer").json::<Value>().await.expect("JSON");
+            let message = answer["errors"][0]["message"].as_str().unwrap_or_default();
+            assert!(message.starts_with(said), "{body}: {answer}");
+        }
+        // What is not known is passed over, and of what is there twice the last counts.
+        for body in [
+            "{\"other\":{\"query\":7},\"query\":\"{ __typename }\",\"variables\":null}",
+            "{\"query\":7,\"variables\":[],\"query\":\"{ __typename }\",\"variables\":{}}",
+        ] {
+            assert_eq!(post(Some("application/json"), body.to_owned()).await, 200, "{body}");
         }
         assert_eq!(post(Some("application/json"), "\u{ff}".repeat(300_000)).await, 413);
         for method in [reqwest::Method::PUT, reqwest::Method::DELETE, reqwest::Method::PATCH] {

@@ -58,6 +58,46 @@ fn what_is_answered_is_what_was_written_and_takes_no_other_read() {
 }
 
 #[test]
+fn the_payload_is_what_is_read_afterwards_however_it_is_selected() {
+    const FRAGMENTS: &str = "fragment Group on MessageGroup { __typename uuid lastMessageAt lastMessage { ...Message }
+        otherParticipant { ...User } participants { ...User } }
+        fragment Message on Message { __typename uuid messageGroupUuid body createdAt author { ...User } }
+        fragment User on User { __typename uuid handle displayName }";
+    test(async {
+        let world = World::new().await;
+        let (ana, ben) = (user("ana").await, user("ben").await);
+        for payload in [
+            "__typename message { ...Message } group: messageGroup { ...Group }",
+            "__typename message { uuid } ... on CreateMessagePayload { message { ...Message } group: messageGroup { ...Group } }",
+            "message { ...Message } __typename group: messageGroup { ...Group messages(last: 1) { nodes { ...Message } } }",
+        ] {
+            // A server that knows nobody's name yet, and knows them then.
+            let client = world.server().await.client(&ana);
+            for _ in 0..2 {
+                let send = format!(
+                    "mutation($to: MessageRecipient!, $body: String!) {{ sent: createMessage(input: {{ to: $to, body: $body }}) {{ {payload} }} }} {FRAGMENTS}"
+                );
+                let to = json!({ "to": { "handle": ben.handle() }, "body": payload });
+                let sent = client.data(&send, to).await["sent"].clone();
+                assert_eq!(
+                    (&sent["__typename"], &sent["message"]["body"]),
+                    (&json!("CreateMessagePayload"), &json!(payload))
+                );
+                let read =
+                    format!("query($uuid: UUID!) {{ group: messageGroup(uuid: $uuid) {{ ...Group }} }} {FRAGMENTS}");
+                let mut group = client.data(&read, json!({ "uuid": sent["group"]["uuid"] })).await["group"].clone();
+                assert_eq!(sent["message"], group["lastMessage"]);
+                if let Some(messages) = sent["group"].get("messages") {
+                    assert_eq!(messages["nodes"], json!([sent["message"]]));
+                    group["messages"] = messages.clone();
+                }
+                assert_eq!(sent["group"], group);
+            }
+        }
+    });
+}
+
+#[test]
 fn bad_input_is_refused_by_name_and_writes_nothing() {
     test(async {
         let world = World::new().await;

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{cost, messages_table};
+use super::cost;
 use crate::commands::failure::Refused;
 use crate::commands::output::{Output, padded};
 use crate::commands::target::Target;
@@ -64,7 +64,7 @@ pub async fn run(target: &Target, output: Output, options: &Options) -> anyhow::
     };
     window.check().map_err(|_| Refused("--to is before --from".to_owned()))?;
     output.say(format!("Conversation {group} in {target}"));
-    let table = messages_table(target);
+    let table = target.messages_table();
     let limit = usize::try_from(options.limit)?;
     // Whether the group is one of the earlier system is not asked: it would be one more read.
     let kept = |message: &crate::messages_table::Message| window.contains(message.created_at);

@@ -5,7 +5,7 @@ use chrono::{DateTime, Local};
 use clap::Args;
 use serde_json::json;
 
-use super::{cost, messages_table};
+use super::cost;
 use crate::commands::db::Database;
 use crate::commands::output::{Output, padded};
 use crate::commands::target::{Prod, Target};
@@ -43,7 +43,7 @@ async fn list(target: &Target, output: Output, options: &Options, database: &Dat
         bail!("no user has the handle {handle:?} in PostgreSQL at {} (DATABASE_URL)", database.place);
     };
     output.say(format!("Conversations of {handle}, {}, in {target}", user.uuid));
-    let table = messages_table(target);
+    let table = target.messages_table();
     let slice = table.message_groups(user.uuid, None, usize::try_from(options.limit)?).await?;
     let longest = slice.items.iter().map(|row| row.other.names.handle.chars().count()).max().unwrap_or(0);
     for row in &slice.items {

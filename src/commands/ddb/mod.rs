@@ -11,7 +11,7 @@ mod seed;
 use clap::{Args, Subcommand};
 
 use super::target::{TableOptions, Target};
-use crate::messages_table::{Consumed, MessagesTable};
+use crate::messages_table::Consumed;
 
 #[derive(Args, Debug)]
 pub struct Options {
@@ -79,10 +79,6 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         Command::Patterns(Patterns::GetConversation(options)) => get_conversation::run(&target, output, &options).await,
     };
     done.map_err(|error| target.place().explain(error))
-}
-
-fn messages_table(target: &Target) -> MessagesTable {
-    MessagesTable::new(target.aws.dynamodb.clone(), &target.table)
 }
 
 /// `1.5 read units`, and the write units where there are any.

@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{cost, messages_table};
+use super::cost;
 use crate::commands::failure::Refused;
 use crate::commands::output::Output;
 use crate::commands::target::{Prod, Target};
@@ -41,7 +41,7 @@ impl Options {
 
 pub async fn run(target: &Target, output: Output, options: &Options) -> anyhow::Result<()> {
     output.say(format!("Scanning {target}"));
-    let table = messages_table(target);
+    let table = target.messages_table();
     let mut left = options.limit;
     let mut from = None;
     let mut items = 0;

@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::json;
 
-use super::{cost, messages_table};
+use super::cost;
 use crate::commands::db::Database;
 use crate::commands::failure::{LeftOver, Refused};
 use crate::commands::output::Output;
@@ -38,7 +38,7 @@ impl Options {
 pub async fn run(target: &Target, output: Output, prod: Prod, options: &Options) -> anyhow::Result<()> {
     output.say(format!("Seeding {target}"));
     let database = Database::open(&options.database, prod).await?;
-    let table = messages_table(target);
+    let table = target.messages_table();
     let seeded = seed_messages(&table, &database.users).await;
     database.users.close().await;
     let mut place = target.place();

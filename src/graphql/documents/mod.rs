@@ -198,11 +198,7 @@ impl Documents {
     }
 
     /// The request of an operation, its variables coerced.
-    pub fn request(
-        &self,
-        chosen: &Chosen<'_>,
-        variables: serde_json::Map<String, Value>,
-    ) -> Result<Request, Refused> {
+    pub fn request(&self, chosen: &Chosen<'_>, variables: serde_json::Map<String, Value>) -> Result<Request, Refused> {
         let Chosen { prepared, operation, facts } = chosen;
         let coerced = if operation.variables.is_empty() {
             JsonMap::new()
