@@ -37,6 +37,15 @@ impl Code {
     }
 }
 
+/// The extension that tells a client to look before it sends again, and what it says.
+const OUTCOME: &str = "outcome";
+const UNKNOWN: &str = "UNKNOWN";
+
+/// Marks an error after which a message may be stored, or not.
+pub fn mark_outcome_unknown(error: &mut ServerError) {
+    error.extensions.get_or_insert_default().set(OUTCOME, UNKNOWN);
+}
+
 /// An error of a field.
 pub(super) fn field_error(code: Code, reason: Option<&str>, message: impl Into<String>) -> Error {
     let mut error = Error::new(message);
@@ -75,6 +84,14 @@ pub fn name_uncoded(response: &mut Response) -> bool {
     not_executed
 }
 
+/// Says in each error that a message of the request was stored all the same: without `data` nothing else does.
+pub fn tell_stored(response: &mut Response) {
+    for error in &mut response.errors {
+        error.message.push_str(" A message of this request has been stored.");
+        mark_outcome_unknown(error);
+    }
+}
+
 /// Maps what the rules answer.
 pub(super) fn of_messaging(error: MessagingError) -> Error {
     match &error {
@@ -91,7 +108,7 @@ pub(super) fn of_messaging(error: MessagingError) -> Error {
             let mut mapped = unavailable();
             if *outcome_unknown {
                 mapped.message = "The message may or may not have been stored.".to_owned();
-                mapped.extensions.get_or_insert_default().set("outcome", "UNKNOWN");
+                mapped.extensions.get_or_insert_default().set(OUTCOME, UNKNOWN);
             }
             mapped
         }
@@ -115,7 +132,7 @@ fn of_bad_input(input: &BadInput) -> Error {
 }
 
 fn unavailable() -> Error {
-    field_error(Code::Unavailable, None, "The service is unavailable at the moment. Please try again.")
+    field_error(Code::Unavailable, None, "The service is unavailable at the moment.")
 }
 
 /// The cause goes to the log and never to the client.

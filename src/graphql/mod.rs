@@ -13,7 +13,7 @@ mod types;
 use async_graphql::{EmptySubscription, SDLExportOptions, Schema, ValidationMode};
 
 pub use self::context::RequestContext;
-pub use self::errors::{Code, coded_error, name_uncoded};
+pub use self::errors::{Code, coded_error, mark_outcome_unknown, name_uncoded, tell_stored};
 use self::mutation::Mutation;
 use self::query::Query;
 

@@ -78,6 +78,8 @@ impl Mutation {
             request.messaging().send(&requester, to, input.body).await.map_err(of_messaging)
         };
         // On the heap, as in `Query`.
-        Ok(Quick(CreateMessagePayload(Box::pin(send.instrument(trace_span!("Mutation.createMessage"))).await?)))
+        let sent = Box::pin(send.instrument(trace_span!("Mutation.createMessage"))).await?;
+        request.note_stored();
+        Ok(Quick(CreateMessagePayload(sent)))
     }
 }

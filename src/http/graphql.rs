@@ -23,7 +23,7 @@ use super::told::Told;
 use super::{Api, with_request_id};
 use crate::auth::{TokenError, VerifiedToken};
 use crate::graphql::documents::{Asked, Refused};
-use crate::graphql::{RequestContext, name_uncoded};
+use crate::graphql::{RequestContext, name_uncoded, tell_stored};
 
 const ALLOWED: &str = "GET, POST";
 
@@ -162,12 +162,16 @@ async fn respond(
         return Err(Box::new(method_not_allowed(media, "POST", "A GET runs queries only.")));
     }
     let request = api.documents.request(&chosen, variables).map_err(refused)?;
-    let request = request.data(RequestContext::new(api.messaging.clone(), token));
+    let context = RequestContext::new(api.messaging.clone(), token);
+    let request = request.data(context.clone());
     let executed = tokio::time::timeout(api.limits.time, api.schema.execute(request)).await;
     // A mutation that is given up may have been done all the same.
     let mut response = executed.map_err(|_| Box::new(timed_out(media, !is_query)))?;
     // The engine's own errors are of the request; the fields' have codes.
     let request_error = name_uncoded(&mut response) && response.data == async_graphql::Value::Null;
+    if context.has_stored() {
+        tell_stored(&mut response);
+    }
     let status = match media {
         Media::GraphqlResponse if request_error => StatusCode::BAD_REQUEST,
         _ => StatusCode::OK,

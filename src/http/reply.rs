@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use super::negotiation::Media;
 use super::told::Outcome;
 use crate::auth::TokenError;
-use crate::graphql::{Code, coded_error};
+use crate::graphql::{Code, coded_error, mark_outcome_unknown};
 
 /// An answer in the media type that the client chose. What is said depends on who asks, so no cache may keep it.
 pub fn answer(media: Media, status: StatusCode, answer: GraphqlAnswer) -> Response {
@@ -81,7 +81,7 @@ pub fn overloaded(media: Media) -> Response {
 pub fn timed_out(media: Media, may_be_done: bool) -> Response {
     let mut error = coded_error(Code::Unavailable, Some("request_timeout"), "The request took too long.");
     if may_be_done {
-        error.extensions.get_or_insert_default().set("outcome", "UNKNOWN");
+        mark_outcome_unknown(&mut error);
     }
     let mut response = errors(media, StatusCode::SERVICE_UNAVAILABLE, error);
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));

@@ -7,7 +7,7 @@ pub mod loader;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
 use sqlx::migrate::{MigrateError, Migrator};
@@ -70,9 +70,17 @@ impl Users {
         if handle.contains('\0') || handle.len() > LONGEST_HANDLE {
             return Ok(None);
         }
+        let asked = self.by_uuid.now();
         let query = sqlx::query_file_as!(UserRow, "sql/user_by_handle.sql", handle).fetch_optional(&self.pool);
         let row = Box::pin(query.instrument(span("user_by_handle"))).await?;
-        Ok(row.map(|row| Arc::new(row.into())))
+        Ok(row.map(|row| self.remember(row, asked)))
+    }
+
+    /// Keeps a user that Postgres was asked for at `asked`.
+    fn remember(&self, row: UserRow, asked: Instant) -> Arc<User> {
+        let user = Arc::new(User::from(row));
+        self.by_uuid.insert(user.uuid, user.clone(), asked);
+        user
     }
 
     /// The user whose tokens have this `sub`; none when two users have it.
@@ -88,7 +96,7 @@ impl Users {
         // On the heap, since it is large and seldom needed: each future that it is part of would be as large.
         let mut rows = Box::pin(query.instrument(span("user_by_cognito_user_id"))).await?;
         let (Some(row), None) = (rows.pop(), rows.pop()) else { return Ok(None) };
-        let user = Arc::new(User::from(row));
+        let user = self.remember(row, asked);
         self.by_cognito_user_id.insert(id.to_owned(), user.clone(), asked);
         Ok(Some(user))
     }
@@ -112,10 +120,7 @@ impl Users {
             let asked = self.by_uuid.now();
             let query = sqlx::query_file_as!(UserRow, "sql/users_by_uuid.sql", &wanted).fetch_all(&self.pool);
             let rows = Box::pin(query.instrument(span("users_by_uuid"))).await?;
-            for user in rows.into_iter().map(|row| Arc::new(User::from(row))) {
-                self.by_uuid.insert(user.uuid, user.clone(), asked);
-                found.insert(user.uuid, user);
-            }
+            found.extend(rows.into_iter().map(|row| self.remember(row, asked)).map(|user| (user.uuid, user)));
         }
         Ok(found)
     }

@@ -200,6 +200,64 @@ fn a_postgres_that_does_not_answer_is_unavailable_within_the_limit_and_recovers(
     });
 }
 
+/// The author's names are known by then, those of the other may not be.
+#[test]
+fn what_fails_when_a_message_is_stored_says_so() {
+    test(async {
+        let world = World::new().await;
+        let postgres = embedded_postgres().await;
+        let relay = PostgresRelay::start(postgres.url()).await;
+        let users = Users::new(relay.pool());
+        users.migrate().await.expect("migrations");
+        let (ana, ben) = (user_in(&users, "ana").await, user_in(&users, "ben").await);
+        let issuer = &shared().await.token_issuer;
+        let first = world.server_with(users.clone(), issuer.clone()).await.client(&ana).send_to(&ben, "first").await;
+        let group = &first["messageGroup"]["uuid"];
+        // Two whom the outage does not touch.
+        let (chloe, dmitri) = (user("chloe").await, user("dmitri").await);
+        let others = world.server().await.client(&chloe);
+        let elsewhere = others.send_to(&dmitri, "hello").await["messageGroup"]["uuid"].clone();
+        for (payload, is_answered) in [
+            ("message { body author { handle } }", true),
+            ("message { body } messageGroup { otherParticipant { handle } }", false),
+        ] {
+            // A server that has not met the other one.
+            let server = world.server_with(Users::new(users.pool().clone()), issuer.clone()).await;
+            let send = format!(
+                "mutation($to: MessageRecipient!, $body: String!) {{ createMessage(input: {{ to: $to, body: $body }}) {{ {payload} }} }}"
+            );
+            let before = world.proxy.calls("PutItem");
+            world.proxy.gather("PutItem", 2);
+            let client = server.client(&ana);
+            let sending =
+                async { client.execute(&send, json!({ "to": { "messageGroupUuid": group }, "body": payload })).await };
+            let cutting = async {
+                eventually("the write", || async { (world.proxy.calls("PutItem") > before).then_some(()) }).await;
+                relay.hold(true);
+                others.send(json!({ "messageGroupUuid": elsewhere }), "now both are written").await;
+            };
+            let (answer, ()) = futures::join!(sending, cutting);
+            relay.hold(false);
+            if is_answered {
+                let author = &answer["data"]["createMessage"]["message"]["author"];
+                assert_eq!(author["handle"], ana.handle(), "{answer}");
+            } else {
+                let error = &answer["errors"][0];
+                assert_eq!(code_and_reason(&answer).0, "UNAVAILABLE", "{answer}");
+                assert_eq!(error["extensions"]["outcome"], "UNKNOWN", "{answer}");
+                let message = error["message"].as_str().unwrap_or_default();
+                assert!(message.ends_with("A message of this request has been stored."), "{answer}");
+            }
+        }
+        let client = world.server_with(users.clone(), issuer.clone()).await.client(&ana);
+        eventually("that users are found again", || async {
+            (client.execute("{ me { uuid } }", json!({})).await["data"] != Value::Null).then_some(())
+        })
+        .await;
+        assert_eq!(client.bodies(group).await.len(), 3, "each once");
+    });
+}
+
 #[test]
 fn postgres_gone_and_back_needs_no_restart() {
     test(async {

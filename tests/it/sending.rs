@@ -144,6 +144,32 @@ fn bad_input_is_refused_by_name_and_writes_nothing() {
 }
 
 #[test]
+fn a_refusal_beside_a_message_that_was_stored_says_so() {
+    test(async {
+        let world = World::new().await;
+        let server = world.server().await;
+        let (ana, ben) = (user("ana").await, user("ben").await);
+        let client = server.client(&ana);
+        let send = |name: &str, handle: &str| {
+            format!(
+                "{name}: createMessage(input: {{ to: {{ handle: \"{handle}\" }}, body: \"{name}\" }}) {{ message {{ uuid }} }}"
+            )
+        };
+        let (good, bad) = (send("good", ben.handle()), send("bad", "nobody at all"));
+        for (document, outcome) in [
+            (format!("mutation {{ {good} {bad} }}"), json!("UNKNOWN")),
+            (format!("mutation {{ {bad} {good} }}"), Value::Null),
+        ] {
+            let answer = client.execute(&document, json!({})).await;
+            assert_eq!(answer["errors"][0]["extensions"]["reason"], "recipient_not_found", "{answer}");
+            assert_eq!(answer["errors"][0]["extensions"]["outcome"], outcome, "{answer}");
+        }
+        let groups = client.groups(1).await;
+        assert_eq!(client.bodies(&groups[0]["uuid"]).await, ["good"], "what follows a refusal is not done");
+    });
+}
+
+#[test]
 fn text_is_stored_to_the_letter() {
     test(async {
         let world = World::new().await;
