@@ -225,18 +225,20 @@ pub fn begin_request(span: &Span, headers: &HeaderMap, method: &str, route: Opti
     let _ = span.set_parent(TraceContextPropagator::new().extract(&HeaderExtractor(headers)));
 }
 
-/// Tells the traces how the present request ended.
-pub fn end_request(operation: Option<&str>, status: StatusCode, outcome: &str) {
+/// Tells the traces how the present request ended; without a status when its client did not wait.
+pub fn end_request(operation: Option<&str>, status: Option<StatusCode>, outcome: &str) {
     if !EXPORTS.load(Ordering::Relaxed) {
         return;
     }
     let span = Span::current();
-    span.set_attribute("http.response.status_code", i64::from(status.as_u16()));
+    if let Some(status) = status {
+        span.set_attribute("http.response.status_code", i64::from(status.as_u16()));
+    }
     span.set_attribute("outcome", outcome.to_owned());
     if let Some(operation) = operation {
         span.set_attribute("graphql.operation.name", operation.to_owned());
     }
-    if matches!(outcome, "INTERNAL" | "UNAVAILABLE") || status.is_server_error() {
+    if matches!(outcome, "INTERNAL" | "UNAVAILABLE") || status.is_some_and(|status| status.is_server_error()) {
         span.set_status(Status::error(outcome.to_owned()));
     }
 }

@@ -20,6 +20,7 @@ use crate::harness::postgres_relay::PostgresRelay;
 use crate::harness::{
     Client, DEADLINE, Server, TestUser, World, embedded_postgres, eventually, shared, test, user, user_in,
 };
+use crate::stopping::{ask_and_hold, served_with, wait_for};
 
 const SEND: &str = "mutation ($to: MessageRecipient!, $body: String!) {
     createMessage(input: { to: $to, body: $body }) { message { uuid } messageGroup { uuid } } }";
@@ -297,6 +298,23 @@ fn postgres_gone_and_back_needs_no_restart() {
         }
         eventually("that it is ready again", || async { is_ready(&client).await.then_some(()) }).await;
         drop(postgres);
+    });
+}
+
+/// The operation runs on or not, as the engine will have it; the operator sees that somebody asked and left.
+#[test]
+fn a_client_that_does_not_wait_leaves_a_line_and_a_number() {
+    test(async {
+        let address = std::net::TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a port");
+        let mut served = served_with(&[("METRICS_ADDR", &address.to_string())]).await;
+        ask_and_hold(&served, 100).await.abort();
+        let line = wait_for(&mut served.process, "its line", |line| line.contains("answered").then(|| line.to_owned()));
+        for part in ["outcome=\"CANCELLED\"", "fields=\"messageGroups\"", "request{id="] {
+            assert!(line.contains(part), "{part}: {line}");
+        }
+        let numbers = reqwest::get(format!("http://{address}/metrics")).await.expect("metrics").text().await;
+        let counted = "graphql_requests_total{field=\"messageGroups\",outcome=\"CANCELLED\"} 1";
+        assert!(numbers.as_ref().is_ok_and(|numbers| numbers.contains(counted)), "{numbers:?}");
     });
 }
 

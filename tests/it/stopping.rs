@@ -39,7 +39,7 @@ pub async fn served_with(settings: &[(&str, &str)]) -> Served {
     Served { world, _postgres: postgres, process, ana, ben, client }
 }
 
-fn wait_for<T>(process: &mut Running, what: &str, wanted: impl Fn(&str) -> Option<T>) -> T {
+pub fn wait_for<T>(process: &mut Running, what: &str, wanted: impl Fn(&str) -> Option<T>) -> T {
     tokio::task::block_in_place(|| process.wait_for(what, wanted))
 }
 
@@ -48,7 +48,7 @@ fn stopping(line: &str) -> Option<()> {
 }
 
 /// Asks something that the engine keeps until `calls` calls of it have come: the SDK tries again every two seconds.
-async fn ask_and_hold(served: &Served, calls: usize) -> tokio::task::JoinHandle<Result<Value, reqwest::Error>> {
+pub async fn ask_and_hold(served: &Served, calls: usize) -> tokio::task::JoinHandle<Result<Value, reqwest::Error>> {
     let before = served.world.proxy.calls("Query");
     served.world.proxy.gather("Query", calls);
     let request = served.client.post().json(&json!({ "query": LIST }));
