@@ -58,6 +58,8 @@ enum SetAsideCommand {
 
 /// How often a call that cannot get through is tried before the command gives up: some half a minute.
 const TRIES_OF_AN_OUTAGE: u32 = 8;
+/// After how many groups reconciling says how far it is.
+const TOLD_EVERY: usize = 100;
 
 pub async fn run(options: Options) -> anyhow::Result<()> {
     super::log("off")?;
@@ -139,7 +141,13 @@ async fn reconcile(output: Output, messages: &MessagesTable, group: Option<Messa
         }
         return Ok(());
     }
-    let tell = |done: &Reconciled| output.say(format!("{} groups looked at, {} moved", done.groups, done.moved));
+    let mut told = 0;
+    let tell = |done: &Reconciled| {
+        if done.groups >= told + TOLD_EVERY {
+            told = done.groups;
+            output.say(format!("{} groups looked at, {} moved", done.groups, done.moved));
+        }
+    };
     let done = reconciler.all(tell).await?;
     for Failed { group, reason, .. } in &done.failed {
         output.result(format!("group {group}: {reason}"), || json!({ "group": group.to_string(), "failed": reason }));

@@ -22,7 +22,9 @@ pub type MessagingSchema = Schema<Query, Mutation, EmptySubscription>;
 
 /// Builds the schema. It executes documents that [`documents`] has validated and measured.
 pub fn schema() -> MessagingSchema {
-    Schema::build(Query, Mutation, EmptySubscription).validation_mode(ValidationMode::Fast).finish()
+    let schema = Schema::build(Query, Mutation, EmptySubscription).validation_mode(ValidationMode::Fast);
+    // The engine's own limit counts fragments as levels, and would come before a depth that is set higher.
+    schema.limit_recursive_depth(documents::MOST_NESTED).finish()
 }
 
 /// The schema in the schema definition language: what `schema.graphql` holds.

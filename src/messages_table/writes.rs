@@ -13,6 +13,7 @@ use super::items::{self, Item, VERSION};
 use super::keys;
 use super::records::{GroupRow, Membership, Message};
 use super::{MessagesTable, SortKey};
+use crate::metrics;
 use crate::model::{MessageGroupUuid, Participant, UserUuid};
 
 /// What became of an attempt to begin a conversation.
@@ -70,6 +71,8 @@ enum Transacted {
 
 /// Nothing may stand under the key.
 const ABSENT: &str = "attribute_not_exists(pk)";
+/// How a write whose condition did not hold is counted.
+const CONDITION_FAILED: &str = "ConditionalCheckFailedException";
 /// Something must stand under the key.
 const PRESENT: &str = "attribute_exists(pk)";
 
@@ -108,6 +111,7 @@ impl MessagesTable {
             Err(error)
                 if matches!(error.as_service_error(), Some(PutItemError::ConditionalCheckFailedException(_))) =>
             {
+                metrics::failed("PutItem", CONDITION_FAILED);
                 Ok(false)
             }
             Err(error) => Err(classify("PutItem", error)),
@@ -214,6 +218,7 @@ impl MessagesTable {
             }
             Err(error) => error,
         };
+        let operation = "TransactWriteItems";
         let reasons: &[CancellationReason] = match error.as_service_error() {
             Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => cancelled.cancellation_reasons(),
             _ => &[],
@@ -221,25 +226,29 @@ impl MessagesTable {
         if error.as_service_error().is_some_and(|it| it.is_idempotent_parameter_mismatch_exception()) {
             // Something was done under the token: an engine that compares the text of requests, where maps have no order,
             // does not know a repetition. What it was, the caller reads.
+            metrics::failed(operation, "IdempotentParameterMismatchException");
             return Ok(Transacted::Conditions(Vec::new()));
         }
         let code = |reason: &CancellationReason, codes: &[&str]| reason.code().is_some_and(|it| codes.contains(&it));
         let some = |codes: &[&str]| reasons.iter().any(|reason| code(reason, codes));
-        let operation = "TransactWriteItems";
         if some(&["ValidationError", "ItemCollectionSizeLimitExceeded"]) || error.code() == Some("ValidationException")
         {
+            metrics::failed(operation, "ValidationException");
             return Err(TableError::Invalid { operation, source: Box::new(error) });
         }
         if some(&["ConditionalCheckFailed"]) {
             let failed = |reason: &CancellationReason| {
                 code(reason, &["ConditionalCheckFailed"]).then(|| reason.item().cloned().unwrap_or_default())
             };
+            metrics::failed(operation, CONDITION_FAILED);
             return Ok(Transacted::Conditions(reasons.iter().map(failed).collect()));
         }
         if some(&["TransactionConflict"]) {
+            metrics::failed(operation, "TransactionConflictException");
             return Ok(Transacted::Conflict);
         }
         if some(&["ProvisionedThroughputExceeded", "ThrottlingError"]) {
+            metrics::failed(operation, "ThrottlingException");
             let code = error.code().map(str::to_owned);
             return Err(TableError::Unavailable { operation, code, source: Box::new(error) });
         }

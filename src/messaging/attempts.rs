@@ -39,6 +39,19 @@ impl Attempts {
         }
     }
 
+    /// Likewise, of what is written before the message: where that fails, the message was not stored.
+    pub(super) async fn beforehand<T, F>(write: impl FnMut() -> F) -> Result<T, MessagingError>
+    where
+        F: Future<Output = Result<T, TableError>>,
+    {
+        Self::of(write).await.map_err(|error| match error {
+            MessagingError::Unavailable { source, .. } => {
+                MessagingError::Unavailable { source, outcome_unknown: false }
+            }
+            error => error,
+        })
+    }
+
     /// Waits before another attempt after `error`, or gives up with it.
     pub(super) async fn another_after(&mut self, error: TableError) -> Result<(), MessagingError> {
         if !error.is_unavailable() && !self.outcome_unknown {

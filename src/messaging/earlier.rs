@@ -62,7 +62,7 @@ impl Messaging {
     pub(super) async fn ensure_written_down(&self, member: &Member) -> Result<(), MessagingError> {
         if !member.written_down {
             // On the heap, since it is large and happens once in a group's life.
-            Box::pin(Attempts::of(|| write_down(&self.table, &member.membership))).await?;
+            Box::pin(Attempts::beforehand(|| write_down(&self.table, &member.membership))).await?;
             self.remember((*member.membership).clone());
         }
         Ok(())
@@ -85,7 +85,7 @@ impl Messaging {
             None => {
                 let newest = Box::pin(newest_group_of_pair(&self.table, &participants)).await?;
                 let Some(newest) = newest else { return Ok(None) };
-                if Attempts::of(|| self.table.put_pair(&participants, newest)).await? {
+                if Attempts::beforehand(|| self.table.put_pair(&participants, newest)).await? {
                     newest
                 } else {
                     // The other side was faster, and what it found counts.
@@ -112,7 +112,7 @@ impl Messaging {
             return Ok(self.remember(membership));
         }
         let membership = Membership { group, participants, from_earlier_system: true, version: 1 };
-        Attempts::of(|| self.table.put_membership(&membership)).await?;
+        Attempts::beforehand(|| self.table.put_membership(&membership)).await?;
         // Whoever put it, what stands there now counts.
         let stored = self.table.membership(group).await?;
         Ok(self.remember(stored.unwrap_or(membership)))

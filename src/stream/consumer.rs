@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
 use super::health::Health;
-use super::lease::{Change, Held, LEASE_TIME, LeaseTable, NewLease, Watch, leases_to_take, take};
+use super::lease::{Change, Held, LEASE_TIME, Lease, LeaseTable, NewLease, Watch, leases_to_take, take};
 use super::reader::{Left, Reader};
 use super::rows::GroupRows;
 use super::set_aside::SetAsideTable;
@@ -27,8 +27,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const LIST_EVERY: Duration = Duration::from_secs(10);
 /// How long DynamoDB Streams keeps records.
 const RETENTION: Duration = Duration::from_secs(24 * 3600);
-/// How often a lease is renewed.
-const RENEW_EVERY: Duration = Duration::from_millis(LEASE_TIME.as_millis() as u64 / 3);
+/// How often a lease is renewed, up to half as much more or less.
+const RENEW_EVERY: Duration = Duration::from_millis(LEASE_TIME.as_millis() as u64 * 2 / 9);
 
 /// The stream consumer of one process.
 pub struct Consumer<S, T, R> {
@@ -152,6 +152,9 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Consumer<S, T
         view.watch.observe(&leases, now);
         let mine: HashSet<ShardId> = reading.keys().cloned().collect();
         for lease in leases_to_take(&leases, &view.watch, now, &self.name, &mine) {
+            if self.has_unfinished_parent(&view.stream, &leases, lease).await? {
+                continue;
+            }
             let asked = Instant::now();
             let taken = take(&self.table, &view.stream, lease, &self.name).await.unwrap_or_else(|error| {
                 Count::Retries.add(1);
@@ -168,6 +171,17 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Consumer<S, T
         Ok(())
     }
 
+    /// Whether the shard's parent is still being read although its lease is not among `leases`: a list that lags may show
+    /// a child before its parent.
+    async fn has_unfinished_parent(&self, stream: &str, leases: &[Lease], lease: &Lease) -> Result<bool, TableError> {
+        match &lease.parent {
+            Some(parent) if leases.iter().all(|it| it.shard != *parent) => {
+                Ok(self.table.get(stream, parent).await?.is_some_and(|parent| !parent.is_finished()))
+            }
+            _ => Ok(false),
+        }
+    }
+
     /// Finds the table's stream, which may be another one than before, and lists its shards.
     async fn find_and_list(&self, view: &mut Option<View>) -> Result<(), LookError> {
         let stream = self.source.stream().await?;
@@ -181,9 +195,11 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Consumer<S, T
             }
             let (listing_due, backoff, watch) = (Instant::now(), Backoff::default(), Watch::default());
             *view = Some(View { stream, listing_due, backoff, watch });
-            return Ok(());
+        } else {
+            self.list(&stream, false).await?;
         }
-        self.list(&stream, false).await
+        self.health.listed();
+        Ok(())
     }
 
     /// Gives every listed shard a lease, and removes those of finished shards that are no more. In a stream that is new,
@@ -206,13 +222,15 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Consumer<S, T
                 let lease = leases.iter().find(|lease| Some(&lease.shard) == parent);
                 let is_behind_gap = match (parent, lease) {
                     // Its parent ended so long ago that its own first records may be trimmed by now.
-                    (Some(_), Some(lease)) => lease.is_finished() && self.may_be_trimmed(lease.handled_until),
+                    (Some(_), Some(lease)) => lease.is_finished() && self.may_be_trimmed(lease.complete_since()),
                     (Some(parent), None) if listed.contains(parent) => false,
                     // Where others have been seen and this one's parent never was, the parent came and went unseen.
                     (Some(_), None) => is_new || !leases.is_empty(),
                     (None, _) => is_new,
                 };
-                self.table.create(stream, &self.new_lease((*shard).clone(), is_behind_gap)).await?;
+                // What it continues is handled until then, and its own records are younger.
+                let since = lease.and_then(Lease::complete_since);
+                self.table.create(stream, &self.new_lease((*shard).clone(), since, is_behind_gap)).await?;
             }
             if ready.is_empty() {
                 tracing::error!(?later, "shards that are each other's parents are passed over");
@@ -231,12 +249,14 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Consumer<S, T
     /// count. The clocks of two machines are compared, and a tenth of the retention is more than they differ.
     pub(super) fn may_be_trimmed(&self, since: Option<i64>) -> bool {
         let Self { environment, retention, .. } = self;
-        let age = since.map_or(0, |since| environment.now().timestamp_millis() - since);
+        let age = since.map_or(0, |since| environment.now().timestamp_millis().saturating_sub(since));
         u128::try_from(age).is_ok_and(|age| age > retention.as_millis() * 9 / 10)
     }
 
-    pub(super) fn new_lease(&self, shard: Shard, is_behind_gap: bool) -> NewLease {
-        NewLease { shard, created_at: self.environment.now().timestamp_millis(), is_behind_gap }
+    /// A lease for a shard whose records are younger than `since`, or than now where nothing is known.
+    pub(super) fn new_lease(&self, shard: Shard, since: Option<i64>, is_behind_gap: bool) -> NewLease {
+        let created_at = since.unwrap_or_else(|| self.environment.now().timestamp_millis());
+        NewLease { shard, created_at, is_behind_gap }
     }
 
     /// Reads a shard while the lease holds, renewing it beside the work.
@@ -252,10 +272,11 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Consumer<S, T
         };
         if matches!(left, Left::Stopped) {
             match held.write(&self.table, stream, &Change::Release).await {
-                Ok(_) => {
+                Ok(true) => {
                     Count::LeasesReleased.add(1);
                     tracing::info!(shard = held.shard, "lease handed over");
                 }
+                Ok(false) => tracing::info!(shard = held.shard, "the lease was somebody else's already"),
                 Err(error) => tracing::warn!(error = report(&error), "the lease could not be handed over"),
             }
         }
@@ -269,7 +290,8 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Consumer<S, T
     async fn renew(&self, stream: &str, held: &Held, taken: Instant) {
         let mut renewed = taken;
         loop {
-            tokio::time::sleep(self.chance.jitter(RENEW_EVERY * 2 / 3)).await;
+            let next = Instant::now() + self.chance.jitter(RENEW_EVERY);
+            tokio::time::sleep_until(next.min(renewed + LEASE_TIME)).await;
             let asked = Instant::now();
             let answer = tokio::time::timeout_at(renewed + LEASE_TIME, held.write(&self.table, stream, &Change::Renew));
             match answer.await {

@@ -35,7 +35,11 @@ impl DynamoDbStream {
                 .set_shard_filter(filter.clone())
                 .set_exclusive_start_shard_id(start);
             let answer = request.send().await.map_err(|error| sort("DescribeStream", error))?;
-            let Some(page) = answer.stream_description else { return Ok(shards) };
+            let Some(page) = answer.stream_description else {
+                // Not an empty list: by that, open shards would count as no more.
+                let source = "the answer describes no stream".into();
+                return Err(StreamError::Unavailable { operation: "DescribeStream", source });
+            };
             shards.extend(page.shards.unwrap_or_default().into_iter().filter_map(|shard| {
                 Some(Shard { id: shard.shard_id?, parent: shard.parent_shard_id.filter(|id| !id.is_empty()) })
             }));

@@ -18,8 +18,10 @@ pub struct Health(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
-    /// When the shards and their leases were last looked at with success.
+    /// When the leases were last looked at with success.
     looked: Instant,
+    /// When the shards were last listed with success.
+    listed: Instant,
     shards: BTreeMap<ShardId, Progress>,
 }
 
@@ -29,13 +31,21 @@ struct Progress {
     stalled: Option<Instant>,
     /// When something began to wait.
     waiting: Option<Instant>,
-    /// How old the oldest of what waits was then.
+    /// How old the oldest of what waits was then, at most.
     age: Duration,
+}
+
+impl Progress {
+    /// How old the oldest of what waits is now, at most.
+    fn lag(&self) -> Duration {
+        self.waiting.map_or(Duration::ZERO, |since| self.age + since.elapsed())
+    }
 }
 
 impl Default for Health {
     fn default() -> Self {
-        Self(Mutex::new(State { looked: Instant::now(), shards: BTreeMap::new() }))
+        let now = Instant::now();
+        Self(Mutex::new(State { looked: now, listed: now, shards: BTreeMap::new() }))
     }
 }
 
@@ -44,28 +54,36 @@ impl Health {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The shards and their leases could be looked at.
+    /// The leases could be looked at.
     pub(super) fn looked(&self) {
         self.lock().looked = Instant::now();
     }
 
-    /// The shard is read now, and nothing of it waits.
-    pub(super) fn progressed(&self, shard: &str) {
-        let mut state = self.lock();
-        state.shards.insert(shard.to_owned(), Progress::default());
-        metrics::active_shards(state.shards.len());
-        metrics::lag(shard, Duration::ZERO);
+    /// The shards could be listed.
+    pub(super) fn listed(&self) {
+        self.lock().listed = Instant::now();
     }
 
-    /// Something of the shard waits, or it cannot be read; the oldest record known of is so old.
-    pub(super) fn waits(&self, shard: &str, age: Duration) {
+    /// The shard is read now, as far as a record of the age `behind`: what may wait is younger. Without one, nothing waits.
+    pub(super) fn progressed(&self, shard: &str, behind: Option<Duration>) {
+        let mut state = self.lock();
+        let waiting = behind.map(|_| Instant::now());
+        let progress = Progress { stalled: None, waiting, age: behind.unwrap_or_default() };
+        state.shards.insert(shard.to_owned(), progress);
+        metrics::active_shards(state.shards.len());
+        metrics::lag(shard, progress.age);
+    }
+
+    /// Something of the shard waits, the oldest of it of this age; without one, the shard cannot be read.
+    pub(super) fn waits(&self, shard: &str, age: Option<Duration>) {
         let now = Instant::now();
         let mut state = self.lock();
         let progress = state.shards.entry(shard.to_owned()).or_default();
         progress.stalled.get_or_insert(now);
-        if progress.waiting.is_none() {
-            (progress.waiting, progress.age) = (Some(now), age);
+        if age.is_some() || progress.waiting.is_none() {
+            (progress.waiting, progress.age) = (Some(now), age.unwrap_or_default());
         }
+        metrics::lag(shard, progress.lag());
     }
 
     /// Something of what waits got on.
@@ -90,7 +108,7 @@ impl Health {
         let state = self.lock();
         metrics::active_shards(state.shards.len());
         for (shard, progress) in &state.shards {
-            metrics::lag(shard, progress.waiting.map_or(Duration::ZERO, |since| progress.age + since.elapsed()));
+            metrics::lag(shard, progress.lag());
         }
     }
 
@@ -98,7 +116,10 @@ impl Health {
     pub fn stuck(&self) -> Option<String> {
         let state = self.lock();
         if state.looked.elapsed() > STUCK_AFTER {
-            return Some("the shards cannot be looked at".to_owned());
+            return Some("the leases cannot be looked at".to_owned());
+        }
+        if state.listed.elapsed() > STUCK_AFTER {
+            return Some("the shards cannot be listed".to_owned());
         }
         let stuck = |progress: &Progress| progress.stalled.is_some_and(|since| since.elapsed() > STUCK_AFTER);
         let shard = state.shards.iter().find(|(_, progress)| stuck(progress));
@@ -116,12 +137,13 @@ mod tests {
         let later = async |by: Duration| {
             tokio::time::advance(by).await;
             health.looked();
+            health.listed();
         };
         let stuck = || health.stuck().is_some_and(|what| what.contains("shard b"));
-        health.progressed("a");
-        health.waits("b", Duration::ZERO);
+        health.progressed("a", None);
+        health.waits("b", None);
         later(STUCK_AFTER).await;
-        health.waits("b", Duration::ZERO);
+        health.waits("b", None);
         assert!(!stuck());
         later(Duration::from_secs(1)).await;
         assert!(stuck());
@@ -129,11 +151,11 @@ mod tests {
         assert!(!stuck(), "a large batch gets on");
         later(STUCK_AFTER * 2).await;
         assert!(stuck());
-        health.progressed("b");
+        health.progressed("b", Some(Duration::ZERO));
         health.moved("b");
         later(STUCK_AFTER * 2).await;
         assert!(!stuck(), "nothing waits");
-        health.waits("b", Duration::ZERO);
+        health.waits("b", None);
         later(STUCK_AFTER * 2).await;
         health.left("b");
         assert_eq!(health.stuck(), None);
@@ -143,8 +165,30 @@ mod tests {
     async fn a_process_that_cannot_see_the_shards_is_stuck() {
         let health = Health::default();
         tokio::time::advance(STUCK_AFTER + Duration::from_secs(1)).await;
-        assert!(health.stuck().is_some());
         health.looked();
+        assert!(health.stuck().is_some());
+        health.listed();
         assert_eq!(health.stuck(), None);
+        tokio::time::advance(STUCK_AFTER + Duration::from_secs(1)).await;
+        health.listed();
+        assert!(health.stuck().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_shard_far_behind_does_not_look_caught_up_between_its_batches() {
+        let health = Health::default();
+        let seconds = Duration::from_secs;
+        let lag = || health.lock().shards["a"].lag();
+        health.waits("a", Some(seconds(100)));
+        tokio::time::advance(seconds(1)).await;
+        assert_eq!(lag(), seconds(101));
+        health.progressed("a", Some(seconds(90)));
+        tokio::time::advance(seconds(1)).await;
+        assert_eq!(lag(), seconds(91), "what follows is younger than what was read");
+        health.waits("a", Some(seconds(80)));
+        health.waits("a", None);
+        assert_eq!(lag(), seconds(80));
+        health.progressed("a", None);
+        assert_eq!(lag(), seconds(0));
     }
 }

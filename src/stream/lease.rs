@@ -48,11 +48,11 @@ pub struct Lease {
     pub step: u64,
     /// How far it has been consumed; not at all when there is none.
     pub checkpoint: Option<Checkpoint>,
-    /// When the row was made, in milliseconds since 1970. A shard that is begun only when its oldest records may be
-    /// trimmed has a gap that no error tells of.
+    /// The shard's records are younger, in milliseconds since 1970: when the row was made, or until when the shard's parent
+    /// was handled then. A shard that is begun only when its oldest records may be trimmed has a gap that no error tells of.
     pub created_at: Option<i64>,
     /// Until when everything is handled, in milliseconds since 1970: when the last record that was handled came into the
-    /// stream, or the time of the repair of a gap or of the shard's end.
+    /// stream, or the time of the repair of a gap or of a reading that found nothing more.
     pub handled_until: Option<i64>,
 }
 
@@ -60,6 +60,11 @@ impl Lease {
     /// Whether the shard is consumed to its end.
     pub fn is_finished(&self) -> bool {
         self.checkpoint == Some(Checkpoint::ShardEnd)
+    }
+
+    /// Since when a reading from the oldest record on loses none, in milliseconds since 1970.
+    pub fn complete_since(&self) -> Option<i64> {
+        self.handled_until.max(self.created_at)
     }
 }
 
@@ -108,7 +113,7 @@ pub enum Change {
 pub struct NewLease {
     /// The shard.
     pub shard: Shard,
-    /// When it was found, in milliseconds since 1970.
+    /// See [`Lease::created_at`].
     pub created_at: i64,
     /// Whether what came before it was never seen.
     pub is_behind_gap: bool,

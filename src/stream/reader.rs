@@ -14,7 +14,7 @@ use tracing::{Instrument, Span, trace_span};
 use super::backoff::Backoff;
 use super::consumer::Consumer;
 use super::effect::{Effect, TRIES_OF_A_FAULT, move_to};
-use super::lease::{Change, Checkpoint, Held, LeaseTable};
+use super::lease::{Change, Checkpoint, Held, Lease, LeaseTable};
 use super::planner::{Arrival, Malformed, arrivals};
 use super::reconcile::{Failed, Reconciler};
 use super::rows::GroupRows;
@@ -68,8 +68,7 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Reader<'_, S,
     async fn run(&self) -> Result<(), Left> {
         let lease = self.retry("reading the checkpoint", || self.consumer.table.get(self.stream, &self.held.shard));
         let lease = lease.await?;
-        // Since when a reading from the oldest record on loses none.
-        let mut complete_since = lease.as_ref().and_then(|lease| lease.handled_until.max(lease.created_at));
+        let mut complete_since = lease.as_ref().and_then(Lease::complete_since);
         let mut position = match lease.and_then(|lease| lease.checkpoint) {
             Some(Checkpoint::ShardEnd) => return Ok(()),
             Some(Checkpoint::At(number)) => Position::After(number),
@@ -109,12 +108,13 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Reader<'_, S,
                 }
                 Err(StreamError::Gone { .. }) if self.is_no_more().await => {
                     // A shard that vanishes half read counts as finished, and what was in it is made up for.
+                    let begun = self.now();
                     self.mend_gap(&position).await?;
-                    return self.finish().await;
+                    return self.finish(Some(begun)).await;
                 }
                 Err(error) => {
                     Count::Retries.add(1);
-                    self.consumer.health.waits(&self.held.shard, Duration::ZERO);
+                    self.consumer.health.waits(&self.held.shard, None);
                     tracing::warn!(error = report(&error), shard = self.held.shard, "the shard could not be read");
                     next_read = Instant::now() + backoff.next(&self.consumer.chance);
                     continue;
@@ -123,14 +123,23 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Reader<'_, S,
             backoff = Backoff::default();
             let read_at = self.now();
             let Batch { records, next } = batch;
+            // What follows a batch is younger than its last record. Behind none, nothing waits.
+            let mut behind = None;
+            complete_since = if records.is_empty() { Some(read_at) } else { complete_since };
             if let Some(last) = records.last() {
-                let oldest = records.iter().find_map(|record| record.created_at).unwrap_or(read_at);
-                let age = Duration::from_millis(u64::try_from(read_at - oldest).unwrap_or_default());
-                self.consumer.health.waits(&self.held.shard, age);
+                let age = |at: Option<i64>| {
+                    Duration::from_millis(
+                        at.and_then(|at| u64::try_from(self.now().saturating_sub(at)).ok()).unwrap_or_default(),
+                    )
+                };
+                let oldest = records.iter().find_map(|record| record.created_at);
+                self.consumer.health.waits(&self.held.shard, Some(age(oldest)));
                 let acted = self.apply(&records).await?;
                 position = Position::After(last.sequence_number.clone());
                 let checkpoint = Checkpoint::At(last.sequence_number.clone());
                 unwritten = Some(self.advance(checkpoint, last.created_at));
+                complete_since = last.created_at.or(complete_since);
+                behind = Some(age(last.created_at));
                 due = if acted { Instant::now() } else { due.max(written + IDLE_CHECKPOINT_EVERY) };
             }
             if Instant::now() >= due
@@ -139,10 +148,9 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Reader<'_, S,
                 self.write(&change).await?;
                 written = Instant::now();
             }
-            self.consumer.health.progressed(&self.held.shard);
-            complete_since = Some(read_at);
+            self.consumer.health.progressed(&self.held.shard, behind);
             if next.is_none() {
-                return self.finish().await;
+                return self.finish(complete_since).await;
             }
             iterator = next;
         }
@@ -182,15 +190,16 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Reader<'_, S,
         }
     }
 
-    /// Gives the children their leases, and then writes the end: whoever sees the end sees the children.
-    async fn finish(&self) -> Result<(), Left> {
+    /// Gives the children their leases, and then writes the end: whoever sees the end sees the children. The records of
+    /// the children are younger than `complete_since`.
+    async fn finish(&self, complete_since: Option<i64>) -> Result<(), Left> {
         let Consumer { source, table, chance, .. } = self.consumer;
         let shard = &self.held.shard;
         let mut backoff = Backoff::default();
         for _ in 0..LOOKS_FOR_CHILDREN {
             let children = self.retry("listing children", || source.children(self.stream, shard)).await?;
             for child in &children {
-                let lease = self.consumer.new_lease(child.clone(), false);
+                let lease = self.consumer.new_lease(child.clone(), complete_since, false);
                 self.retry("giving a child its lease", || table.create(self.stream, &lease)).await?;
             }
             if !children.is_empty() {
@@ -198,7 +207,7 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Reader<'_, S,
             }
             self.sleep(backoff.next(chance)).await?;
         }
-        self.write(&self.advance(Checkpoint::ShardEnd, Some(self.now()))).await
+        self.write(&self.advance(Checkpoint::ShardEnd, complete_since)).await
     }
 
     /// Makes up for a gap, so that reading can begin with the oldest record there is. Returns until when everything is
@@ -215,7 +224,7 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Reader<'_, S,
     async fn mend_gap(&self, position: &Position) -> Result<(), Left> {
         let Self { consumer: Consumer { rows, chance, health, .. }, held, .. } = self;
         Count::Gaps.add(1);
-        health.waits(&held.shard, Duration::ZERO);
+        health.waits(&held.shard, None);
         tracing::error!(shard = held.shard, ?position, "records were trimmed before they were read: reconciling");
         let reconciler = Reconciler { rows, chance, tries_of_an_outage: u32::MAX };
         let done = tokio::select! {
@@ -328,7 +337,7 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Reader<'_, S,
                 Ok(done) => return Ok(done),
                 Err(error) => {
                     Count::Retries.add(1);
-                    self.consumer.health.waits(&self.held.shard, Duration::ZERO);
+                    self.consumer.health.waits(&self.held.shard, None);
                     tracing::warn!(error = report(&error), what, "will try again");
                 }
             }

@@ -56,7 +56,7 @@ impl<R: GroupRows> Reconciler<'_, R> {
         }
     }
 
-    /// Reconciles all groups that have a row, telling how far it is after every page.
+    /// Reconciles all groups that have a row, telling how far it is after every group and every page.
     pub async fn all(&self, mut progress: impl FnMut(&Reconciled)) -> Result<Reconciled, EffectError> {
         let mut done = Reconciled::default();
         let mut seen: HashSet<MessageGroupUuid> = HashSet::new();
@@ -76,6 +76,7 @@ impl<R: GroupRows> Reconciler<'_, R> {
                         Ok(effect) => done.moved += usize::from(effect == Some(Effect::Moved)),
                         Err(failed) => done.failed.push(failed),
                     }
+                    progress(&done);
                 }
             }
             progress(&done);

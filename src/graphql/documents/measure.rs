@@ -13,7 +13,7 @@ use super::{DocumentLimits, Refused};
 /// How many fragments a document may define; the measure descends through them.
 const MAX_FRAGMENTS: usize = 200;
 /// How many selections may stand in each other, fragments and all: what a stack bears.
-const MOST_NESTED: usize = 200;
+pub const MOST_NESTED: usize = 200;
 
 /// Refuses a document that is too large.
 pub fn check(document: &ExecutableDocument, limits: &DocumentLimits) -> Result<(), Refused> {

@@ -26,6 +26,7 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use serde_json::Value;
 
+pub use self::measure::MOST_NESTED;
 pub use self::operation::{Chosen, Facts};
 use self::operation::{FactsByName, facts};
 pub use self::persisted::{Asked, TrustedDocuments};
@@ -71,7 +72,7 @@ const CACHED_DOCUMENTS: usize = 2_000;
 /// A prepared document takes about so many times the memory of its text.
 const WEIGHT_OF_TEXT: u64 = 20;
 /// How deep the parser descends, into values too, before it gives up; its stack bears that.
-const MOST_NESTED: usize = 100;
+const MOST_NESTED_SOURCE: usize = 100;
 /// What is wrong may quote the client's own text: so many characters of it.
 const LONGEST_MESSAGE: usize = 500;
 /// A document that is wrong in many ways is told so many of them.
@@ -169,7 +170,7 @@ impl Documents {
         if text.len() > limits.bytes {
             return Err(Refused::limit("bytes", "max_document_exceeded", limits.bytes));
         }
-        let mut parser = Parser::new().token_limit(limits.tokens).recursion_limit(MOST_NESTED);
+        let mut parser = Parser::new().token_limit(limits.tokens).recursion_limit(MOST_NESTED_SOURCE);
         let parsed = parser.parse_executable(&self.schema, text, "document");
         if parser.tokens_reached() > limits.tokens {
             return Err(Refused::limit("tokens", "max_tokens_exceeded", limits.tokens));
