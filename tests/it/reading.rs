@@ -311,3 +311,69 @@ fn what_is_at_hand_is_answered_as_what_is_read() {
         }
     });
 }
+
+/// Two readings of a list that moves would be laid over each other.
+#[test]
+fn what_is_selected_twice_is_read_once() {
+    test(async {
+        let world = World::new().await;
+        let server = world.server().await;
+        let (ana, ben) = (user("ana").await, user("ben").await);
+        let client = server.client(&ana);
+        let sent = client.send_to(&ben, "one").await;
+        let group = &sent["messageGroup"]["uuid"];
+        let plain = "query Q($group: UUID!) {
+            messageGroups { nodes { uuid lastMessage { body uuid } messages { nodes { uuid body } } } }
+            one: messageGroup(uuid: $group) { otherParticipant { handle } uuid }
+        }";
+        let ask = async |document: &str| {
+            let request = client.post().json(&json!({ "query": document, "variables": { "group": group } }));
+            request.send().await.expect("an answer").text().await.expect("a text")
+        };
+        let wanted = ask(plain).await;
+        assert!(wanted.contains("\"one\""), "{wanted}");
+        let repeated = "query Q($group: UUID!) {
+            messageGroups { nodes { uuid ...Last messages { nodes { uuid } } } }
+            ...Groups
+            one: messageGroup(uuid: $group) { otherParticipant { handle } }
+            one: messageGroup(uuid: $group) @include(if: true) { uuid never: uuid @include(if: false) }
+        }
+        fragment Groups on Query { messageGroups { nodes { ...Last messages { nodes { body } } } } }
+        fragment Last on MessageGroup { lastMessage { body } lastMessage { uuid } }";
+        let conditional = repeated
+            .replace("UUID!)", "UUID!, $yes: Boolean = true, $no: Boolean = false)")
+            .replace("@include(if: true)", "@include(if: $yes)")
+            .replace("@include(if: false)", "@skip(if: $yes) @include(if: $no)");
+        for document in [repeated, &conditional, &conditional] {
+            let before = world.proxy.calls("Query");
+            assert_eq!(ask(document).await, wanted, "to the letter, in the order in which the keys come first");
+            assert_eq!(world.proxy.calls("Query") - before, 3, "the list, its messages and the group");
+        }
+        let other = json!({ "group": group, "yes": false, "no": true });
+        let one = &client.data(&conditional, other).await["one"];
+        assert_eq!(one, &json!({ "otherParticipant": { "handle": ben.handle() } }));
+        // Nothing is left of some objects, or of all.
+        for (document, data) in [
+            (
+                "query($no: Boolean = false) { me @include(if: $no) { uuid } me @include(if: $no) { handle } }",
+                json!({}),
+            ),
+            (
+                "query($no: Boolean = false) { me { ...F @include(if: $no) } ...M } \
+                 fragment M on Query { me { ... @include(if: $no) { uuid } } } fragment F on User { handle }",
+                json!({ "me": {} }),
+            ),
+            (
+                "query($no: Boolean = false) { messageGroups { nodes { ...N } ...C } ...M } \
+                 fragment M on Query { messageGroups { nodes { ...N } } } fragment N on MessageGroup { uuid @include(if: $no) } \
+                 fragment C on MessageGroupConnection { pageInfo { hasNextPage @skip(if: true) } }",
+                json!({ "messageGroups": { "nodes": [{}], "pageInfo": {} } }),
+            ),
+        ] {
+            assert_eq!(client.data(document, json!({})).await, data, "{document}");
+        }
+        let twice = "{ user(handle: \"ana\") { uuid } user(handle: \"ana\") { handle } }";
+        let refused = server.anonymous().execute(twice, json!({})).await;
+        assert_eq!(refused["errors"].as_array().map(Vec::len), Some(1), "{refused}");
+    });
+}

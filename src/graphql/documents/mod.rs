@@ -27,6 +27,7 @@ use quick_cache::sync::Cache;
 use serde_json::Value;
 
 pub use self::measure::MOST_NESTED;
+use self::merged::{is_true, merged};
 pub use self::operation::{Chosen, Facts};
 use self::operation::{FactsByName, facts};
 pub use self::persisted::{Asked, TrustedDocuments};
@@ -69,8 +70,13 @@ impl Default for DocumentLimits {
 const CACHE_SIZE: u64 = 16 * 1024 * 1024;
 /// How many documents of an ordinary size that is.
 const CACHED_DOCUMENTS: usize = 2_000;
-/// A prepared document takes about so many times the memory of its text.
+/// A prepared document takes so much memory however short it is, so many times the memory of its text, and so much for
+/// each selection where they are merged.
+const LEAST_WEIGHT: u64 = 2_600;
 const WEIGHT_OF_TEXT: u64 = 20;
+const WEIGHT_OF_SELECTION: u64 = 600;
+/// For how many combinations of its conditions a document is kept merged.
+const KEPT_COMBINATIONS: usize = 4;
 /// How deep the parser descends, into values too, before it gives up; its stack bears that.
 const MOST_NESTED_SOURCE: usize = 100;
 /// What is wrong may quote the client's own text: so many characters of it.
@@ -92,18 +98,28 @@ pub struct Documents {
 struct Weight;
 
 impl Weighter<Arc<str>, Arc<Prepared>> for Weight {
-    fn weight(&self, text: &Arc<str>, _: &Arc<Prepared>) -> u64 {
-        text.len() as u64 * WEIGHT_OF_TEXT
+    fn weight(&self, _: &Arc<str>, prepared: &Arc<Prepared>) -> u64 {
+        prepared.weight
     }
 }
 
 /// A valid document within its limits.
 pub struct Prepared {
     document: Valid<ExecutableDocument>,
-    executed: EngineDocument,
+    executed: Executed,
+    /// About how much memory all of this takes, in bytes.
+    weight: u64,
     facts: FactsByName,
     /// The variables that `@skip` and `@include` hang on.
     conditions: Vec<Name>,
+}
+
+/// What the engine executes.
+enum Executed {
+    /// The same for every request.
+    Always(EngineDocument),
+    /// Which selections are merged hangs on the values of the conditions.
+    ByConditions(Cache<Vec<bool>, Arc<EngineDocument>>),
 }
 
 /// Why a request is not executed.
@@ -184,18 +200,23 @@ impl Documents {
         forget_null_defaults(&mut document);
         let document = document.validate(&self.schema).map_err(|error| invalid(&error.errors))?;
         values::check(&self.schema, &document)?;
-        let merged = merged::merged(&document)?;
-        // The engine's parser lacks parts of the language, such as descriptions and \u{…}, and reads block strings wrong:
-        // then it gets the document printed without them, and the locations of its errors are those of the print.
-        let as_it_is = if merged.is_some() || text.contains("\"\"\"") { None } else { parse_query(text).ok() };
-        let executed = match as_it_is {
-            Some(executed) => executed,
-            None => parse_query(plain(merged.as_ref().unwrap_or(&document)))
-                .map_err(|error| Refused(vec![request_invalid(error.to_string(), Vec::new())]))?,
+        let conditions = values::conditions(&document);
+        let merged = merged(&document, None);
+        let mut weight = LEAST_WEIGHT + text.len() as u64 * WEIGHT_OF_TEXT;
+        let executed = if !merged.is_needed {
+            // The engine's parser lacks parts of the language, such as descriptions and \u{…}, and reads block strings
+            // wrong: then it gets the document printed without them, and the locations of its errors are those of the print.
+            let as_it_is = if text.contains("\"\"\"") { None } else { parse_query(text).ok() };
+            Executed::Always(as_it_is.map_or_else(|| engine_document(&document), Ok)?)
+        } else if conditions.is_empty() {
+            weight += merged.selections as u64 * WEIGHT_OF_SELECTION;
+            Executed::Always(engine_document(&merged.document)?)
+        } else {
+            weight += (KEPT_COMBINATIONS * merged.selections) as u64 * WEIGHT_OF_SELECTION;
+            Executed::ByConditions(Cache::new(KEPT_COMBINATIONS))
         };
         let facts = facts(&document);
-        let conditions = values::conditions(&document);
-        Ok(Prepared { document, executed, facts, conditions })
+        Ok(Prepared { document, executed, weight, facts, conditions })
     }
 
     /// The request of an operation, its variables coerced.
@@ -228,12 +249,35 @@ impl Documents {
                 ),
             ));
         }
+        let executed = prepared.executed(&coerced)?;
         let variables = values::engine(JsonValue::Object(coerced));
         let mut request = Request::new("").variables(Variables::from_value(variables));
-        request.set_parsed_query(prepared.executed.clone());
+        request.set_parsed_query(executed);
         request.operation_name.clone_from(&facts.name);
         Ok(request)
     }
+}
+
+impl Prepared {
+    /// What the engine executes with these variables.
+    fn executed(&self, variables: &JsonMap) -> Result<EngineDocument, Refused> {
+        let known = match &self.executed {
+            Executed::Always(document) => return Ok(document.clone()),
+            Executed::ByConditions(known) => known,
+        };
+        let values: Vec<bool> = self.conditions.iter().map(|name| is_true(variables, name)).collect();
+        if let Some(document) = known.get(&values) {
+            return Ok((*document).clone());
+        }
+        let document = engine_document(&merged(&self.document, Some(variables)).document)?;
+        known.insert(values, Arc::new(document.clone()));
+        Ok(document)
+    }
+}
+
+/// A document as the engine has it, by way of what its parser knows.
+fn engine_document(document: &ExecutableDocument) -> Result<EngineDocument, Refused> {
+    parse_query(plain(document)).map_err(|error| Refused(vec![request_invalid(error.to_string(), Vec::new())]))
 }
 
 /// A default of null does not make a variable fit where null cannot be: validation goes by there being a default.
