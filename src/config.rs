@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::http::{HeaderValue, Uri};
 use clap::Args;
+use reqwest::Url;
 
 use crate::graphql::documents::{DocumentLimits, TrustedDocuments};
 use crate::http::HttpLimits;
@@ -76,13 +77,15 @@ pub struct LimitSettings {
 impl LimitSettings {
     /// The limits of requests.
     pub fn http(&self) -> Result<HttpLimits, SettingError> {
-        let problem = "is a list of origins such as https://app.example.com, without a path";
+        let problem =
+            "is a list of origins such as https://app.example.com, as browsers write them: no path, no default port";
         let wrong = || SettingError::Wrong { name: "CORS_ORIGINS", problem };
         let origin = |text: &String| {
             let text = text.trim();
             checked_address("CORS_ORIGINS", text).map_err(|_| wrong())?;
-            let has_path = text.split("://").nth(1).is_none_or(|host| host.contains('/'));
-            if has_path { Err(wrong()) } else { HeaderValue::from_str(text).map_err(|_| wrong()) }
+            // Browsers leave the default port out, and write lower case: nothing else would ever match.
+            let as_sent = Url::parse(text).map_err(|_| wrong())?.origin().ascii_serialization();
+            if as_sent == text { HeaderValue::from_str(text).map_err(|_| wrong()) } else { Err(wrong()) }
         };
         let origins =
             self.cors_origins.iter().filter(|it| !it.trim().is_empty()).map(origin).collect::<Result<_, _>>()?;
@@ -252,7 +255,8 @@ pub fn checked_address<'a>(name: &'static str, url: &'a str) -> Result<&'a str, 
     let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://")).unwrap_or_default();
     let uri = host.chars().next().filter(|it| !matches!(it, ':' | '/')).and_then(|_| url.parse::<Uri>().ok());
     match uri.and_then(|uri| uri.host().map(str::len)) {
-        Some(1..) => Ok(url),
+        // The one knows what an address of an API is, the other what a port is.
+        Some(1..) if Url::parse(url).is_ok() => Ok(url),
         _ => Err(SettingError::Wrong { name, problem: "is not an address such as https://host/path" }),
     }
 }
@@ -307,6 +311,43 @@ mod tests {
         ] {
             let error = settings.issuer().expect_err(name).to_string();
             assert!(error.starts_with(name) && error.lines().count() == 1, "{error}");
+        }
+    }
+
+    #[test]
+    fn addresses_and_origins_are_what_can_be_reached_and_matched() {
+        for good in ["http://localhost:8000", "https://host/path", "http://[::1]:80/x", "https://host:65535"] {
+            assert!(checked_address("URL", good).is_ok(), "{good}");
+        }
+        for bad in
+            ["", "host", "ftp://host", "http://", "http://:80", "http://host:99999", "http://host:x", "https:///path"]
+        {
+            assert!(checked_address("URL", bad).is_err(), "{bad}");
+        }
+        let checked = |text: &str| {
+            let arguments = ["serve", "--cors-origins", text];
+            #[derive(clap::Parser)]
+            struct Command {
+                #[command(flatten)]
+                limits: LimitSettings,
+            }
+            <Command as clap::Parser>::try_parse_from(arguments).expect("arguments").limits.http()
+        };
+        for good in ["https://app.example.com", "http://localhost:3000, https://a.example:8443"] {
+            assert!(checked(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "*",
+            "null",
+            "https://a/",
+            "https://a/x",
+            "https://a?x",
+            "https://a#x",
+            "https://u@a",
+            "https://A",
+            "https://a:443",
+        ] {
+            assert!(checked(bad).is_err(), "{bad}");
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Connections, as the Relay cursor connections specification has them.
 
-use async_graphql::{ComplexObject, SimpleObject};
+use async_graphql::{ComplexObject, Object, SimpleObject};
 
 use super::at_hand::Quick;
+use super::list::List;
 use super::types::{MessageGroupObject, MessageObject};
 use crate::messages_table::Message;
 use crate::messaging::{GroupCursor, GroupView, MessageCursor, Page};
@@ -42,23 +43,31 @@ pub struct MessageConnection {
 }
 
 /// A message and its place in the conversation.
-#[derive(SimpleObject)]
-pub struct MessageEdge<'a> {
+pub struct MessageEdge<'a>(&'a (MessageCursor, MessageObject));
+
+/// A message and its place in the conversation.
+#[Object]
+impl<'a> MessageEdge<'a> {
     /// The message.
-    node: Quick<&'a MessageObject>,
+    async fn node(&self) -> Quick<&'a MessageObject> {
+        Quick(&self.0.1)
+    }
+
     /// Its place, for `after` and `before`.
-    cursor: String,
+    async fn cursor(&self) -> String {
+        self.0.0.encode()
+    }
 }
 
 #[ComplexObject]
 impl MessageConnection {
     /// The messages with their cursors.
-    async fn edges(&self) -> Vec<MessageEdge<'_>> {
-        self.items.iter().map(|(cursor, node)| MessageEdge { node: Quick(node), cursor: cursor.encode() }).collect()
+    async fn edges(&self) -> List<MessageEdge<'_>> {
+        self.items.iter().map(MessageEdge).collect()
     }
 
     /// The messages.
-    async fn nodes(&self) -> Vec<Quick<&MessageObject>> {
+    async fn nodes(&self) -> List<Quick<&MessageObject>> {
         self.items.iter().map(|(_, node)| Quick(node)).collect()
     }
 }
@@ -81,26 +90,31 @@ pub struct MessageGroupConnection {
 }
 
 /// A message group and its place in the list.
-#[derive(SimpleObject)]
-pub struct MessageGroupEdge<'a> {
+pub struct MessageGroupEdge<'a>(&'a (GroupCursor, MessageGroupObject));
+
+/// A message group and its place in the list.
+#[Object]
+impl<'a> MessageGroupEdge<'a> {
     /// The message group.
-    node: Quick<&'a MessageGroupObject>,
+    async fn node(&self) -> Quick<&'a MessageGroupObject> {
+        Quick(&self.0.1)
+    }
+
     /// Its place, for `after`.
-    cursor: String,
+    async fn cursor(&self) -> String {
+        self.0.0.encode()
+    }
 }
 
 #[ComplexObject]
 impl MessageGroupConnection {
     /// The message groups with their cursors.
-    async fn edges(&self) -> Vec<MessageGroupEdge<'_>> {
-        self.items
-            .iter()
-            .map(|(cursor, node)| MessageGroupEdge { node: Quick(node), cursor: cursor.encode() })
-            .collect()
+    async fn edges(&self) -> List<MessageGroupEdge<'_>> {
+        self.items.iter().map(MessageGroupEdge).collect()
     }
 
     /// The message groups.
-    async fn nodes(&self) -> Vec<Quick<&MessageGroupObject>> {
+    async fn nodes(&self) -> List<Quick<&MessageGroupObject>> {
         self.items.iter().map(|(_, node)| Quick(node)).collect()
     }
 }

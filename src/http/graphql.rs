@@ -7,9 +7,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use axum::http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::Response;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -26,6 +26,8 @@ use crate::graphql::documents::{Asked, Refused};
 use crate::graphql::{RequestContext, name_uncoded, tell_stored};
 
 const ALLOWED: &str = "GET, POST";
+/// The only encoding of a body that is read.
+const IDENTITY: &str = "identity";
 
 /// The parameters of a request, checked for their types.
 #[derive(Debug, Default)]
@@ -145,6 +147,12 @@ async fn respond(
                 let message = "The body must be application/json in UTF-8.";
                 return Err(Box::new(refuse(media, StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", message)));
             }
+            if is_encoded(&parts.headers) {
+                let message = "The body must not be compressed.";
+                let mut response = refuse(media, StatusCode::UNSUPPORTED_MEDIA_TYPE, "body_encoded", message);
+                response.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static(IDENTITY));
+                return Err(Box::new(response));
+            }
             let body = body.read(api.limits.body).await.map_err(|unread| Box::new(unusable(media, unread, api)))?;
             read_body(&body).map_err(|it| bad("parameters_invalid", it))?
         }
@@ -206,8 +214,14 @@ async fn authenticate(api: &Api, headers: &HeaderMap) -> Result<Option<VerifiedT
     api.verifier.verify(token).await.map(Some)
 }
 
+fn is_encoded(headers: &HeaderMap) -> bool {
+    headers.get_all(CONTENT_ENCODING).iter().any(|line| !line.as_bytes().eq_ignore_ascii_case(IDENTITY.as_bytes()))
+}
+
 fn is_json(headers: &HeaderMap) -> bool {
-    let Some(text) = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()) else { return false };
+    let mut lines = headers.get_all(CONTENT_TYPE).iter();
+    let (Some(line), None) = (lines.next(), lines.next()) else { return false };
+    let Ok(text) = line.to_str() else { return false };
     let mut parts = text.split(';').map(str::trim);
     let essence = parts.next().unwrap_or_default();
     let utf8 = parts.filter_map(|it| it.split_once('=')).all(|(name, value)| {

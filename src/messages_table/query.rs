@@ -17,6 +17,9 @@ use crate::metrics;
 /// expressions name them as they are.
 static PROJECTED: LazyLock<String> = LazyLock::new(|| PROJECTION.join(", "));
 
+/// How many items a page has at most that was widened: they are read into memory, wanted or not.
+const WIDEST_PAGE: i32 = 1_000;
+
 /// How an item is converted.
 pub(super) type Read<T> = fn(&dyn Attributes) -> Result<T, ItemError>;
 
@@ -69,6 +72,14 @@ impl<'a> Pages<'a> {
     fn base(table: &MessagesTable) -> QueryFluentBuilder {
         let request = table.client.query().table_name(&table.name).projection_expression(&*PROJECTED);
         request.return_consumed_capacity(ReturnConsumedCapacity::Total)
+    }
+
+    /// Asks for twice as many at once from the next page on: of those there were, few were wanted.
+    pub fn widen(&mut self) {
+        if !self.done {
+            let wider = self.request.get_limit().map(|limit| limit.saturating_mul(2).min(WIDEST_PAGE));
+            self.request = self.request.clone().set_limit(wider);
+        }
     }
 
     /// The next page, read as `read` does; `None` after the last one.

@@ -56,6 +56,9 @@ impl MessagesTable {
         {
             let wanted = |message: &Message| range.contains(message.sort_key.as_str()) && keep(message);
             found.extend(page.into_iter().filter(wanted));
+            if found.len() <= limit {
+                pages.widen();
+            }
         }
         Ok(Slice::cut(found, limit))
     }

@@ -37,7 +37,10 @@ impl Window {
         let slack = if from_earlier_system { WIDEST_OFFSET } else { TimeDelta::zero() };
         let mut range = SortKeyRange::all();
         if let Some(from) = self.from {
-            range = range.from(&key_bound(from.checked_sub_signed(slack).unwrap_or(DateTime::<Utc>::MIN_UTC)));
+            let bound = key_bound(from.checked_sub_signed(slack).unwrap_or(DateTime::<Utc>::MIN_UTC));
+            // Some of those keys have a space for the `T`, which sorts before it: the whole day is read.
+            let day = bound.split('T').next().filter(|_| from_earlier_system);
+            range = range.from(day.unwrap_or(&bound));
         }
         if let Some(to) = self.to {
             range = range.below(&key_bound(to.checked_add_signed(slack).unwrap_or(DateTime::<Utc>::MAX_UTC)));
@@ -112,6 +115,9 @@ mod tests {
         for key in ["2024-12-31T20:00:00-04:30", "2025-01-01T00:00:00", "2026-01-01T13:00:00+13:30"] {
             assert!(window.range(true).contains(key), "{key}");
         }
+        let morning = Window { from: Some(at("2022-05-04T01:30:00Z")), to: None };
+        assert!(morning.range(true).contains("2022-05-03 21:00:00-05:00"));
+        assert!(!morning.range(true).contains("2022-05-02 21:00:00-05:00"));
         assert_eq!(Window { from: window.to, to: window.from }.check(), Err(BadInput::WindowInvalid));
         assert_eq!(Window { from: window.to, to: window.to }.check(), Ok(()));
     }

@@ -304,3 +304,26 @@ fn the_newest_message_counts_when_the_consumer_comes_late() {
         assert_eq!(looked.await["messageGroup"]["lastMessage"]["body"], "ahead");
     });
 }
+
+/// Around a window the keys of a whole day are read, since their texts stray from the instants.
+#[test]
+fn a_window_behind_many_messages_is_found_in_a_few_reads() {
+    test(async {
+        let world = World::new().await;
+        let server = world.server().await;
+        let (ana, ben) = (user("ana").await, user("ben").await);
+        let group = EarlierGroup::new();
+        for second in 0..60 {
+            group.message(&world, &format!("2022-05-04T08:00:{second:02}"), &ben, "before").await;
+        }
+        group.message(&world, "2022-05-04T12:00:00", &ben, "inside").await;
+        group.row(&world, "2022-05-04T12:00:00", &ana, &ben, "inside").await;
+        let query = "query($group: UUID!) { messages(messageGroupUuid: $group, first: 1, createdFrom: \"2022-05-04T10:00:00Z\") {
+            nodes { body } pageInfo { hasNextPage } } }";
+        let before = world.proxy.calls("Query");
+        let read = server.client(&ana).data(query, json!({ "group": group.uuid })).await;
+        assert_eq!(read["messages"], json!({ "nodes": [{ "body": "inside" }], "pageInfo": { "hasNextPage": false } }));
+        // Of 2, 4, 8, 16, 32 and 64 keys; and one for who takes part.
+        assert_eq!(world.proxy.calls("Query") - before, 6);
+    });
+}

@@ -167,6 +167,19 @@ fn bodies_that_are_no_request_are_refused() {
             request.send().await.expect("an answer").status().as_u16()
         };
         let good = json!({ "query": "{ __typename }" }).to_string();
+        for (name, values, status) in [
+            ("content-encoding", vec!["gzip"], 415),
+            ("content-encoding", vec!["identity", "br"], 415),
+            ("content-encoding", vec!["identity"], 200),
+            ("content-type", vec!["text/plain"], 415),
+        ] {
+            let mut request =
+                client.http.post(&client.url).header("content-type", "application/json").body(good.clone());
+            for value in values {
+                request = request.header(name, value);
+            }
+            assert_eq!(request.send().await.expect("an answer").status().as_u16(), status, "{name}");
+        }
         for (media, status) in [
             (Some("application/json"), 200),
             (Some("application/json; charset=utf-8"), 200),

@@ -312,6 +312,30 @@ fn what_is_at_hand_is_answered_as_what_is_read() {
     });
 }
 
+#[test]
+fn an_error_within_a_list_has_the_path_of_its_field() {
+    test(async {
+        let world = World::new().await;
+        let server = world.server().await;
+        let (ana, ben) = (user("ana").await, user("ben").await);
+        let client = server.client(&ana);
+        client.send_to(&ben, "one").await;
+        for (query, path) in [
+            (
+                "{ messageGroups { nodes { uuid m: messages(first: 101) { nodes { uuid } } } } }",
+                json!(["messageGroups", "nodes", 0, "m"]),
+            ),
+            (
+                "{ messageGroups { edges { node { messages(last: 1) { edges { node { uuid } } } m: messages(first: 101) { nodes { uuid } } } } } }",
+                json!(["messageGroups", "edges", 0, "node", "m"]),
+            ),
+        ] {
+            let answer = client.execute(query, json!({})).await;
+            assert_eq!(answer["errors"][0]["path"], path, "{answer}");
+        }
+    });
+}
+
 /// Two readings of a list that moves would be laid over each other.
 #[test]
 fn what_is_selected_twice_is_read_once() {

@@ -50,6 +50,42 @@ fn each_limit_of_a_document_names_itself() {
 }
 
 #[test]
+fn what_is_nested_too_deep_says_so_whatever_it_is() {
+    test(async {
+        let world = World::new().await;
+        let limits = DocumentLimits { depth: 64, ..DocumentLimits::DEFAULT };
+        let server = world
+            .server_where(|parts| {
+                parts.document_limits = limits;
+                parts.introspection = true;
+            })
+            .await;
+        let client = server.anonymous();
+        let nested = |open: &str, times: usize, inside: &str| {
+            format!("{{ {}{inside}{} }}", open.repeat(times), "}".repeat(times))
+        };
+        let of_type = |times: usize| {
+            format!("{{ __type(name: \"User\") {{ {}name{} }} }}", "ofType { ".repeat(times), "}".repeat(times))
+        };
+        // As deep as the setting can say, and one more.
+        client.data(&of_type(62), json!({})).await;
+        assert_eq!(client.error(&of_type(63), json!({})).await, refused("max_nesting_exceeded"));
+        client.data(&nested("... { ", 40, "__typename"), json!({})).await;
+        let values = format!("{{ user(handle: {}{}) {{ uuid }} }}", "[".repeat(2_000), "]".repeat(2_000));
+        for document in [nested("... { ", 80, "__typename"), nested("... { ", 150, "__typename"), values] {
+            assert_eq!(client.error(&document, json!({})).await, refused("max_nesting_exceeded"), "{document}");
+        }
+        // A chain of fragments is as long as what it stands for.
+        let chain: String = (0..150).map(|it| format!("fragment F{it} on Query {{ ...F{} }} ", it + 1)).collect();
+        let chain = format!("{{ ...F0 }} {chain} fragment F150 on Query {{ __typename }}");
+        assert_eq!(client.error(&chain, json!({})).await.1.as_deref(), Some("max_nesting_exceeded"), "and no other");
+        for empty in ["{ me { } }", "{ }", "{ messageGroups { nodes { } } }"] {
+            assert_eq!(client.error(empty, json!({})).await, refused("request_invalid"), "{empty}");
+        }
+    });
+}
+
+#[test]
 fn pages_are_priced_by_their_size() {
     test(async {
         let world = World::new().await;

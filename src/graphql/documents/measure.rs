@@ -8,19 +8,20 @@ use std::collections::HashMap;
 use apollo_compiler::executable::{Field, Fragment, Selection, SelectionSet};
 use apollo_compiler::{ExecutableDocument, Name};
 
-use super::{DocumentLimits, Refused};
+use super::{DocumentLimits, Refused, too_nested};
 
 /// How many fragments a document may define; the measure descends through them.
 const MAX_FRAGMENTS: usize = 200;
-/// How many selections may stand in each other, fragments and all: what a stack bears.
-pub const MOST_NESTED: usize = 200;
+/// How many selections may stand in each other, fragments and all: the limit of the engine's parser.
+pub const MOST_NESTED: usize = 64;
 
 /// Refuses a document that is too large.
 pub fn check(document: &ExecutableDocument, limits: &DocumentLimits) -> Result<(), Refused> {
     if document.fragments.len() > MAX_FRAGMENTS {
         return Err(Refused::limit("fragments", "max_fragments_exceeded", MAX_FRAGMENTS));
     }
-    let mut measured = Measured { document, fragments: HashMap::new(), aliases: 0, directives: 0 };
+    let mut measured =
+        Measured { document, fragments: HashMap::new(), aliases: 0, directives: 0, is_too_nested: false };
     let mut total = Measure::default();
     for operation in document.operations.iter() {
         measured.directives += operation.directives.len();
@@ -29,9 +30,14 @@ pub fn check(document: &ExecutableDocument, limits: &DocumentLimits) -> Result<(
     }
     for fragment in document.fragments.values() {
         // Those that nothing spreads are walked all the same.
-        total.add(measured.fragment(fragment, 0));
+        if !measured.fragments.contains_key(&fragment.name) {
+            total.add(measured.fragment(fragment, 0));
+        }
     }
-    let Measured { aliases, directives, .. } = measured;
+    let Measured { aliases, directives, is_too_nested, .. } = measured;
+    if is_too_nested {
+        return Err(too_nested(MOST_NESTED));
+    }
     if total.selections > limits.selections {
         let what = "selections when its fragments are written out";
         return Err(Refused::limit(what, "max_selections_exceeded", limits.selections));
@@ -73,13 +79,15 @@ struct Measured<'a> {
     fragments: HashMap<&'a Name, Measure>,
     aliases: usize,
     directives: usize,
+    is_too_nested: bool,
 }
 
 impl<'a> Measured<'a> {
     fn set(&mut self, set: &'a SelectionSet, nested: usize) -> Measure {
         let mut total = Measure::default();
-        if nested > MOST_NESTED {
-            return Measure { selections: 0, depth: usize::MAX };
+        if nested >= MOST_NESTED {
+            self.is_too_nested = true;
+            return total;
         }
         for selection in &set.selections {
             self.directives += selection.directives().len();

@@ -19,8 +19,8 @@ use apollo_compiler::request::{RequestError, coerce_variable_values};
 use apollo_compiler::response::{GraphQLError, JsonMap, JsonValue};
 use apollo_compiler::validation::{DiagnosticList, Valid};
 use apollo_compiler::{ExecutableDocument, Name, Schema};
-use async_graphql::parser::parse_query;
 use async_graphql::parser::types::ExecutableDocument as EngineDocument;
+use async_graphql::parser::{Error as ParseError, parse_query};
 use async_graphql::{Pos, Request, ServerError, Variables};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
@@ -191,6 +191,9 @@ impl Documents {
         if parser.tokens_reached() > limits.tokens {
             return Err(Refused::limit("tokens", "max_tokens_exceeded", limits.tokens));
         }
+        if parser.recursion_reached() > MOST_NESTED_SOURCE {
+            return Err(too_nested(MOST_NESTED_SOURCE));
+        }
         let mut document = parsed.map_err(|error| invalid(&error.errors))?;
         // Before anything walks a fragment anew at every spread.
         measure::check(&document, limits)?;
@@ -275,9 +278,16 @@ impl Prepared {
     }
 }
 
+fn too_nested(most: usize) -> Refused {
+    Refused::limit("selections or values nested in each other", "max_nesting_exceeded", most)
+}
+
 /// A document as the engine has it, by way of what its parser knows.
 fn engine_document(document: &ExecutableDocument) -> Result<EngineDocument, Refused> {
-    parse_query(plain(document)).map_err(|error| Refused(vec![request_invalid(error.to_string(), Vec::new())]))
+    parse_query(plain(document)).map_err(|error| match error {
+        ParseError::RecursionLimitExceeded => too_nested(MOST_NESTED),
+        error => Refused(vec![request_invalid(error.to_string(), Vec::new())]),
+    })
 }
 
 /// A default of null does not make a variable fit where null cannot be: validation goes by there being a default.

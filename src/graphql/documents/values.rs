@@ -13,7 +13,7 @@ use serde_json::Value as Json;
 use super::{Refused, request_invalid};
 use crate::graphql::scalars::{read_instant, read_uuid};
 
-/// Refuses a literal that its scalar cannot be, and an input field that is there twice.
+/// Refuses a literal that its scalar cannot be, an input field that is there twice, and an empty selection.
 pub fn check(schema: &Valid<Schema>, document: &ExecutableDocument) -> Result<(), Refused> {
     for operation in document.operations.iter() {
         for variable in &operation.variables {
@@ -27,6 +27,10 @@ pub fn check(schema: &Valid<Schema>, document: &ExecutableDocument) -> Result<()
 }
 
 fn arguments(schema: &Valid<Schema>, set: &SelectionSet) -> Result<(), Refused> {
+    if set.selections.is_empty() {
+        let message = "Between { and } there must be a selection.".to_owned();
+        return Err(Refused(vec![request_invalid(message, Vec::new())]));
+    }
     for selection in &set.selections {
         match selection {
             Selection::Field(field) => {
