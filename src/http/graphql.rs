@@ -177,6 +177,7 @@ async fn respond(
     let mut response = executed.map_err(|_| Box::new(timed_out(media, !is_query)))?;
     // The engine's own errors are of the request; the fields' have codes.
     let request_error = name_uncoded(&mut response) && response.data == async_graphql::Value::Null;
+    chosen.locate(&mut response.errors);
     if context.has_stored() {
         tell_stored(&mut response);
     }

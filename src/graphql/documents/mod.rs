@@ -107,6 +107,8 @@ impl Weighter<Arc<str>, Arc<Prepared>> for Weight {
 pub struct Prepared {
     document: Valid<ExecutableDocument>,
     executed: Executed,
+    /// Whether that is the client's own text, or a print of what it means.
+    is_as_sent: bool,
     /// About how much memory all of this takes, in bytes.
     weight: u64,
     facts: FactsByName,
@@ -206,11 +208,12 @@ impl Documents {
         let conditions = values::conditions(&document);
         let merged = merged(&document, None);
         let mut weight = LEAST_WEIGHT + text.len() as u64 * WEIGHT_OF_TEXT;
+        // The engine's parser lacks parts of the language, such as descriptions and \u{…}, and reads block strings wrong: then
+        // it gets the document printed without them.
+        let as_sent = if merged.is_needed || text.contains("\"\"\"") { None } else { parse_query(text).ok() };
+        let is_as_sent = as_sent.is_some();
         let executed = if !merged.is_needed {
-            // The engine's parser lacks parts of the language, such as descriptions and \u{…}, and reads block strings
-            // wrong: then it gets the document printed without them, and the locations of its errors are those of the print.
-            let as_it_is = if text.contains("\"\"\"") { None } else { parse_query(text).ok() };
-            Executed::Always(as_it_is.map_or_else(|| engine_document(&document), Ok)?)
+            Executed::Always(as_sent.map_or_else(|| engine_document(&document), Ok)?)
         } else if conditions.is_empty() {
             weight += merged.selections as u64 * WEIGHT_OF_SELECTION;
             Executed::Always(engine_document(&merged.document)?)
@@ -219,7 +222,7 @@ impl Documents {
             Executed::ByConditions(Cache::new(KEPT_COMBINATIONS))
         };
         let facts = facts(&document);
-        Ok(Prepared { document, executed, weight, facts, conditions })
+        Ok(Prepared { document, executed, is_as_sent, weight, facts, conditions })
     }
 
     /// The request of an operation, its variables coerced.

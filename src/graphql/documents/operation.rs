@@ -6,6 +6,7 @@ use std::sync::Arc;
 use apollo_compiler::executable::{Operation, OperationType};
 use apollo_compiler::response::JsonMap;
 use apollo_compiler::{ExecutableDocument, Name};
+use async_graphql::ServerError;
 
 use super::cost::{cost, fixed_cost};
 use super::{Prepared, Refused, of_request};
@@ -62,6 +63,13 @@ impl Prepared {
 }
 
 impl Chosen<'_> {
+    /// Takes out of errors what the client could not make sense of: locations in a print of its document.
+    pub fn locate(&self, errors: &mut [ServerError]) {
+        if !self.prepared.is_as_sent {
+            errors.iter_mut().for_each(|error| error.locations.clear());
+        }
+    }
+
     /// What it costs with these variables.
     pub(super) fn cost(&self, variables: &JsonMap) -> u64 {
         self.facts.cost.unwrap_or_else(|| cost(&self.prepared.document, self.operation, variables))
