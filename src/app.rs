@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use tokio::net::TcpListener;
@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::auth::Verifier;
 use crate::auth::keys::{COOLDOWN, KeySource};
 use crate::aws::Aws;
-use crate::config::TokenIssuer;
+use crate::config::{SettingError, TokenIssuer};
 use crate::environment::{Chance, Environment, SystemEnvironment};
 use crate::graphql::documents::{DocumentLimits, Documents, TrustedDocuments};
 use crate::graphql::{schema, sdl};
@@ -60,12 +60,12 @@ pub struct ApiParts {
 }
 
 /// A pool that connects when it is first needed: a PostgreSQL that is away must not keep the process from starting.
-pub fn pool(url: &str, max_connections: u32) -> anyhow::Result<PgPool> {
+pub fn pool(url: &str, max_connections: u32) -> Result<PgPool, SettingError> {
     PgPoolOptions::new()
         .max_connections(max_connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .connect_lazy(url)
-        .context("DATABASE_URL cannot be read")
+        .map_err(|error| SettingError::Unusable { name: "DATABASE_URL", problem: format!("cannot be read: {error}") })
 }
 
 /// Serves the API on `listener` until the shutdown; whatever runs then is finished.
@@ -77,7 +77,10 @@ pub async fn serve(parts: ApiParts, listener: TcpListener, shutdown: &Shutdown) 
     shutdown.spawn(async move { refreshed.keys().keep_fresh(stop).await });
 
     let documents = Documents::new(&sdl(), parts.document_limits, parts.introspection, parts.trusted_documents)
-        .map_err(|problem| anyhow!("TRUSTED_DOCUMENTS cannot be used: {problem}"))?;
+        .map_err(|problem| SettingError::Unusable {
+            name: "TRUSTED_DOCUMENTS",
+            problem: format!("cannot be used: {problem}"),
+        })?;
     let table = MessagesTable::new(parts.aws.dynamodb, parts.table);
     let environment: Arc<dyn Environment> = Arc::new(SystemEnvironment);
     let api = Api {

@@ -111,9 +111,12 @@ impl LimitSettings {
     }
 
     /// The manifest, read.
-    pub fn manifest(&self) -> anyhow::Result<Option<TrustedDocuments>> {
+    pub fn manifest(&self) -> Result<Option<TrustedDocuments>, SettingError> {
         let Some(path) = &self.trusted_documents else { return Ok(None) };
-        let problem = |problem: String| anyhow::anyhow!("TRUSTED_DOCUMENTS {}: {problem}", path.display());
+        let problem = |problem: String| SettingError::Unusable {
+            name: "TRUSTED_DOCUMENTS",
+            problem: format!("{}: {problem}", path.display()),
+        };
         let text = std::fs::read_to_string(path).map_err(|error| problem(error.to_string()))?;
         TrustedDocuments::read(&text).map(Some).map_err(problem)
     }
@@ -197,6 +200,14 @@ pub enum SettingError {
         name: &'static str,
         /// What is wrong with it.
         problem: &'static str,
+    },
+    /// Given, and not what can be used.
+    #[error("{name} {problem}")]
+    Unusable {
+        /// The environment variable.
+        name: &'static str,
+        /// What its reader says.
+        problem: String,
     },
 }
 

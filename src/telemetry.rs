@@ -7,7 +7,7 @@ use std::io::IsTerminal;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use async_trait::async_trait;
 use axum::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
@@ -99,7 +99,10 @@ impl Traces {
 /// A filter, an address, a protocol or a sampler that cannot be read.
 pub fn start(log: LogSettings, default: &str, traces: Option<&TraceSettings>) -> anyhow::Result<Traces> {
     let filter = match log.filter.filter(|text| !text.trim().is_empty()) {
-        Some(text) => EnvFilter::try_new(&text).map_err(|error| anyhow!("RUST_LOG cannot be read: {error}"))?,
+        Some(text) => EnvFilter::try_new(&text).map_err(|error| SettingError::Unusable {
+            name: "RUST_LOG",
+            problem: format!("cannot be read: {error}"),
+        })?,
         None => EnvFilter::new(default),
     };
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);

@@ -116,7 +116,8 @@ fn a_missing_or_wrong_setting_is_one_line_that_names_it() {
             Some(value) => command.env(changed, value),
             None => command.env_remove(changed),
         };
-        one_line(&run(&mut command))
+        let output = run(&mut command);
+        (output.status.code(), one_line(&output))
     };
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let taken = taken.local_addr().expect("an address").to_string();
@@ -140,14 +141,18 @@ fn a_missing_or_wrong_setting_is_one_line_that_names_it() {
         ("DDB_MESSAGE_TABLE", Some("no spaces please")),
         ("DATABASE_MAX_CONNECTIONS", Some("0")),
         ("RUST_LOG", Some("=,=")),
+        ("DATABASE_URL", Some("postgresql://host:abc/name")),
+        ("TRUSTED_DOCUMENTS", Some("/nowhere")),
+        ("CORS_ORIGINS", Some("https://app.example.com/path")),
+        ("COGNITO_JWKS_URL", Some("http://host:99999/keys")),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", Some("nonsense")),
     ] {
-        let line = with(name, value);
-        assert!(line.contains(name), "{name}: {line}");
+        let (status, line) = with(name, value);
+        assert!(status == Some(2) && line.contains(name), "{name}: {status:?} {line}");
     }
-    let line = with("METRICS_ADDR", Some(&taken));
+    let (_, line) = with("METRICS_ADDR", Some(&taken));
     assert!(line.contains("METRICS_ADDR"), "{line}");
-    let line = with("LISTEN_ADDR", Some(&taken));
+    let (_, line) = with("LISTEN_ADDR", Some(&taken));
     assert!(line.contains(&taken) || line.contains("LISTEN_ADDR"), "{line}");
 }
 
