@@ -68,7 +68,10 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Reader<'_, S,
     async fn run(&self) -> Result<(), Left> {
         let lease = self.retry("reading the checkpoint", || self.consumer.table.get(self.stream, &self.held.shard));
         let lease = lease.await?;
-        let mut complete_since = lease.as_ref().and_then(Lease::complete_since);
+        let mut complete_since = match &lease {
+            Some(lease) => lease.complete_since().max(self.end_of_parent(lease).await?),
+            None => None,
+        };
         let mut position = match lease.and_then(|lease| lease.checkpoint) {
             Some(Checkpoint::ShardEnd) => return Ok(()),
             Some(Checkpoint::At(number)) => Position::After(number),
@@ -154,6 +157,15 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Reader<'_, S,
             }
             iterator = next;
         }
+    }
+
+    /// Until when the shard's parent was handled when it ended. Its lease may have had an older time when the shard's was
+    /// made: where nothing is written, leases are passed on from shard to shard without any record.
+    async fn end_of_parent(&self, lease: &Lease) -> Result<Option<i64>, Left> {
+        let Some(parent) = lease.parent.as_ref().filter(|_| lease.checkpoint.is_none()) else { return Ok(None) };
+        let table = &self.consumer.table;
+        let parent = self.retry("reading the parent's end", || table.get(self.stream, parent)).await?;
+        Ok(parent.filter(Lease::is_finished).and_then(|parent| parent.handled_until))
     }
 
     fn advance(&self, checkpoint: Checkpoint, handled_until: Option<i64>) -> Change {

@@ -45,8 +45,19 @@ fn simulator() {
 }
 
 fn run(seed: u64) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    let runtime = runtime.expect("a runtime");
-    let violations = runtime.block_on(workload::run(seed));
+    let violations = runtime().block_on(workload::run(seed));
     assert!(violations.is_empty(), "seed {seed}: {violations:#?}");
+}
+
+/// On a virtual clock.
+fn runtime() -> tokio::runtime::Runtime {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    runtime.expect("a runtime")
+}
+
+/// Where nothing is written no record is lost, however many shards come and go.
+#[test]
+fn silence_in_the_simulator_is_no_gap() {
+    let gaps = runtime().block_on(workload::silence());
+    assert!(gaps.is_empty(), "{gaps:#?}");
 }

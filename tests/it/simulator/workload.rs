@@ -97,6 +97,44 @@ pub async fn run(seed: u64) -> Vec<String> {
     std::mem::take(&mut state.violations)
 }
 
+/// Lives through a time in which nothing is written and shards follow each other, for several times as long as records are
+/// kept; the leases that were taken for the end of a gap.
+pub async fn silence() -> Vec<String> {
+    let world = SimWorld::new(0);
+    world.lock().open_shard(None, Duration::ZERO);
+    give_birth(&world, 0, 1);
+    let mut gaps = Vec::new();
+    for _ in 0..20 {
+        tokio::time::sleep(RETENTION / 4).await;
+        let mut state = world.lock();
+        let is_behind_gap = |checkpoint: &Option<Checkpoint>| {
+            matches!(checkpoint, Some(Checkpoint::BehindGap | Checkpoint::TrimHorizon))
+        };
+        gaps.extend(state.leases.values().filter(|it| is_behind_gap(&it.checkpoint)).map(|it| format!("{it:?}")));
+        state.trim(RETENTION);
+        // One after the other: what is open for long is not what this is about.
+        let open: Vec<usize> = (0..state.shards.len()).filter(|at| !state.shards[*at].closed).collect();
+        for at in open {
+            state.shards[at].closed = true;
+            let parent = state.shards[at].id.clone();
+            state.open_shard(Some(parent.clone()), Duration::ZERO);
+            // Whoever lists the shards may be there before whoever reads the parent to its end.
+            let child = state.shards.last().map(|shard| shard.id.clone()).expect("the child");
+            let mut lease = state.leases[&parent].clone();
+            lease.created_at = lease.complete_since();
+            (lease.shard, lease.parent, lease.owner) = (child.clone(), Some(parent), None);
+            (lease.epoch, lease.counter, lease.step) = (0, 0, 0);
+            (lease.checkpoint, lease.handled_until) = (None, None);
+            state.leases.insert(child, lease);
+        }
+    }
+    let finished = world.lock().leases.values().filter(|lease| lease.is_finished()).count();
+    if finished == 0 {
+        gaps.push("no shard was ever finished".to_owned());
+    }
+    gaps
+}
+
 /// The shards and leases at the end, for whoever looks into a violation.
 fn describe(state: &State) -> String {
     let shard = |it: &SimShard| {
