@@ -124,11 +124,9 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Reader<'_, S,
                 }
             };
             backoff = Backoff::default();
-            let read_at = self.now();
             let Batch { records, next } = batch;
             // What follows a batch is younger than its last record. Behind none, nothing waits.
             let mut behind = None;
-            complete_since = if records.is_empty() { Some(read_at) } else { complete_since };
             if let Some(last) = records.last() {
                 let age = |at: Option<i64>| {
                     Duration::from_millis(
@@ -144,6 +142,8 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Reader<'_, S,
                 complete_since = last.created_at.or(complete_since);
                 behind = Some(age(last.created_at));
                 due = if acted { Instant::now() } else { due.max(written + IDLE_CHECKPOINT_EVERY) };
+            } else {
+                complete_since = Some(self.now());
             }
             if Instant::now() >= due
                 && let Some(change) = unwritten.take()

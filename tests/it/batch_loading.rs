@@ -7,18 +7,14 @@ use serde_json::json;
 
 use crate::harness::client::{GROUPS, MESSAGES};
 use crate::harness::earlier::EarlierGroup;
-use crate::harness::postgres_relay::PostgresRelay;
-use crate::harness::{World, embedded_postgres, eventually, shared, test, user, user_in};
+use crate::harness::postgres_relay::relayed;
+use crate::harness::{World, eventually, shared, test, user, user_in};
 
 #[test]
 fn a_hundred_groups_with_all_their_users_cost_one_select() {
     test(async {
         let world = World::new().await;
-        let postgres = embedded_postgres().await;
-        let relay = PostgresRelay::start(postgres.url()).await;
-        let pool = relay.pool();
-        let users = Users::new(pool);
-        users.migrate().await.expect("migrations");
+        let (_postgres, relay, users) = relayed().await;
         let ana = user_in(&users, "ana").await;
         let mut friends = Vec::new();
         for number in 0..100 {

@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::consumer_faults::group_uuid;
 use crate::harness::client::code_and_reason;
 use crate::harness::fault_proxy::Fault::{Answer, Body};
-use crate::harness::postgres_relay::PostgresRelay;
+use crate::harness::postgres_relay::relayed;
 use crate::harness::{
     Client, DEADLINE, Server, TestUser, World, embedded_postgres, eventually, shared, test, user, user_in,
 };
@@ -170,10 +170,7 @@ fn a_slow_or_refusing_dynamodb_is_unavailable_and_recovers() {
 fn a_postgres_that_does_not_answer_is_unavailable_within_the_limit_and_recovers() {
     test(async {
         let world = World::new().await;
-        let postgres = embedded_postgres().await;
-        let relay = PostgresRelay::start(postgres.url()).await;
-        let users = Users::new(relay.pool());
-        users.migrate().await.expect("migrations");
+        let (_postgres, relay, users) = relayed().await;
         let (ana, ben) = (user_in(&users, "ana").await, user_in(&users, "ben").await);
         let server = world.server_with(users.clone(), shared().await.token_issuer.clone()).await;
         let client = server.client(&ana);
@@ -206,10 +203,7 @@ fn a_postgres_that_does_not_answer_is_unavailable_within_the_limit_and_recovers(
 fn what_fails_when_a_message_is_stored_says_so() {
     test(async {
         let world = World::new().await;
-        let postgres = embedded_postgres().await;
-        let relay = PostgresRelay::start(postgres.url()).await;
-        let users = Users::new(relay.pool());
-        users.migrate().await.expect("migrations");
+        let (_postgres, relay, users) = relayed().await;
         let (ana, ben) = (user_in(&users, "ana").await, user_in(&users, "ben").await);
         let issuer = &shared().await.token_issuer;
         let first = world.server_with(users.clone(), issuer.clone()).await.client(&ana).send_to(&ben, "first").await;

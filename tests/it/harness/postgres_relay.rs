@@ -5,17 +5,30 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use cruddur_messaging::embedded::postgres::EmbeddedPostgres;
+use cruddur_messaging::users::Users;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
+use super::embedded_postgres;
+
 /// A relay of PostgreSQL's protocol.
 pub struct PostgresRelay {
     options: PgConnectOptions,
     selects: Arc<AtomicUsize>,
     held: watch::Sender<bool>,
+}
+
+/// A PostgreSQL of its own, a relay before it, and the users behind the relay.
+pub async fn relayed() -> (EmbeddedPostgres, PostgresRelay, Users) {
+    let postgres = embedded_postgres().await;
+    let relay = PostgresRelay::start(postgres.url()).await;
+    let users = Users::new(relay.pool());
+    users.migrate().await.expect("migrations");
+    (postgres, relay, users)
 }
 
 impl PostgresRelay {
