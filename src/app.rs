@@ -65,7 +65,7 @@ pub fn pool(url: &str, max_connections: u32) -> Result<PgPool, SettingError> {
         .max_connections(max_connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .connect_lazy(url)
-        .map_err(|error| SettingError::Unusable { name: "DATABASE_URL", problem: format!("cannot be read: {error}") })
+        .map_err(|error| SettingError::wrong("DATABASE_URL", format!("cannot be read: {error}")))
 }
 
 /// Serves the API on `listener` until the shutdown; whatever runs then is finished.
@@ -77,10 +77,7 @@ pub async fn serve(parts: ApiParts, listener: TcpListener, shutdown: &Shutdown) 
     shutdown.spawn(async move { refreshed.keys().keep_fresh(stop).await });
 
     let documents = Documents::new(&sdl(), parts.document_limits, parts.introspection, parts.trusted_documents)
-        .map_err(|problem| SettingError::Unusable {
-            name: "TRUSTED_DOCUMENTS",
-            problem: format!("cannot be used: {problem}"),
-        })?;
+        .map_err(|problem| SettingError::wrong("TRUSTED_DOCUMENTS", format!("cannot be used: {problem}")))?;
     let table = MessagesTable::new(parts.aws.dynamodb, parts.table);
     let environment: Arc<dyn Environment> = Arc::new(SystemEnvironment);
     let api = Api {

@@ -68,7 +68,7 @@ fn checked_region(region: &str) -> Result<(), SettingError> {
         return Err(SettingError::Missing("AWS_REGION"));
     }
     if !region.chars().all(|it| it.is_ascii_alphanumeric() || it == '-') {
-        return Err(SettingError::Wrong { name: "AWS_REGION", problem: "is not a region such as eu-central-1" });
+        return Err(SettingError::wrong("AWS_REGION", "is not a region such as eu-central-1"));
     }
     Ok(())
 }

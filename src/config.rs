@@ -1,5 +1,6 @@
 //! The settings: flags and environment variables, validated once. A missing or wrong one is one line that names it.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -79,7 +80,7 @@ impl LimitSettings {
     pub fn http(&self) -> Result<HttpLimits, SettingError> {
         let problem =
             "is a list of origins such as https://app.example.com, as browsers write them: no path, no default port";
-        let wrong = || SettingError::Wrong { name: "CORS_ORIGINS", problem };
+        let wrong = || SettingError::wrong("CORS_ORIGINS", problem);
         let origin = |text: &String| {
             let text = text.trim();
             checked_address("CORS_ORIGINS", text).map_err(|_| wrong())?;
@@ -113,10 +114,8 @@ impl LimitSettings {
     /// The manifest, read.
     pub fn manifest(&self) -> Result<Option<TrustedDocuments>, SettingError> {
         let Some(path) = &self.trusted_documents else { return Ok(None) };
-        let problem = |problem: String| SettingError::Unusable {
-            name: "TRUSTED_DOCUMENTS",
-            problem: format!("{}: {problem}", path.display()),
-        };
+        let problem =
+            |problem: String| SettingError::wrong("TRUSTED_DOCUMENTS", format!("{}: {problem}", path.display()));
         let text = std::fs::read_to_string(path).map_err(|error| problem(error.to_string()))?;
         TrustedDocuments::read(&text).map(Some).map_err(problem)
     }
@@ -199,16 +198,15 @@ pub enum SettingError {
         /// The environment variable.
         name: &'static str,
         /// What is wrong with it.
-        problem: &'static str,
+        problem: Cow<'static, str>,
     },
-    /// Given, and not what can be used.
-    #[error("{name} {problem}")]
-    Unusable {
-        /// The environment variable.
-        name: &'static str,
-        /// What its reader says.
-        problem: String,
-    },
+}
+
+impl SettingError {
+    /// What is given cannot be used.
+    pub fn wrong(name: &'static str, problem: impl Into<Cow<'static, str>>) -> Self {
+        Self::Wrong { name, problem: problem.into() }
+    }
 }
 
 /// What tokens are checked against.
@@ -229,7 +227,7 @@ impl DatabaseSettings {
         let url = given(name, &self.database_url)?;
         let known = url.starts_with("postgresql://") || url.starts_with("postgres://");
         let problem = "is not a PostgreSQL URL: it must begin with postgresql://";
-        if known { Ok(url) } else { Err(SettingError::Wrong { name, problem }) }
+        if known { Ok(url) } else { Err(SettingError::wrong(name, problem)) }
     }
 }
 
@@ -241,7 +239,7 @@ impl UserPoolSettings {
         let plain = |text: &str| !text.is_empty() && text.chars().all(|it| it.is_ascii_alphanumeric() || it == '-');
         match pool.split_once('_') {
             Some((region, id)) if plain(region) && plain(id) => Ok((pool, region)),
-            _ => Err(SettingError::Wrong { name, problem: "is not of the form region_id" }),
+            _ => Err(SettingError::wrong(name, "is not of the form region_id")),
         }
     }
 }
@@ -268,7 +266,7 @@ pub fn checked_address<'a>(name: &'static str, url: &'a str) -> Result<&'a str, 
     match uri.and_then(|uri| uri.host().map(str::len)) {
         // The one knows what an address of an API is, the other what a port is.
         Some(1..) if Url::parse(url).is_ok() => Ok(url),
-        _ => Err(SettingError::Wrong { name, problem: "is not an address such as https://host/path" }),
+        _ => Err(SettingError::wrong(name, "is not an address such as https://host/path")),
     }
 }
 

@@ -99,10 +99,8 @@ impl Traces {
 /// A filter, an address, a protocol or a sampler that cannot be read.
 pub fn start(log: LogSettings, default: &str, traces: Option<&TraceSettings>) -> anyhow::Result<Traces> {
     let filter = match log.filter.filter(|text| !text.trim().is_empty()) {
-        Some(text) => EnvFilter::try_new(&text).map_err(|error| SettingError::Unusable {
-            name: "RUST_LOG",
-            problem: format!("cannot be read: {error}"),
-        })?,
+        Some(text) => EnvFilter::try_new(&text)
+            .map_err(|error| SettingError::wrong("RUST_LOG", format!("cannot be read: {error}")))?,
         None => EnvFilter::new(default),
     };
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
@@ -152,7 +150,7 @@ fn provider(settings: &TraceSettings) -> anyhow::Result<Option<SdkTracerProvider
 
 /// What the library would take for nothing said.
 fn check_environment(variable: impl Fn(&'static str) -> Option<String>) -> Result<(), SettingError> {
-    let wrong = |name, problem| Err(SettingError::Wrong { name, problem });
+    let wrong = |name, problem| Err(SettingError::wrong(name, problem));
     let given = |name| variable(name).filter(|value| !value.is_empty());
     for name in ["OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"] {
         if given(name).is_some_and(|value| value != "http/protobuf") {

@@ -37,13 +37,9 @@ impl Code {
     }
 }
 
-/// The extension that tells a client to look before it sends again, and what it says.
-const OUTCOME: &str = "outcome";
-const UNKNOWN: &str = "UNKNOWN";
-
-/// Marks an error after which a message may be stored, or not.
-pub fn mark_outcome_unknown(error: &mut ServerError) {
-    error.extensions.get_or_insert_default().set(OUTCOME, UNKNOWN);
+/// Marks, by its extensions, an error after which a message may be stored: its client should look before it sends again.
+pub fn mark_outcome_unknown(extensions: &mut Option<ErrorExtensionValues>) {
+    extensions.get_or_insert_default().set("outcome", "UNKNOWN");
 }
 
 /// An error of a field.
@@ -88,7 +84,7 @@ pub fn name_uncoded(response: &mut Response) -> bool {
 pub fn tell_stored(response: &mut Response) {
     for error in &mut response.errors {
         error.message.push_str(" A message of this request has been stored.");
-        mark_outcome_unknown(error);
+        mark_outcome_unknown(&mut error.extensions);
     }
 }
 
@@ -108,7 +104,7 @@ pub(super) fn of_messaging(error: MessagingError) -> Error {
             let mut mapped = unavailable();
             if *outcome_unknown {
                 mapped.message = "The message may or may not have been stored.".to_owned();
-                mapped.extensions.get_or_insert_default().set(OUTCOME, UNKNOWN);
+                mark_outcome_unknown(&mut mapped.extensions);
             }
             mapped
         }

@@ -48,9 +48,9 @@ struct UrlParameters {
     document_id: Option<String>,
 }
 
-/// The parameters as a body spells them, of any type. Of a name that is there twice the last counts.
+/// The parameters before their types are checked. Of a name that is twice in a body the last counts.
 #[derive(Default)]
-struct BodyParameters {
+struct Unchecked {
     query: Value,
     operation_name: Value,
     variables: Value,
@@ -70,19 +70,19 @@ enum Parameter {
     Unknown,
 }
 
-impl<'de> Deserialize<'de> for BodyParameters {
+impl<'de> Deserialize<'de> for Unchecked {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Object;
 
         impl<'de> Visitor<'de> for Object {
-            type Value = BodyParameters;
+            type Value = Unchecked;
 
             fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
                 formatter.write_str("an object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<BodyParameters, A::Error> {
-                let mut read = BodyParameters::default();
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Unchecked, A::Error> {
+                let mut read = Unchecked::default();
                 while let Some(name) = map.next_key()? {
                     // What nobody asks for has to be JSON too.
                     let value = map.next_value()?;
@@ -240,31 +240,24 @@ fn read_url(query: &str) -> Result<Parameters, String> {
         None => Ok(Value::Null),
         Some(text) => serde_json::from_str(&text).map_err(|error| format!("`{name}` is not JSON: {error}.")),
     };
-    parameters(
-        url.query.map_or(Value::Null, Value::String),
-        url.operation_name.filter(|name| !name.is_empty()).map_or(Value::Null, Value::String),
-        json("variables", url.variables)?,
-        json("extensions", url.extensions)?,
-        url.document_id.map_or(Value::Null, Value::String),
-    )
+    parameters(Unchecked {
+        query: url.query.map_or(Value::Null, Value::String),
+        operation_name: url.operation_name.filter(|name| !name.is_empty()).map_or(Value::Null, Value::String),
+        variables: json("variables", url.variables)?,
+        extensions: json("extensions", url.extensions)?,
+        document_id: url.document_id.map_or(Value::Null, Value::String),
+    })
 }
 
 fn read_body(body: &[u8]) -> Result<Parameters, String> {
-    let body: BodyParameters = serde_json::from_slice(body).map_err(|error| match error.classify() {
+    parameters(serde_json::from_slice(body).map_err(|error| match error.classify() {
         Category::Data => "The body must be one JSON object.".to_owned(),
         _ => format!("The body is not JSON: {error}."),
-    })?;
-    let BodyParameters { query, operation_name, variables, extensions, document_id } = body;
-    parameters(query, operation_name, variables, extensions, document_id)
+    })?)
 }
 
-fn parameters(
-    query: Value,
-    operation_name: Value,
-    variables: Value,
-    extensions: Value,
-    document_id: Value,
-) -> Result<Parameters, String> {
+fn parameters(unchecked: Unchecked) -> Result<Parameters, String> {
+    let Unchecked { query, operation_name, variables, extensions, document_id } = unchecked;
     let text = |name: &str, value| match value {
         Value::Null => Ok(None),
         Value::String(text) => Ok(Some(text)),

@@ -81,7 +81,7 @@ pub fn overloaded(media: Media) -> Response {
 pub fn timed_out(media: Media, may_be_done: bool) -> Response {
     let mut error = coded_error(Code::Unavailable, Some("request_timeout"), "The request took too long.");
     if may_be_done {
-        mark_outcome_unknown(&mut error);
+        mark_outcome_unknown(&mut error.extensions);
     }
     let mut response = errors(media, StatusCode::SERVICE_UNAVAILABLE, error);
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));

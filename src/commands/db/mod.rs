@@ -65,8 +65,7 @@ impl Database {
     pub async fn open(settings: &DatabaseSettings, prod: Prod) -> anyhow::Result<Self> {
         let url = settings.url()?;
         let problem = "cannot be read: it has the form postgresql://user:password@host:5432/database";
-        let options =
-            PgConnectOptions::from_str(url).map_err(|_| SettingError::Wrong { name: "DATABASE_URL", problem })?;
+        let options = PgConnectOptions::from_str(url).map_err(|_| SettingError::wrong("DATABASE_URL", problem))?;
         let host = options.get_host();
         if is_aws(host) && !prod.prod {
             return Err(Refused(format!("DATABASE_URL is on AWS ({host}): give --prod to reach it")).into());

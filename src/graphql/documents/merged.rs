@@ -11,6 +11,8 @@ use apollo_compiler::response::{JsonMap, JsonValue};
 use apollo_compiler::{ExecutableDocument, Name, Node, name};
 use async_graphql::indexmap::IndexMap;
 
+use super::operations_mut;
+
 /// A document without fragments, conditions and repetitions.
 pub struct Merged {
     /// The document.
@@ -27,7 +29,7 @@ pub fn merged(document: &ExecutableDocument, variables: Option<&JsonMap>) -> Mer
     let mut merging = Merging { document, variables, selections: 0, is_needed: false };
     let mut merged = document.clone();
     merged.fragments.clear();
-    for operation in merged.operations.anonymous.iter_mut().chain(merged.operations.named.values_mut()) {
+    for operation in operations_mut(&mut merged) {
         let selections = merging.selections(&[&operation.selection_set]);
         operation.make_mut().selection_set.selections = selections;
     }

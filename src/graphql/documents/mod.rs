@@ -14,13 +14,14 @@ mod values;
 use std::sync::Arc;
 
 use apollo_compiler::ast::VariableDefinition;
+use apollo_compiler::executable::Operation;
 use apollo_compiler::parser::{Parser, SourceMap};
 use apollo_compiler::request::{RequestError, coerce_variable_values};
 use apollo_compiler::response::{GraphQLError, JsonMap, JsonValue};
 use apollo_compiler::validation::{DiagnosticList, Valid};
-use apollo_compiler::{ExecutableDocument, Name, Schema};
+use apollo_compiler::{ExecutableDocument, Name, Node, Schema};
+use async_graphql::parser::parse_query;
 use async_graphql::parser::types::ExecutableDocument as EngineDocument;
-use async_graphql::parser::{Error as ParseError, parse_query};
 use async_graphql::{Pos, Request, ServerError, Variables};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
@@ -287,10 +288,12 @@ fn too_nested(most: usize) -> Refused {
 
 /// A document as the engine has it, by way of what its parser knows.
 fn engine_document(document: &ExecutableDocument) -> Result<EngineDocument, Refused> {
-    parse_query(plain(document)).map_err(|error| match error {
-        ParseError::RecursionLimitExceeded => too_nested(MOST_NESTED),
-        error => Refused(vec![request_invalid(error.to_string(), Vec::new())]),
-    })
+    // What is nested deeper than its parser goes was refused when it was measured.
+    parse_query(plain(document)).map_err(|error| Refused(vec![request_invalid(error.to_string(), Vec::new())]))
+}
+
+fn operations_mut(document: &mut ExecutableDocument) -> impl Iterator<Item = &mut Node<Operation>> {
+    document.operations.anonymous.iter_mut().chain(document.operations.named.values_mut())
 }
 
 /// A default of null does not make a variable fit where null cannot be: validation goes by there being a default.
@@ -298,7 +301,7 @@ fn forget_null_defaults(document: &mut ExecutableDocument) {
     let is_null = |variable: &VariableDefinition| {
         !variable.ty.is_non_null() && variable.default_value.as_ref().is_some_and(|it| it.is_null())
     };
-    for operation in document.operations.anonymous.iter_mut().chain(document.operations.named.values_mut()) {
+    for operation in operations_mut(document) {
         if operation.variables.iter().any(|variable| is_null(variable)) {
             for variable in operation.make_mut().variables.iter_mut().filter(|variable| is_null(variable)) {
                 variable.make_mut().default_value = None;
@@ -310,7 +313,7 @@ fn forget_null_defaults(document: &mut ExecutableDocument) {
 /// The document without what the engine's parser does not know.
 fn plain(document: &ExecutableDocument) -> String {
     let mut plain = document.clone();
-    for operation in plain.operations.anonymous.iter_mut().chain(plain.operations.named.values_mut()) {
+    for operation in operations_mut(&mut plain) {
         let operation = operation.make_mut();
         operation.description = None;
         for variable in &mut operation.variables {

@@ -21,12 +21,12 @@ pub fn check(schema: &Valid<Schema>, document: &ExecutableDocument) -> Result<()
                 literal(schema, &variable.ty, default)?;
             }
         }
-        arguments(schema, &operation.selection_set)?;
+        selections(schema, &operation.selection_set)?;
     }
-    document.fragments.values().try_for_each(|fragment| arguments(schema, &fragment.selection_set))
+    document.fragments.values().try_for_each(|fragment| selections(schema, &fragment.selection_set))
 }
 
-fn arguments(schema: &Valid<Schema>, set: &SelectionSet) -> Result<(), Refused> {
+fn selections(schema: &Valid<Schema>, set: &SelectionSet) -> Result<(), Refused> {
     if set.selections.is_empty() {
         let message = "Between { and } there must be a selection.".to_owned();
         return Err(Refused(vec![request_invalid(message, Vec::new())]));
@@ -41,10 +41,10 @@ fn arguments(schema: &Valid<Schema>, set: &SelectionSet) -> Result<(), Refused> 
                     }
                 }
                 if let Some(set) = &field.selection_set {
-                    arguments(schema, set)?;
+                    selections(schema, set)?;
                 }
             }
-            Selection::InlineFragment(fragment) => arguments(schema, &fragment.selection_set)?,
+            Selection::InlineFragment(fragment) => selections(schema, &fragment.selection_set)?,
             Selection::FragmentSpread(_) => {}
         }
     }
