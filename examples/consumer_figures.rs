@@ -10,7 +10,7 @@ use chrono::{TimeDelta, Utc};
 use cruddur_messaging::app::{consume, fresh_name};
 use cruddur_messaging::aws::Aws;
 use cruddur_messaging::embedded::dynamodb::EmbeddedDynamoDb;
-use cruddur_messaging::environment::{Chance, SystemEnvironment};
+use cruddur_messaging::environment::SystemEnvironment;
 use cruddur_messaging::messages_table::items::from_message;
 use cruddur_messaging::messages_table::schema::{Billing, load_leases_table, load_messages_table};
 use cruddur_messaging::messages_table::{
@@ -104,7 +104,7 @@ impl World {
 
     fn consumer<S: StreamSource>(&self, source: S, name: String) -> Arc<Consumer<S, ConsumerTable, MessagesTable>> {
         let environment = Arc::new(SystemEnvironment);
-        Arc::new(Consumer::new(source, self.leases(), self.table.clone(), name, Chance::new(), environment))
+        Arc::new(Consumer::new(source, self.leases(), self.table.clone(), name, environment))
     }
 }
 
@@ -145,7 +145,7 @@ async fn until(mut holds: impl AsyncFnMut() -> anyhow::Result<bool>) -> anyhow::
 
 /// Write units for a message's move, by how many messages of its group a batch has.
 async fn costs(world: &World) -> anyhow::Result<()> {
-    let (chance, rounds) = (Chance::new(), 20);
+    let rounds = 20;
     for depth in [1, 5, 50] {
         let mut spent = 0.0;
         for _ in 0..rounds {
@@ -157,7 +157,7 @@ async fn costs(world: &World) -> anyhow::Result<()> {
             let records: Vec<Record> = messages.iter().enumerate().map(|(at, it)| record(at, it)).collect();
             let before = world.table.consumed().write;
             for arrival in arrivals(&records).newest {
-                move_to(&world.table, &arrival.message, &chance).await?;
+                move_to(&world.table, &arrival.message, &SystemEnvironment).await?;
             }
             spent += world.table.consumed().write - before;
         }
@@ -257,7 +257,7 @@ async fn lag(world: &World) -> anyhow::Result<Vec<Duration>> {
     let firsts: Vec<Message> = stream::iter(0..50).then(|_| world.conversation()).try_collect().await?;
     let rows = Timed { table: world.table.clone(), moves: Arc::default() };
     let (environment, name) = (Arc::new(SystemEnvironment), fresh_name());
-    let consumer = Consumer::new(world.source(), world.leases(), rows.clone(), name, Chance::new(), environment);
+    let consumer = Consumer::new(world.source(), world.leases(), rows.clone(), name, environment);
     let stop = CancellationToken::new();
     let running = tokio::spawn(Arc::new(consumer).run(stop.clone()));
     tokio::time::sleep(Duration::from_secs(2)).await;

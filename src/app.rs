@@ -14,7 +14,7 @@ use crate::auth::Verifier;
 use crate::auth::keys::{COOLDOWN, KeySource};
 use crate::aws::Aws;
 use crate::config::{SettingError, TokenIssuer};
-use crate::environment::{Chance, Environment, SystemEnvironment};
+use crate::environment::{Environment, SystemEnvironment};
 use crate::graphql::documents::{DocumentLimits, Documents, TrustedDocuments};
 use crate::graphql::{schema, sdl};
 use crate::http::{Api, HttpLimits, router};
@@ -123,7 +123,7 @@ pub fn consume(aws: &Aws, table: &str, name: String, shutdown: &Shutdown) -> Arc
     let source = DynamoDbStream::new(aws.dynamodb.clone(), aws.streams.clone(), table);
     let leases = ConsumerTable::new(aws.dynamodb.clone(), table);
     let rows = MessagesTable::new(aws.dynamodb.clone(), table);
-    let consumer = Arc::new(Consumer::new(source, leases, rows, name, Chance::new(), Arc::new(SystemEnvironment)));
+    let consumer = Arc::new(Consumer::new(source, leases, rows, name, Arc::new(SystemEnvironment)));
     let health = consumer.health();
     shutdown.spawn(consumer.run(shutdown.token()));
     health

@@ -1,22 +1,34 @@
-//! Time and randomness, handed in so that tests can say what they are.
+//! Time and randomness as an argument, so that tests control both.
 
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use rand::rngs::SmallRng;
-use rand::{RngExt, SeedableRng};
 use uuid::Uuid;
 
-/// Where the rules get the time and new uuids from.
+/// The source of time, uuids and randomness.
 pub trait Environment: Send + Sync {
     /// The wall clock.
     fn now(&self) -> DateTime<Utc>;
-    /// A uuid that nobody else has drawn.
+
+    /// A new random uuid.
     fn new_uuid(&self) -> Uuid;
+
+    /// A random number, at least 0 and less than 1.
+    fn random(&self) -> f64;
+
+    /// The monotonic clock. It is tokio's, so a test that pauses tokio's clock controls this one too.
+    fn monotonic(&self) -> Instant {
+        tokio::time::Instant::now().into_std()
+    }
+
+    /// A random wait between half of `wait` and one and a half times `wait`: jitter keeps processes from retrying at the
+    /// same moment.
+    fn jitter(&self, wait: Duration) -> Duration {
+        wait.mul_f64(0.5 + self.random())
+    }
 }
 
-/// The machine's clock and random source.
+/// The clock and the random source of the operating system.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemEnvironment;
 
@@ -28,37 +40,14 @@ impl Environment for SystemEnvironment {
     fn new_uuid(&self) -> Uuid {
         random_uuid()
     }
+
+    fn random(&self) -> f64 {
+        rand::random()
+    }
 }
 
-/// A random uuid, RFC 9562 version 4, from the thread's generator: asking the kernel for each takes a call of its own.
+/// A random uuid (RFC 9562, version 4). It comes from the generator of the thread, because asking the kernel costs a system
+/// call for each uuid.
 pub fn random_uuid() -> Uuid {
     uuid::Builder::from_random_bytes(rand::random()).into_uuid()
-}
-
-/// Chance for waits, so that many processes do not do the same thing at the same moment.
-#[derive(Debug)]
-pub struct Chance(Mutex<SmallRng>);
-
-impl Chance {
-    /// Unpredictable.
-    pub fn new() -> Self {
-        Self::seeded(rand::random())
-    }
-
-    /// The same for the same seed.
-    pub fn seeded(seed: u64) -> Self {
-        Self(Mutex::new(SmallRng::seed_from_u64(seed)))
-    }
-
-    /// Something between half of `around` and half as much again.
-    pub fn jitter(&self, around: Duration) -> Duration {
-        let mut random = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        around.mul_f64(random.random_range(0.5..1.5))
-    }
-}
-
-impl Default for Chance {
-    fn default() -> Self {
-        Self::new()
-    }
 }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::failure::LeftOver;
 use super::output::Output;
 use super::target::{TableOptions, Target};
-use crate::environment::Chance;
+use crate::environment::{Environment, SystemEnvironment};
 use crate::messages_table::MessagesTable;
 use crate::messages_table::keys::group_of_messages_pk;
 use crate::model::MessageGroupUuid;
@@ -128,7 +128,8 @@ fn checkpoint(lease: &Lease) -> &str {
 }
 
 async fn reconcile(output: Output, messages: &MessagesTable, group: Option<MessageGroupUuid>) -> anyhow::Result<()> {
-    let reconciler = Reconciler { rows: messages, chance: &Chance::new(), tries_of_an_outage: TRIES_OF_AN_OUTAGE };
+    let reconciler =
+        Reconciler { rows: messages, environment: &SystemEnvironment, tries_of_an_outage: TRIES_OF_AN_OUTAGE };
     if let Some(group) = group {
         match reconciler.group(group).await? {
             Some(Effect::Moved) => {
@@ -186,25 +187,24 @@ async fn list(output: Output, table: &ConsumerTable) -> anyhow::Result<()> {
 async fn replay_one(
     messages: &MessagesTable,
     aside: &SetAside,
-    chance: &Chance,
+    environment: &dyn Environment,
 ) -> Result<Option<Effect>, EffectError> {
     if aside.message_sk.is_empty()
         && let Some(Ok(group)) = group_of_messages_pk(&aside.message_pk)
     {
-        let reconciler = Reconciler { rows: messages, chance, tries_of_an_outage: TRIES_OF_AN_OUTAGE };
+        let reconciler = Reconciler { rows: messages, environment, tries_of_an_outage: TRIES_OF_AN_OUTAGE };
         return reconciler.group(group).await;
     }
     match messages.message_at(&aside.message_pk, &aside.message_sk).await? {
-        Some(message) => move_to(messages, &message, chance).await.map(Some),
+        Some(message) => move_to(messages, &message, environment).await.map(Some),
         None => Ok(None),
     }
 }
 
 async fn replay(output: Output, messages: &MessagesTable, table: &ConsumerTable) -> anyhow::Result<()> {
-    let chance = Chance::new();
     let mut failed = 0;
     for aside in SetAsideTable::list(table).await? {
-        let outcome = match replay_one(messages, &aside, &chance).await {
+        let outcome = match replay_one(messages, &aside, &SystemEnvironment).await {
             Ok(Some(Effect::Moved | Effect::UpToDate)) => Ok("done"),
             Ok(Some(Effect::NobodyThere)) => Err(Effect::NOBODY_THERE.to_owned()),
             Ok(None) => Ok("the message is gone, nothing to do"),

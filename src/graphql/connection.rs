@@ -8,16 +8,16 @@ use super::types::{MessageGroupObject, MessageObject};
 use crate::messages_table::Message;
 use crate::messaging::{GroupCursor, GroupView, MessageCursor, Page};
 
-/// What lies around a page.
+/// Information about pagination in a connection.
 #[derive(Clone, Debug, SimpleObject)]
 pub struct PageInfo {
-    /// Whether something lies before the page.
+    /// Whether there are items before this page.
     has_previous_page: bool,
-    /// Whether something lies behind the page.
+    /// Whether there are items after this page.
     has_next_page: bool,
-    /// The cursor of the page's first edge.
+    /// Cursor of the first item of the page. Null if the page is empty.
     start_cursor: Option<String>,
-    /// The cursor of the page's last edge.
+    /// Cursor of the last item of the page. Null if the page is empty.
     end_cursor: Option<String>,
 }
 
@@ -32,20 +32,20 @@ impl PageInfo {
     }
 }
 
-/// A page of messages, oldest to newest.
+/// A page of messages, from oldest to newest.
 #[derive(SimpleObject)]
 #[graphql(complex)]
 pub struct MessageConnection {
     #[graphql(skip)]
     items: Vec<(MessageCursor, MessageObject)>,
-    /// What lies around this page.
+    /// Information about pagination.
     page_info: PageInfo,
 }
 
-/// A message and its place in the conversation.
+/// A message and its cursor.
 pub struct MessageEdge<'a>(&'a (MessageCursor, MessageObject));
 
-/// A message and its place in the conversation.
+/// A message and its cursor.
 #[Object]
 impl<'a> MessageEdge<'a> {
     /// The message.
@@ -53,7 +53,7 @@ impl<'a> MessageEdge<'a> {
         Quick(&self.0.1)
     }
 
-    /// Its place, for `after` and `before`.
+    /// Cursor of the message, for the arguments `after` and `before`.
     async fn cursor(&self) -> String {
         self.0.0.encode()
     }
@@ -61,12 +61,12 @@ impl<'a> MessageEdge<'a> {
 
 #[ComplexObject]
 impl MessageConnection {
-    /// The messages with their cursors.
+    /// The messages of the page, each with its cursor.
     async fn edges(&self) -> List<MessageEdge<'_>> {
         self.items.iter().map(MessageEdge).collect()
     }
 
-    /// The messages.
+    /// The messages of the page.
     async fn nodes(&self) -> List<Quick<&MessageObject>> {
         self.items.iter().map(|(_, node)| Quick(node)).collect()
     }
@@ -79,20 +79,20 @@ impl From<Page<(MessageCursor, Message)>> for MessageConnection {
     }
 }
 
-/// A page of message groups, last reply first.
+/// A page of message groups. The group with the newest message is the first.
 #[derive(SimpleObject)]
 #[graphql(complex)]
 pub struct MessageGroupConnection {
     #[graphql(skip)]
     items: Vec<(GroupCursor, MessageGroupObject)>,
-    /// What lies around this page.
+    /// Information about pagination.
     page_info: PageInfo,
 }
 
-/// A message group and its place in the list.
+/// A message group and its cursor.
 pub struct MessageGroupEdge<'a>(&'a (GroupCursor, MessageGroupObject));
 
-/// A message group and its place in the list.
+/// A message group and its cursor.
 #[Object]
 impl<'a> MessageGroupEdge<'a> {
     /// The message group.
@@ -100,7 +100,7 @@ impl<'a> MessageGroupEdge<'a> {
         Quick(&self.0.1)
     }
 
-    /// Its place, for `after`.
+    /// Cursor of the message group, for the argument `after`.
     async fn cursor(&self) -> String {
         self.0.0.encode()
     }
@@ -108,12 +108,12 @@ impl<'a> MessageGroupEdge<'a> {
 
 #[ComplexObject]
 impl MessageGroupConnection {
-    /// The message groups with their cursors.
+    /// The message groups of the page, each with its cursor.
     async fn edges(&self) -> List<MessageGroupEdge<'_>> {
         self.items.iter().map(MessageGroupEdge).collect()
     }
 
-    /// The message groups.
+    /// The message groups of the page.
     async fn nodes(&self) -> List<Quick<&MessageGroupObject>> {
         self.items.iter().map(|(_, node)| Quick(node)).collect()
     }

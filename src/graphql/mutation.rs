@@ -11,39 +11,39 @@ use super::types::{MessageGroupObject, MessageObject, group_at_hand, message_at_
 use crate::messaging::{GroupView, Recipient};
 use crate::model::MessageGroupUuid;
 
-/// What can be done.
+/// The root mutation type.
 pub struct Mutation;
 
-/// A message to send.
+/// The message to send and its recipient.
 #[derive(InputObject)]
 pub struct CreateMessageInput {
-    /// Whom it is for.
+    /// Recipient of the message: a user or an existing message group.
     to: MessageRecipient,
-    /// The text: 1 to 1024 characters, not all of them white space.
+    /// Text of the message: 1 to 1024 Unicode code points, of which at least one is not white space.
     body: String,
 }
 
-/// Whom a message is for: exactly one of the two.
+/// Recipient of a message. Exactly one of the fields must be set.
 #[derive(OneofObject)]
 pub enum MessageRecipient {
-    /// The user with exactly this handle. Begins a conversation, or goes on with the one there is.
+    /// Handle of the other user, compared exactly. Starts a conversation with that user, or continues the one that exists.
     Handle(String),
-    /// A message group that the signed-in user takes part in.
+    /// Unique identifier of a message group in which the signed-in user is a participant.
     MessageGroupUuid(UuidText),
 }
 
-/// What was stored.
+/// The result of `createMessage`.
 pub struct CreateMessagePayload(GroupView);
 
-/// What was stored.
+/// The result of `createMessage`.
 #[Object]
 impl CreateMessagePayload {
-    /// The message.
+    /// The message that was stored.
     async fn message(&self) -> Quick<MessageObject> {
         Quick(MessageObject(self.0.last_message.clone()))
     }
 
-    /// Its message group, with the message as its last one.
+    /// The message group of the message. Its `lastMessage` is the new message.
     async fn message_group(&self) -> Quick<MessageGroupObject> {
         Quick(MessageGroupObject(self.0.clone()))
     }
@@ -59,14 +59,14 @@ impl AtHand for CreateMessagePayload {
     }
 }
 
-/// What can be done.
+/// The root mutation type.
 #[Object]
 impl Mutation {
-    /// Sends a message to a user or to a message group.
+    /// Sends a message to a user or to an existing message group.
     async fn create_message(
         &self,
         context: &Context<'_>,
-        #[graphql(desc = "The message and whom it is for.")] input: CreateMessageInput,
+        #[graphql(desc = "The message to send and its recipient.")] input: CreateMessageInput,
     ) -> Result<Quick<CreateMessagePayload>> {
         let request = RequestContext::of(context);
         let to = match input.to {

@@ -11,12 +11,12 @@ use super::types::{MessageGroupObject, UserObject, messages};
 use crate::messaging::{PageRequest, Window};
 use crate::model::MessageGroupUuid;
 
-/// What can be asked.
+/// The root query type.
 ///
 /// What its resolvers wait for is on the heap: the engine keeps each twice in the future of every field, and moves that.
 pub struct Query;
 
-/// What can be asked.
+/// The root query type.
 #[Object]
 impl Query {
     /// The signed-in user.
@@ -25,11 +25,11 @@ impl Query {
         Ok(UserObject::from(&*requester.await?))
     }
 
-    /// The user with exactly this handle; null when there is none.
+    /// Finds a user by handle. Null if there is no user with this handle.
     async fn user(
         &self,
         context: &Context<'_>,
-        #[graphql(desc = "The handle, compared exactly.")] handle: String,
+        #[graphql(desc = "Handle of the user, compared exactly.")] handle: String,
     ) -> Option<Result<UserObject>> {
         let request = RequestContext::of(context);
         let read = async {
@@ -40,12 +40,12 @@ impl Query {
         Some(user.map(|user| UserObject::from(&*user)))
     }
 
-    /// The signed-in user's message groups, last reply first.
+    /// Message groups of the signed-in user. The group with the newest message is the first.
     async fn message_groups(
         &self,
         context: &Context<'_>,
-        #[graphql(desc = "So many, at most 100; 20 when not given.")] first: Option<i32>,
-        #[graphql(desc = "Only message groups behind this cursor.")] after: Option<String>,
+        #[graphql(desc = "Number of message groups to return (default 20, maximum 100).")] first: Option<i32>,
+        #[graphql(desc = "Returns message groups after this cursor.")] after: Option<String>,
     ) -> Result<MessageGroupConnection> {
         let request = RequestContext::of(context);
         let page = PageRequest { first, after, ..PageRequest::default() };
@@ -56,11 +56,11 @@ impl Query {
         Ok(Box::pin(read.instrument(trace_span!("Query.messageGroups"))).await?.into())
     }
 
-    /// One message group; null when there is none that the signed-in user takes part in.
+    /// Finds a message group. Null if it does not exist or the signed-in user is not a participant.
     async fn message_group(
         &self,
         context: &Context<'_>,
-        #[graphql(desc = "The message group's uuid.")] uuid: UuidText,
+        #[graphql(desc = "Unique identifier of the message group.")] uuid: UuidText,
     ) -> Option<Result<MessageGroupObject>> {
         let request = RequestContext::of(context);
         let read = async {
@@ -71,18 +71,18 @@ impl Query {
         Box::pin(read.instrument(trace_span!("Query.messageGroup"))).await.transpose()
     }
 
-    /// The messages of a message group, oldest to newest; without a page size the newest 40.
+    /// Messages of a message group, from oldest to newest. Without `first` and `last`, returns the last 40.
     #[allow(clippy::too_many_arguments, reason = "the arguments are those of the schema")]
     async fn messages(
         &self,
         context: &Context<'_>,
-        #[graphql(desc = "The message group's uuid.")] message_group_uuid: UuidText,
-        #[graphql(desc = "So many from the oldest on, at most 100.")] first: Option<i32>,
-        #[graphql(desc = "Only messages behind this cursor.")] after: Option<String>,
-        #[graphql(desc = "So many up to the newest, at most 100.")] last: Option<i32>,
-        #[graphql(desc = "Only messages before this cursor.")] before: Option<String>,
-        #[graphql(desc = "Only messages of this instant or later.")] created_from: Option<Instant>,
-        #[graphql(desc = "Only messages before this instant.")] created_to: Option<Instant>,
+        #[graphql(desc = "Unique identifier of the message group.")] message_group_uuid: UuidText,
+        #[graphql(desc = "Returns the first *n* messages (maximum 100). Cannot be combined with `last`.")] first: Option<i32>,
+        #[graphql(desc = "Returns messages after this cursor.")] after: Option<String>,
+        #[graphql(desc = "Returns the last *n* messages (maximum 100). Cannot be combined with `first`.")] last: Option<i32>,
+        #[graphql(desc = "Returns messages before this cursor.")] before: Option<String>,
+        #[graphql(desc = "Returns messages created at or after this time.")] created_from: Option<Instant>,
+        #[graphql(desc = "Returns messages created before this time.")] created_to: Option<Instant>,
     ) -> Result<MessageConnection> {
         let page = PageRequest { first, after, last, before };
         let window = Window { from: created_from.map(|at| at.0), to: created_to.map(|at| at.0) };

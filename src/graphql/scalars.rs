@@ -6,13 +6,13 @@ use uuid::Uuid;
 
 use crate::messages_table::keys::format_instant;
 
-/// An instant as RFC 3339 has it. Answers are in UTC, with six digits of a second and `Z`:
-/// `2026-11-22T10:42:39.123456Z`. Input may have any offset.
+/// An instant in RFC 3339 format. Responses use UTC with six digits of a second and `Z`:
+/// `2026-11-22T10:42:39.123456Z`. Input may use any UTC offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Instant(pub DateTime<Utc>);
 
-/// An instant as RFC 3339 has it. Answers are in UTC, with six digits of a second and `Z`:
-/// `2026-11-22T10:42:39.123456Z`. Input may have any offset.
+/// An instant in RFC 3339 format. Responses use UTC with six digits of a second and `Z`:
+/// `2026-11-22T10:42:39.123456Z`. Input may use any UTC offset.
 #[Scalar(name = "DateTime", specified_by_url = "https://datatracker.ietf.org/doc/html/rfc3339")]
 impl ScalarType for Instant {
     fn parse(value: Value) -> InputValueResult<Self> {
@@ -27,11 +27,11 @@ impl ScalarType for Instant {
     }
 }
 
-/// A UUID as RFC 9562 has it, in lower case with hyphens: `6c1e0a2e-7c5e-4c39-9d0e-2f6c5f1f3f57`.
+/// A UUID in RFC 9562 format, in lower case with hyphens: `6c1e0a2e-7c5e-4c39-9d0e-2f6c5f1f3f57`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UuidText(pub Uuid);
 
-/// A UUID as RFC 9562 has it, in lower case with hyphens: `6c1e0a2e-7c5e-4c39-9d0e-2f6c5f1f3f57`.
+/// A UUID in RFC 9562 format, in lower case with hyphens: `6c1e0a2e-7c5e-4c39-9d0e-2f6c5f1f3f57`.
 #[Scalar(name = "UUID", specified_by_url = "https://datatracker.ietf.org/doc/html/rfc9562")]
 impl ScalarType for UuidText {
     fn parse(value: Value) -> InputValueResult<Self> {

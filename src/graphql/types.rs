@@ -1,6 +1,6 @@
 //! Users, messages and message groups as clients see them.
 
-use async_graphql::{Context, ContextSelectionSet, Object, Result, ScalarType, SimpleObject, Value};
+use async_graphql::{Context, ContextSelectionSet, ID, Object, Result, ScalarType, SimpleObject, Value};
 use tracing::{Instrument, trace_span};
 
 use super::at_hand::{AtHand, Quick, object};
@@ -16,25 +16,32 @@ use crate::model::{MessageGroupUuid, Participant, User};
 #[derive(Clone, Debug, SimpleObject)]
 #[graphql(name = "User")]
 pub struct UserObject {
-    /// Identifies the user for ever.
+    /// Unique identifier of the user. Equal to `uuid`.
+    id: ID,
+    /// Unique identifier of the user. Never changes.
     uuid: UuidText,
-    /// Unique at any time, but a user may change it.
+    /// Unique handle of the user. The user can change it.
     handle: String,
-    /// The name to show to people.
+    /// Name of the user to show in a user interface.
     display_name: String,
 }
 
 impl From<&User> for UserObject {
     fn from(user: &User) -> Self {
         let User { uuid, handle, display_name } = user.clone();
-        Self { uuid: UuidText(uuid.0), handle, display_name }
+        Self { id: uuid.0.into(), uuid: UuidText(uuid.0), handle, display_name }
     }
 }
 
 impl From<&Participant> for UserObject {
     fn from(participant: &Participant) -> Self {
         let Participant { uuid, names } = participant;
-        Self { uuid: UuidText(uuid.0), handle: names.handle.clone(), display_name: names.display_name.clone() }
+        Self {
+            id: uuid.0.into(),
+            uuid: UuidText(uuid.0),
+            handle: names.handle.clone(),
+            display_name: names.display_name.clone(),
+        }
     }
 }
 
@@ -42,7 +49,7 @@ impl From<&Participant> for UserObject {
 fn participant_at_hand(context: &ContextSelectionSet<'_>, participant: &Participant) -> Option<Value> {
     let user = RequestContext::of(context).user_at_hand(participant.uuid)?;
     object("User", context, &|name, _| match name {
-        "uuid" => Some(UuidText(user.uuid.0).to_value()),
+        "id" | "uuid" => Some(UuidText(user.uuid.0).to_value()),
         "handle" => Some(user.handle.as_str().into()),
         "displayName" => Some(user.display_name.as_str().into()),
         _ => None,
@@ -55,27 +62,32 @@ pub struct MessageObject(pub Message);
 /// A message in a message group.
 #[Object(name = "Message")]
 impl MessageObject {
-    /// Identifies the message.
+    /// Unique identifier of the message. Equal to `uuid`.
+    async fn id(&self) -> ID {
+        self.0.uuid.0.into()
+    }
+
+    /// Unique identifier of the message. Never changes.
     async fn uuid(&self) -> UuidText {
         UuidText(self.0.uuid.0)
     }
 
-    /// The message group it belongs to.
+    /// Unique identifier of the message group that contains the message.
     async fn message_group_uuid(&self) -> UuidText {
         UuidText(self.0.group.0)
     }
 
-    /// Who wrote it.
+    /// User who wrote the message.
     async fn author(&self, context: &Context<'_>) -> Result<UserObject> {
         RequestContext::of(context).user(&self.0.author).await
     }
 
-    /// The text, up to 1024 characters.
+    /// Text of the message (maximum 1024 Unicode code points).
     async fn body(&self) -> &str {
         &self.0.body
     }
 
-    /// When the server took it.
+    /// Time at which the server received the message.
     async fn created_at(&self) -> Instant {
         Instant(self.0.created_at)
     }
@@ -89,7 +101,7 @@ impl AtHand for MessageObject {
 
 pub(super) fn message_at_hand(context: &ContextSelectionSet<'_>, message: &Message) -> Option<Value> {
     object("Message", context, &|name, selected| match name {
-        "uuid" => Some(UuidText(message.uuid.0).to_value()),
+        "id" | "uuid" => Some(UuidText(message.uuid.0).to_value()),
         "messageGroupUuid" => Some(UuidText(message.group.0).to_value()),
         "author" => participant_at_hand(&context.with_selection_set(selected), &message.author),
         "body" => Some(message.body.as_str().into()),
@@ -98,18 +110,23 @@ pub(super) fn message_at_hand(context: &ContextSelectionSet<'_>, message: &Messa
     })
 }
 
-/// A conversation between two users, as the signed-in one sees it.
+/// A conversation between two users, as the signed-in user sees it.
 pub struct MessageGroupObject(pub GroupView);
 
-/// A conversation between two users, as the signed-in one sees it.
+/// A conversation between two users, as the signed-in user sees it.
 #[Object(name = "MessageGroup")]
 impl MessageGroupObject {
-    /// Identifies the message group.
+    /// Unique identifier of the message group. Equal to `uuid`.
+    async fn id(&self) -> ID {
+        self.0.uuid.0.into()
+    }
+
+    /// Unique identifier of the message group. Never changes.
     async fn uuid(&self) -> UuidText {
         UuidText(self.0.uuid.0)
     }
 
-    /// Both users, the signed-in one first.
+    /// The two users of the conversation. The signed-in user is the first.
     async fn participants(&self, context: &Context<'_>) -> Result<Vec<UserObject>> {
         let request = RequestContext::of(context);
         let GroupView { viewer, other, .. } = &self.0;
@@ -120,7 +137,7 @@ impl MessageGroupObject {
         Ok(vec![viewer, other])
     }
 
-    /// The user on the other side.
+    /// The user with whom the signed-in user has the conversation.
     async fn other_participant(&self, context: &Context<'_>) -> Result<UserObject> {
         RequestContext::of(context).user(&self.0.other).await
     }
@@ -130,19 +147,19 @@ impl MessageGroupObject {
         Quick(MessageObject(self.0.last_message.clone()))
     }
 
-    /// When the newest message was taken.
+    /// Time at which the server received the newest message.
     async fn last_message_at(&self) -> Instant {
         Instant(self.0.last_message.created_at)
     }
 
-    /// The messages, oldest to newest; without a page size the newest 40.
+    /// Messages of the group, from oldest to newest. Without `first` and `last`, returns the last 40.
     async fn messages(
         &self,
         context: &Context<'_>,
-        #[graphql(desc = "So many from the oldest on, at most 100.")] first: Option<i32>,
-        #[graphql(desc = "Only messages behind this cursor.")] after: Option<String>,
-        #[graphql(desc = "So many up to the newest, at most 100.")] last: Option<i32>,
-        #[graphql(desc = "Only messages before this cursor.")] before: Option<String>,
+        #[graphql(desc = "Returns the first *n* messages (maximum 100). Cannot be combined with `last`.")] first: Option<i32>,
+        #[graphql(desc = "Returns messages after this cursor.")] after: Option<String>,
+        #[graphql(desc = "Returns the last *n* messages (maximum 100). Cannot be combined with `first`.")] last: Option<i32>,
+        #[graphql(desc = "Returns messages before this cursor.")] before: Option<String>,
     ) -> Result<MessageConnection> {
         let request = PageRequest { first, after, last, before };
         let read = messages(context, self.0.uuid, request, Window::default());
@@ -160,7 +177,7 @@ impl AtHand for MessageGroupObject {
 pub(super) fn group_at_hand(context: &ContextSelectionSet<'_>, group: &GroupView) -> Option<Value> {
     let GroupView { uuid, viewer, other, last_message } = group;
     object("MessageGroup", context, &|name, selected| match name {
-        "uuid" => Some(UuidText(uuid.0).to_value()),
+        "id" | "uuid" => Some(UuidText(uuid.0).to_value()),
         "participants" if viewer.uuid == other.uuid => {
             Some(Value::List(vec![participant_at_hand(&context.with_selection_set(selected), viewer)?]))
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::environment::Chance;
+use crate::environment::Environment;
 
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
@@ -19,8 +19,8 @@ impl Default for Backoff {
 
 impl Backoff {
     /// How long to wait now.
-    pub fn next(&mut self, chance: &Chance) -> Duration {
-        let wait = chance.jitter(self.0);
+    pub fn next(&mut self, environment: &dyn Environment) -> Duration {
+        let wait = environment.jitter(self.0);
         self.0 = (self.0 * 2).min(LONGEST_WAIT);
         wait
     }

@@ -16,7 +16,7 @@ use super::reader::{Left, Reader};
 use super::rows::GroupRows;
 use super::set_aside::SetAsideTable;
 use super::source::{Shard, ShardId, StreamError, StreamSource};
-use crate::environment::{Chance, Environment};
+use crate::environment::Environment;
 use crate::messages_table::TableError;
 use crate::metrics::Count;
 use crate::report;
@@ -35,7 +35,6 @@ pub struct Consumer<S, T, R> {
     pub(super) source: S,
     pub(super) table: T,
     pub(super) rows: R,
-    pub(super) chance: Chance,
     pub(super) environment: Arc<dyn Environment>,
     /// How long records are kept in the stream.
     pub(super) retention: Duration,
@@ -65,9 +64,9 @@ struct View {
 impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Consumer<S, T, R> {
     /// Consumes `source`, which keeps records for [`RETENTION`], into `rows`, with leases and what is set aside in `table`.
     /// No other process may have the same `name` at the same time.
-    pub fn new(source: S, table: T, rows: R, name: String, chance: Chance, environment: Arc<dyn Environment>) -> Self {
+    pub fn new(source: S, table: T, rows: R, name: String, environment: Arc<dyn Environment>) -> Self {
         let (retention, health) = (RETENTION, Arc::default());
-        Self { source, table, rows, chance, environment, retention, health, name }
+        Self { source, table, rows, environment, retention, health, name }
     }
 
     /// The same consumer of a source that keeps records for `retention`.
@@ -96,7 +95,7 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Consumer<S, T
                 }
             }
             self.health.show();
-            let pause = tokio::time::sleep(self.chance.jitter(LOOK_EVERY));
+            let pause = tokio::time::sleep(self.environment.jitter(LOOK_EVERY));
             tokio::pin!(pause);
             loop {
                 tokio::select! {
@@ -143,7 +142,7 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Consumer<S, T
             // The leases go on without: whoever dies meanwhile must be made good for.
             Count::Retries.add(1);
             tracing::warn!(error = report(&error), "the shards could not be listed");
-            view.listing_due = Instant::now() + view.backoff.next(&self.chance);
+            view.listing_due = Instant::now() + view.backoff.next(&*self.environment);
         } else if listing_due {
             (view.listing_due, view.backoff) = (Instant::now() + LIST_EVERY, Backoff::default());
         }
@@ -290,7 +289,7 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Consumer<S, T
     async fn renew(&self, stream: &str, held: &Held, taken: Instant) {
         let mut renewed = taken;
         loop {
-            let next = Instant::now() + self.chance.jitter(RENEW_EVERY);
+            let next = Instant::now() + self.environment.jitter(RENEW_EVERY);
             tokio::time::sleep_until(next.min(renewed + LEASE_TIME)).await;
             let asked = Instant::now();
             let answer = tokio::time::timeout_at(renewed + LEASE_TIME, held.write(&self.table, stream, &Change::Renew));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::planner::{Plan, View, participants_of, plan};
 use super::rows::GroupRows;
-use crate::environment::Chance;
+use crate::environment::Environment;
 use crate::messages_table::{GroupRow, Membership, Message, MoveOutcome, RowMove, SortKey, TableError};
 use crate::metrics::Count;
 use crate::model::NameCopy;
@@ -65,12 +65,16 @@ impl EffectError {
 }
 
 /// Moves the group of `message` to it, in the list of every participant whose row is older.
-pub async fn move_to<R: GroupRows>(table: &R, message: &Message, chance: &Chance) -> Result<Effect, EffectError> {
+pub async fn move_to<R: GroupRows>(
+    table: &R,
+    message: &Message,
+    environment: &dyn Environment,
+) -> Result<Effect, EffectError> {
     let mut mover = Mover { table, to: message.sort_key.clone(), message: message.clone(), missing_under: None };
     let mut conflicts = 0;
     for look in 0..MOST_LOOKS {
         if look > 0 {
-            tokio::time::sleep(chance.jitter(INDEX_LAG * 2u32.pow(DOUBLINGS.min(look - 1)))).await;
+            tokio::time::sleep(environment.jitter(INDEX_LAG * 2u32.pow(DOUBLINGS.min(look - 1)))).await;
         }
         let planned = if look < LOOKS_AT_INDEX { mover.look_at_index().await? } else { mover.look_at_table().await? };
         let rows = match planned {

@@ -119,7 +119,7 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Reader<'_, S,
                     Count::Retries.add(1);
                     self.consumer.health.waits(&self.held.shard, None);
                     tracing::warn!(error = report(&error), shard = self.held.shard, "the shard could not be read");
-                    next_read = Instant::now() + backoff.next(&self.consumer.chance);
+                    next_read = Instant::now() + backoff.next(&*self.consumer.environment);
                     continue;
                 }
             };
@@ -205,7 +205,7 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Reader<'_, S,
     /// Gives the children their leases, and then writes the end: whoever sees the end sees the children. The records of
     /// the children are younger than `complete_since`.
     async fn finish(&self, complete_since: Option<i64>) -> Result<(), Left> {
-        let Consumer { source, table, chance, .. } = self.consumer;
+        let Consumer { source, table, environment, .. } = self.consumer;
         let shard = &self.held.shard;
         let mut backoff = Backoff::default();
         for _ in 0..LOOKS_FOR_CHILDREN {
@@ -217,7 +217,7 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Reader<'_, S,
             if !children.is_empty() {
                 break;
             }
-            self.sleep(backoff.next(chance)).await?;
+            self.sleep(backoff.next(&**environment)).await?;
         }
         self.write(&self.advance(Checkpoint::ShardEnd, complete_since)).await
     }
@@ -234,11 +234,11 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Reader<'_, S,
     /// Records are gone that were never read: all groups are brought to their newest messages. Those that cannot be are
     /// set aside. To be cut off at any point costs nothing but time.
     async fn mend_gap(&self, position: &Position) -> Result<(), Left> {
-        let Self { consumer: Consumer { rows, chance, health, .. }, held, .. } = self;
+        let Self { consumer: Consumer { rows, environment, health, .. }, held, .. } = self;
         Count::Gaps.add(1);
         health.waits(&held.shard, None);
         tracing::error!(shard = held.shard, ?position, "records were trimmed before they were read: reconciling");
-        let reconciler = Reconciler { rows, chance, tries_of_an_outage: u32::MAX };
+        let reconciler = Reconciler { rows, environment: &**environment, tries_of_an_outage: u32::MAX };
         let done = tokio::select! {
             biased;
             () = self.stop.cancelled() => return Err(Left::Stopped),
@@ -300,11 +300,11 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Reader<'_, S,
 
     async fn apply_one(&self, arrival: &Arrival) -> Result<(), Left> {
         let Arrival { sequence_number, message } = arrival;
-        let Consumer { rows, chance, .. } = self.consumer;
+        let Consumer { rows, environment, .. } = self.consumer;
         let mut faults = 0;
         let mut backoff = Backoff::default();
         loop {
-            let (reason, is_passing) = match move_to(rows, message, chance).await {
+            let (reason, is_passing) = match move_to(rows, message, &**environment).await {
                 Ok(effect) if effect != Effect::NobodyThere => {
                     Count::Moves.add(usize::from(effect == Effect::Moved));
                     return Ok(());
@@ -319,7 +319,7 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Reader<'_, S,
                 let (pk, sk) = (messages_pk(message.group), message.sort_key.as_str());
                 return self.set_aside(sequence_number, reason, &pk, sk).await;
             }
-            self.sleep(backoff.next(chance)).await?;
+            self.sleep(backoff.next(&**environment)).await?;
         }
     }
 
@@ -353,7 +353,7 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Reader<'_, S,
                     tracing::warn!(error = report(&error), what, "will try again");
                 }
             }
-            self.sleep(backoff.next(&self.consumer.chance)).await?;
+            self.sleep(backoff.next(&*self.consumer.environment)).await?;
         }
     }
 

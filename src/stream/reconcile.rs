@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use super::backoff::Backoff;
 use super::effect::{Effect, EffectError, TRIES_OF_A_FAULT, move_to};
 use super::rows::GroupRows;
-use crate::environment::Chance;
+use crate::environment::Environment;
 use crate::messages_table::Message;
 use crate::metrics::Count;
 use crate::model::MessageGroupUuid;
@@ -42,7 +42,7 @@ pub struct Reconciler<'a, R> {
     /// The rows.
     pub rows: &'a R,
     /// For the waits.
-    pub chance: &'a Chance,
+    pub environment: &'a dyn Environment,
     /// How often a call that cannot get through is tried before the whole is given up.
     pub tries_of_an_outage: u32,
 }
@@ -51,7 +51,7 @@ impl<R: GroupRows> Reconciler<'_, R> {
     /// Reconciles one group; `None` when it has no message.
     pub async fn group(&self, group: MessageGroupUuid) -> Result<Option<Effect>, EffectError> {
         match self.rows.newest_message(group, None).await? {
-            Some(newest) => Ok(Some(move_to(self.rows, &newest, self.chance).await?)),
+            Some(newest) => Ok(Some(move_to(self.rows, &newest, self.environment).await?)),
             None => Ok(None),
         }
     }
@@ -105,7 +105,7 @@ impl<R: GroupRows> Reconciler<'_, R> {
                 let newest = self.rows.newest_message(group, None).await.ok().flatten();
                 return Ok(Err(Failed { group, newest, reason }));
             }
-            tokio::time::sleep(tries.backoff.next(self.chance)).await;
+            tokio::time::sleep(tries.backoff.next(self.environment)).await;
         }
     }
 }
@@ -127,7 +127,7 @@ impl Tries {
         }
         Count::Retries.add(1);
         tracing::warn!(error = report(&error), "reconciling waits");
-        tokio::time::sleep(self.backoff.next(of.chance)).await;
+        tokio::time::sleep(self.backoff.next(of.environment)).await;
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use cruddur_messaging::environment::Chance;
+use cruddur_messaging::environment::SystemEnvironment;
 use cruddur_messaging::messages_table::{GroupRow, Message, SortKey};
 use cruddur_messaging::model::{MessageGroupUuid, MessageUuid};
 use cruddur_messaging::stream::effect::{Effect, move_to};
@@ -235,13 +235,12 @@ fn in_any_order_and_again_the_newest_stays() {
         let world = World::new().await;
         let (ana, ben) = (user("ana").await, user("ben").await);
         let (group, first) = stored(&world, &ana, &ben).await;
-        let chance = Chance::new();
         let [second, third, fourth] = [1, 2, 3].map(|seconds| later(&first, seconds, &seconds.to_string()));
-        assert_eq!(move_to(&world.table, &third, &chance).await.expect("an effect"), Effect::Moved);
+        assert_eq!(move_to(&world.table, &third, &SystemEnvironment).await.expect("an effect"), Effect::Moved);
         for message in [&second, &third, &first] {
-            assert_eq!(move_to(&world.table, message, &chance).await.expect("an effect"), Effect::UpToDate);
+            assert_eq!(move_to(&world.table, message, &SystemEnvironment).await.expect("an effect"), Effect::UpToDate);
         }
-        assert_eq!(move_to(&world.table, &fourth, &chance).await.expect("an effect"), Effect::Moved);
+        assert_eq!(move_to(&world.table, &fourth, &SystemEnvironment).await.expect("an effect"), Effect::Moved);
         for (owner, other) in [(&ana, &ben), (&ben, &ana)] {
             let rows = world.table.own_rows_of_group(owner.uuid(), group).await.expect("rows");
             assert_eq!(rows.len(), 1);
@@ -258,7 +257,6 @@ fn a_missing_row_is_put_once_by_however_many() {
         let world = World::new().await;
         let (ana, ben) = (user("ana").await, user("ben").await);
         let (group, first) = stored(&world, &ana, &ben).await;
-        let chance = Chance::new();
         let rows_of = async |user: &TestUser| world.table.own_rows_of_group(user.uuid(), group).await.expect("rows");
         for (missing, round) in [(vec![&ana], 1), (vec![&ben], 2), (vec![&ana, &ben], 3)] {
             for user in missing {
@@ -267,7 +265,7 @@ fn a_missing_row_is_put_once_by_however_many() {
             let messages: Vec<Message> = (0..2).map(|it| later(&first, round * 10 + it, &it.to_string())).collect();
             // Both have seen the row missing before either puts it.
             world.proxy.gather("TransactWriteItems", 2);
-            let moves = messages.iter().map(|message| move_to(&world.table, message, &chance));
+            let moves = messages.iter().map(|message| move_to(&world.table, message, &SystemEnvironment));
             for moved in futures::future::join_all(moves).await {
                 assert_ne!(moved.expect("an effect"), Effect::NobodyThere);
             }

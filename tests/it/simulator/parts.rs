@@ -1,6 +1,7 @@
 //! What one process sees of the world: the seams of the consumer.
 
 use std::future::pending;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -13,7 +14,8 @@ use cruddur_messaging::stream::lease::{Change, Checkpoint, Condition, Lease, Lea
 use cruddur_messaging::stream::rows::GroupRows;
 use cruddur_messaging::stream::set_aside::{SetAside, SetAsideTable};
 use cruddur_messaging::stream::source::{Batch, Position, Shard, StreamError, StreamSource};
-use rand::RngExt;
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
 use tokio::time::Instant;
 
 use super::world::{Outage, SimShard, SimWorld, State};
@@ -239,15 +241,25 @@ fn now_millis() -> u128 {
 }
 
 /// The virtual clock as a wall clock.
-pub struct VirtualClock;
+pub struct VirtualEnvironment(Mutex<SmallRng>);
 
-impl Environment for VirtualClock {
+impl VirtualEnvironment {
+    pub fn seeded(seed: u64) -> Self {
+        Self(Mutex::new(SmallRng::seed_from_u64(seed)))
+    }
+}
+
+impl Environment for VirtualEnvironment {
     fn now(&self) -> DateTime<Utc> {
         DateTime::from_timestamp_millis(i64::try_from(now_millis()).expect("a time")).expect("a time")
     }
 
     fn new_uuid(&self) -> uuid::Uuid {
         unreachable!("the consumer draws no uuids")
+    }
+
+    fn random(&self) -> f64 {
+        self.0.lock().expect("the random source").random_range(0.0..1.0)
     }
 }
 

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use cruddur_messaging::environment::Chance;
 use cruddur_messaging::messages_table::items::from_message;
 use cruddur_messaging::messages_table::{GroupRow, Membership, Message, SortKey};
 use cruddur_messaging::model::{MessageGroupUuid, MessageUuid, NameCopy, Participant, UserUuid};
@@ -16,7 +15,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::parts::{Part, VirtualClock};
+use super::parts::{Part, VirtualEnvironment};
 use super::world::{Odds, Outage, SimShard, SimWorld, State};
 
 const USERS: u128 = 5;
@@ -157,8 +156,8 @@ fn kill_all(world: &SimWorld) {
 fn give_birth(world: &SimWorld, seed: u64, number: usize) {
     let process = format!("process-{number}");
     let part = Part { world: world.clone(), process: process.clone() };
-    let chance = Chance::seeded(seed.wrapping_mul(31).wrapping_add(number as u64));
-    let consumer = Consumer::new(part.clone(), part.clone(), part, process.clone(), chance, Arc::new(VirtualClock));
+    let environment = Arc::new(VirtualEnvironment::seeded(seed.wrapping_mul(31).wrapping_add(number as u64)));
+    let consumer = Consumer::new(part.clone(), part.clone(), part, process.clone(), environment);
     let consumer = consumer.with_retention(RETENTION);
     let stop = CancellationToken::new();
     let (ending, name, token) = (world.clone(), process.clone(), stop.clone());
