@@ -1,9 +1,12 @@
 //! Puts the parts together: the API on a listener, and the stream consumer.
 
+use std::fmt::Display;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use axum::http::HeaderValue;
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use tokio::net::TcpListener;
@@ -13,11 +16,11 @@ use uuid::Uuid;
 use crate::auth::Verifier;
 use crate::auth::keys::{COOLDOWN, KeySource};
 use crate::aws::Aws;
-use crate::config::{SettingError, TokenIssuer};
+use crate::config::{DocumentLimits, HttpLimits, RequestSettings, SettingError, TokenIssuer};
+use crate::documents::{Documents, TrustedDocuments};
 use crate::environment::{Environment, SystemEnvironment};
-use crate::graphql::documents::{DocumentLimits, Documents, TrustedDocuments};
 use crate::graphql::{schema, sdl};
-use crate::http::{Api, HttpLimits, router};
+use crate::http::{Api, router};
 use crate::messages_table::MessagesTable;
 use crate::messaging::Messaging;
 use crate::shutdown::Shutdown;
@@ -43,20 +46,46 @@ pub struct ApiParts {
     pub users: Users,
     /// Whose tokens.
     pub issuer: TokenIssuer,
-    /// What a request may be.
-    pub limits: HttpLimits,
-    /// What a document may be.
-    pub document_limits: DocumentLimits,
-    /// The only documents that are executed, when there is a manifest.
-    pub trusted_documents: Option<TrustedDocuments>,
+    /// Which requests are accepted.
+    pub requests: RequestParts,
     /// Whether clients may introspect.
     pub introspection: bool,
-    /// How many messages a user may send in a minute; 0 is no limit.
-    pub messages_per_minute: u32,
     /// The stream consumer of this process, if it runs one.
     pub consumer: Option<Arc<Health>>,
     /// A token for GraphiQL to start with.
     pub graphiql_token: Option<String>,
+}
+
+/// Which requests the API accepts.
+#[derive(Default)]
+pub struct RequestParts {
+    /// Limits of a request.
+    pub http: HttpLimits,
+    /// Limits of a document.
+    pub documents: DocumentLimits,
+    /// Origins whose pages may use the API from a browser.
+    pub cors_origins: Vec<HeaderValue>,
+    /// The only documents that the server executes, if there is a manifest.
+    pub trusted_documents: Option<TrustedDocuments>,
+}
+
+impl RequestParts {
+    /// Checks the settings and reads the manifest that they name.
+    pub fn read(settings: &RequestSettings) -> Result<Self, SettingError> {
+        let read = |path: &PathBuf| {
+            let wrong = |problem: &dyn Display| {
+                SettingError::wrong("TRUSTED_DOCUMENTS", format!("cannot be read from {}: {problem}", path.display()))
+            };
+            let text = std::fs::read_to_string(path).map_err(|error| wrong(&error))?;
+            TrustedDocuments::read(&text).map_err(|error| wrong(&error))
+        };
+        Ok(Self {
+            http: settings.http.clone(),
+            documents: settings.documents.clone(),
+            cors_origins: settings.cors.origins()?,
+            trusted_documents: settings.trusted_documents.as_ref().map(read).transpose()?,
+        })
+    }
 }
 
 /// A pool that connects when it is first needed: a PostgreSQL that is away must not keep the process from starting.
@@ -76,16 +105,18 @@ pub async fn serve(parts: ApiParts, listener: TcpListener, shutdown: &Shutdown) 
     let (refreshed, stop) = (verifier.clone(), shutdown.token());
     shutdown.spawn(async move { refreshed.keys().keep_fresh(stop).await });
 
-    let documents = Documents::new(&sdl(), parts.document_limits, parts.introspection, parts.trusted_documents)
+    let RequestParts { http: limits, documents: document_limits, cors_origins, trusted_documents } = parts.requests;
+    let documents = Documents::new(&sdl(), document_limits, parts.introspection, trusted_documents)
         .map_err(|problem| SettingError::wrong("TRUSTED_DOCUMENTS", format!("cannot be used: {problem}")))?;
     let table = MessagesTable::new(parts.aws.dynamodb, parts.table);
     let environment: Arc<dyn Environment> = Arc::new(SystemEnvironment);
     let api = Api {
         schema: schema(),
         documents,
-        places: Semaphore::new(parts.limits.in_flight),
-        limits: parts.limits,
-        messaging: Arc::new(Messaging::new(table.clone(), parts.users, environment, parts.messages_per_minute)),
+        permits: Semaphore::new(limits.concurrent_requests),
+        messaging: Arc::new(Messaging::new(table.clone(), parts.users, environment, limits.messages_per_minute)),
+        limits,
+        cors_origins,
         table,
         verifier,
         consumer: parts.consumer,
@@ -95,7 +126,7 @@ pub async fn serve(parts: ApiParts, listener: TcpListener, shutdown: &Shutdown) 
     let (watched, stop) = (api.clone(), shutdown.token());
     shutdown.spawn(async move {
         while !stop.is_cancelled() {
-            watched.show();
+            watched.record_gauges();
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(SHOWN_EVERY) => {}

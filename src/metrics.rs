@@ -17,6 +17,7 @@ use metrics_util::MetricKindMask;
 use quick_cache::sync::Cache;
 use tokio::net::TcpListener;
 
+use crate::outcome::Outcome;
 use crate::shutdown::Shutdown;
 
 /// Where the numbers are served when nothing is said.
@@ -78,8 +79,6 @@ impl Count {
     }
 }
 
-/// The outcome of what went well.
-pub const OK: &str = "OK";
 const CONSUMED: &str = "dynamodb_consumed_half_units_total";
 const CALLS: &str = "dynamodb_calls_total";
 const REQUESTS: &str = "graphql_requests_total";
@@ -113,19 +112,19 @@ static REQUESTED: Known<(Counter, Histogram)> = LazyLock::new(|| Cache::new(64))
 /// Counts a call to DynamoDB that succeeded, and the capacity that it says the call has consumed, in halves of a unit.
 pub fn succeeded(operation: &'static str, halves: u64) {
     let (calls, consumed) = known(&SUCCEEDED, operation, || {
-        (counter!(CALLS, "operation" => operation, "outcome" => OK), counter!(CONSUMED, "operation" => operation))
+        (counter!(CALLS, "operation" => operation, "outcome" => "OK"), counter!(CONSUMED, "operation" => operation))
     });
     calls.increment(1);
     consumed.increment(halves);
 }
 
 /// Counts a request by one of its root fields, and how long it took.
-pub fn request(field: &str, outcome: &str, took: Duration) {
-    let outcome_of = |outcome: &str| counter!(REQUESTS, "field" => field.to_owned(), "outcome" => outcome.to_owned());
-    let (went_well, seconds) =
-        known(&REQUESTED, field, || (outcome_of(OK), histogram!(REQUEST_SECONDS, "field" => field.to_owned())));
-    if outcome == OK { went_well } else { outcome_of(outcome) }.increment(1);
-    seconds.record(took.as_secs_f64());
+pub fn request(field: &str, outcome: Outcome, duration: Duration) {
+    let counter = |outcome: Outcome| counter!(REQUESTS, "field" => field.to_owned(), "outcome" => outcome.as_str());
+    let (succeeded, seconds) =
+        known(&REQUESTED, field, || (counter(Outcome::Ok), histogram!(REQUEST_SECONDS, "field" => field.to_owned())));
+    if outcome == Outcome::Ok { succeeded } else { counter(outcome) }.increment(1);
+    seconds.record(duration.as_secs_f64());
 }
 
 /// Counts a call to DynamoDB that failed; `outcome` is DynamoDB's error code, `unreachable` or `unreadable`.

@@ -13,9 +13,9 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
-use crate::app::{ApiParts, consume, serve};
+use crate::app::{ApiParts, RequestParts, consume, serve};
 use crate::aws::Aws;
-use crate::config::{HttpSettings, LimitSettings, MetricsSettings, TableSettings};
+use crate::config::{HttpSettings, MetricsSettings, RequestSettings, TableSettings};
 use crate::embedded::data_dir::DataDir;
 use crate::embedded::dynamodb::EmbeddedDynamoDb;
 use crate::embedded::issuer::LocalIssuer;
@@ -37,7 +37,7 @@ pub struct Options {
     #[command(flatten)]
     http: HttpSettings,
     #[command(flatten)]
-    limits: LimitSettings,
+    requests: RequestSettings,
     #[command(flatten)]
     metrics: MetricsSettings,
     #[command(flatten)]
@@ -166,11 +166,8 @@ async fn start(
         table: table.clone(),
         users: users.clone(),
         issuer: issuer.serve(shutdown.token()).await?,
-        limits: options.limits.http()?,
-        document_limits: options.limits.documents(),
-        trusted_documents: options.limits.manifest()?,
+        requests: RequestParts::read(&options.requests)?,
         introspection: options.http.graphql_introspection.unwrap_or(true),
-        messages_per_minute: options.limits.messages_per_minute,
         consumer: Some(consumer),
         graphiql_token: first_token,
     };

@@ -4,9 +4,9 @@ use anyhow::Context;
 use clap::Args;
 use tokio::net::TcpListener;
 
-use crate::app::{ApiParts, consume, fresh_name, pool, serve};
+use crate::app::{ApiParts, RequestParts, consume, fresh_name, pool, serve};
 use crate::aws::Aws;
-use crate::config::{CognitoSettings, DatabaseSettings, HttpSettings, LimitSettings, MetricsSettings, TableSettings};
+use crate::config::{CognitoSettings, DatabaseSettings, HttpSettings, MetricsSettings, RequestSettings, TableSettings};
 use crate::metrics;
 use crate::preflight::{check_migrations, check_tables};
 use crate::shutdown::{self, Shutdown};
@@ -18,7 +18,7 @@ pub struct Options {
     #[command(flatten)]
     http: HttpSettings,
     #[command(flatten)]
-    limits: LimitSettings,
+    requests: RequestSettings,
     #[command(flatten)]
     metrics: MetricsSettings,
     #[command(flatten)]
@@ -39,8 +39,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let issuer = options.cognito.issuer()?;
     let pool = pool(options.database.url()?, options.database.database_max_connections)?;
     let aws = Aws::from_environment().await?;
-    let limits = options.limits.http()?;
-    let trusted_documents = options.limits.manifest()?;
+    let requests = RequestParts::read(&options.requests)?;
     let address = options.http.listen_addr;
     let listener =
         TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} (LISTEN_ADDR)"))?;
@@ -60,11 +59,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         table: table.clone(),
         users: users.clone(),
         issuer,
-        limits,
-        document_limits: options.limits.documents(),
-        trusted_documents,
+        requests,
         introspection,
-        messages_per_minute: options.limits.messages_per_minute,
         consumer,
         graphiql_token: None,
     };

@@ -1,0 +1,104 @@
+//! Settings of the Cognito user pool whose access tokens are accepted.
+
+use clap::Args;
+
+use super::{SettingError, checked_address, given};
+
+/// The user pool.
+#[derive(Args, Clone, Debug)]
+pub struct UserPoolSettings {
+    /// Cognito user pool of the users, such as `eu-central-1_AbCdEfGhI`
+    #[arg(long, env = "AWS_COGNITO_USER_POOL_ID", value_name = "AWS_COGNITO_USER_POOL_ID")]
+    pub cognito_user_pool_id: Option<String>,
+}
+
+/// The access tokens.
+#[derive(Args, Clone, Debug)]
+pub struct CognitoSettings {
+    #[command(flatten)]
+    pub user_pool: UserPoolSettings,
+    /// App client whose access tokens are accepted
+    #[arg(long, env = "AWS_COGNITO_USER_POOL_CLIENT_ID", value_name = "AWS_COGNITO_USER_POOL_CLIENT_ID")]
+    pub cognito_user_pool_client_id: Option<String>,
+    /// URL of the user pool's keys, if it is not the pool's own address
+    #[arg(long, env = "COGNITO_JWKS_URL", value_name = "COGNITO_JWKS_URL")]
+    pub cognito_jwks_url: Option<String>,
+}
+
+/// The issuer of the access tokens that are accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenIssuer {
+    /// The claim `iss`.
+    pub issuer: String,
+    /// The claim `client_id`.
+    pub client_id: String,
+    /// URL of the keys.
+    pub jwks_url: String,
+}
+
+impl UserPoolSettings {
+    /// The id of the pool and its region, with which the id begins.
+    pub fn id_and_region(&self) -> Result<(&str, &str), SettingError> {
+        let name = "AWS_COGNITO_USER_POOL_ID";
+        let pool = given(name, &self.cognito_user_pool_id)?;
+        let is_plain = |text: &str| !text.is_empty() && text.chars().all(|it| it.is_ascii_alphanumeric() || it == '-');
+        match pool.split_once('_') {
+            Some((region, id)) if is_plain(region) && is_plain(id) => Ok((pool, region)),
+            _ => Err(SettingError::wrong(name, format!("must be of the form eu-central-1_AbCdEfGhI, got `{pool}`"))),
+        }
+    }
+}
+
+impl CognitoSettings {
+    /// The issuer of the user pool. Source of the formats: "Verifying JSON web tokens", Cognito developer guide.
+    pub fn issuer(&self) -> Result<TokenIssuer, SettingError> {
+        let (pool, region) = self.user_pool.id_and_region()?;
+        let domain = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
+        let issuer = format!("https://cognito-idp.{region}.{domain}/{pool}");
+        let client_id = given("AWS_COGNITO_USER_POOL_CLIENT_ID", &self.cognito_user_pool_client_id)?.to_owned();
+        let jwks_url = match given("COGNITO_JWKS_URL", &self.cognito_jwks_url) {
+            Err(_) => format!("{issuer}/.well-known/jwks.json"),
+            Ok(url) => checked_address("COGNITO_JWKS_URL", url)?.to_owned(),
+        };
+        Ok(TokenIssuer { issuer, client_id, jwks_url })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cognito(pool: &str, client: &str, jwks: &str) -> CognitoSettings {
+        let some = |text: &str| Some(text.to_owned());
+        CognitoSettings {
+            user_pool: UserPoolSettings { cognito_user_pool_id: some(pool) },
+            cognito_user_pool_client_id: some(client),
+            cognito_jwks_url: some(jwks),
+        }
+    }
+
+    #[test]
+    fn the_issuer_is_that_of_the_user_pool() {
+        let issuer = cognito("eu-central-1_AbC", "client", "").issuer().expect("an issuer");
+        assert_eq!(issuer.issuer, "https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_AbC");
+        assert_eq!(issuer.jwks_url, format!("{}/.well-known/jwks.json", issuer.issuer));
+        let elsewhere = cognito("eu-central-1_AbC", "client", "http://127.0.0.1:1/keys").issuer();
+        assert_eq!(elsewhere.map(|it| it.jwks_url), Ok("http://127.0.0.1:1/keys".to_owned()));
+    }
+
+    #[test]
+    fn an_error_names_the_wrong_setting_in_one_line() {
+        for (settings, name) in [
+            (cognito("", "client", ""), "AWS_COGNITO_USER_POOL_ID"),
+            (cognito("nonsense", "client", ""), "AWS_COGNITO_USER_POOL_ID"),
+            (cognito("eu_../x", "client", ""), "AWS_COGNITO_USER_POOL_ID"),
+            (cognito("eu-central-1_AbC", " ", ""), "AWS_COGNITO_USER_POOL_CLIENT_ID"),
+            (cognito("eu-central-1_AbC", "client", "keys.json"), "COGNITO_JWKS_URL"),
+            (cognito("eu-central-1_AbC", "client", "http://"), "COGNITO_JWKS_URL"),
+            (cognito("eu-central-1_AbC", "client", "https:///keys.json"), "COGNITO_JWKS_URL"),
+        ] {
+            let error = settings.issuer().expect_err(name).to_string();
+            assert!(error.starts_with(name) && error.lines().count() == 1, "{error}");
+        }
+    }
+}

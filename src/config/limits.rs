@@ -1,0 +1,128 @@
+//! The limits of requests and documents. Each limit is declared here once: as a flag, as an environment variable, with its
+//! default, and as the value that the code uses.
+
+use std::time::Duration;
+
+use axum::http::HeaderValue;
+use clap::Args;
+use clap::builder::RangedU64ValueParser;
+use reqwest::Url;
+
+use super::{SettingError, checked_address};
+
+/// Limits of an HTTP request.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub struct HttpLimits {
+    /// Maximum size of a request body in bytes
+    #[arg(long = "max-body-bytes", env = "MAX_BODY_BYTES", value_name = "MAX_BODY_BYTES",
+        default_value_t = Self::DEFAULT.body_bytes, value_parser = RangedU64ValueParser::<usize>::new().range(1_024..=U32_MAX))]
+    pub body_bytes: usize,
+    /// Maximum number of concurrent requests; further requests get 503
+    #[arg(long = "max-requests-in-flight", env = "MAX_REQUESTS_IN_FLIGHT", value_name = "MAX_REQUESTS_IN_FLIGHT",
+        default_value_t = Self::DEFAULT.concurrent_requests, value_parser = RangedU64ValueParser::<usize>::new().range(1..=U32_MAX))]
+    pub concurrent_requests: usize,
+    /// Maximum duration of a request in milliseconds
+    #[arg(long = "request-timeout-ms", env = "REQUEST_TIMEOUT_MS", value_name = "REQUEST_TIMEOUT_MS",
+        default_value_t = Self::DEFAULT.request_timeout_ms, value_parser = clap::value_parser!(u32).range(100..))]
+    pub request_timeout_ms: u32,
+    /// Maximum number of messages that a user may send in a minute, for each process; 0 means no limit
+    #[arg(long = "messages-per-minute", env = "MESSAGES_PER_MINUTE", value_name = "MESSAGES_PER_MINUTE",
+        default_value_t = Self::DEFAULT.messages_per_minute)]
+    pub messages_per_minute: u32,
+}
+
+/// Limits of a GraphQL document. A response that rejects a document names the limit.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub struct DocumentLimits {
+    /// Maximum size of a document in bytes
+    #[arg(long = "graphql-max-document-bytes", env = "GRAPHQL_MAX_DOCUMENT_BYTES", value_name = "GRAPHQL_MAX_DOCUMENT_BYTES",
+        default_value_t = Self::DEFAULT.bytes, value_parser = RangedU64ValueParser::<usize>::new().range(100..=U32_MAX))]
+    pub bytes: usize,
+    /// Maximum number of tokens in a document
+    // White space between tokens counts as well.
+    #[arg(long = "graphql-max-tokens", env = "GRAPHQL_MAX_TOKENS", value_name = "GRAPHQL_MAX_TOKENS",
+        default_value_t = Self::DEFAULT.tokens, value_parser = RangedU64ValueParser::<usize>::new().range(10..=U32_MAX))]
+    pub tokens: usize,
+    /// Maximum number of fields and fragments in a document after its fragments are expanded
+    #[arg(long = "graphql-max-selections", env = "GRAPHQL_MAX_SELECTIONS", value_name = "GRAPHQL_MAX_SELECTIONS",
+        default_value_t = Self::DEFAULT.selections, value_parser = RangedU64ValueParser::<usize>::new().range(1..=U32_MAX))]
+    pub selections: usize,
+    /// Maximum number of fields nested in each other
+    #[arg(long = "graphql-max-depth", env = "GRAPHQL_MAX_DEPTH", value_name = "GRAPHQL_MAX_DEPTH",
+        default_value_t = Self::DEFAULT.depth, value_parser = RangedU64ValueParser::<usize>::new().range(1..=64))]
+    pub depth: usize,
+    /// Maximum number of aliases in a document
+    #[arg(long = "graphql-max-aliases", env = "GRAPHQL_MAX_ALIASES", value_name = "GRAPHQL_MAX_ALIASES",
+        default_value_t = Self::DEFAULT.aliases)]
+    pub aliases: usize,
+    /// Maximum number of directives in a document
+    #[arg(long = "graphql-max-directives", env = "GRAPHQL_MAX_DIRECTIVES", value_name = "GRAPHQL_MAX_DIRECTIVES",
+        default_value_t = Self::DEFAULT.directives)]
+    pub directives: usize,
+    /// Maximum cost of an operation: 1 for each field, 10 for each field that reads a store, multiplied by page sizes
+    #[arg(long = "graphql-max-cost", env = "GRAPHQL_MAX_COST", value_name = "GRAPHQL_MAX_COST",
+        default_value_t = Self::DEFAULT.cost, value_parser = clap::value_parser!(u64).range(1..))]
+    pub cost: u64,
+}
+
+/// Which pages may use the API from a browser.
+#[derive(Args, Clone, Debug)]
+pub struct CorsSettings {
+    /// Origins whose pages may use the API from a browser, such as `https://app.example.com`, separated by commas
+    #[arg(long, env = "CORS_ORIGINS", value_name = "CORS_ORIGINS", value_delimiter = ',')]
+    pub cors_origins: Vec<String>,
+}
+
+const U32_MAX: u64 = u32::MAX as u64;
+
+impl HttpLimits {
+    /// The defaults. A message of 1024 characters, escaped, with a long document around it, is far smaller than the maximum
+    /// body.
+    pub const DEFAULT: Self = Self {
+        body_bytes: 256 * 1024,
+        concurrent_requests: 1_000,
+        request_timeout_ms: 10_000,
+        messages_per_minute: 600,
+    };
+
+    /// Maximum duration of a request.
+    pub fn request_timeout(&self) -> Duration {
+        Duration::from_millis(self.request_timeout_ms.into())
+    }
+}
+
+impl Default for HttpLimits {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+impl DocumentLimits {
+    /// The defaults. GraphiQL's introspection has 400 tokens and 300 selections, and its depth is 13.
+    pub const DEFAULT: Self =
+        Self { bytes: 65_536, tokens: 5_000, selections: 5_000, depth: 16, aliases: 32, directives: 32, cost: 30_000 };
+}
+
+impl Default for DocumentLimits {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+impl CorsSettings {
+    /// The origins as browsers send them: in lower case, without a path and without the default port of the scheme.
+    pub fn origins(&self) -> Result<Vec<HeaderValue>, SettingError> {
+        self.cors_origins.iter().map(|text| text.trim()).filter(|text| !text.is_empty()).map(origin).collect()
+    }
+}
+
+fn origin(text: &str) -> Result<HeaderValue, SettingError> {
+    let wrong = || {
+        let expected =
+            "must be origins as browsers send them, such as https://app.example.com: no path, no default port";
+        SettingError::wrong("CORS_ORIGINS", format!("{expected}; got `{text}`"))
+    };
+    checked_address("CORS_ORIGINS", text).map_err(|_| wrong())?;
+    let as_sent = Url::parse(text).map_err(|_| wrong())?.origin().ascii_serialization();
+    if as_sent == text { HeaderValue::from_str(text).map_err(|_| wrong()) } else { Err(wrong()) }
+}
