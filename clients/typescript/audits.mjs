@@ -1,4 +1,4 @@
-// Runs the audits of GraphQL over HTTP against GRAPHQL_URL. What the specification only recommends must hold too.
+// Runs the audits of GraphQL over HTTP against GRAPHQL_URL. The recommendations of the specification must pass as well.
 import { serverAudits } from 'graphql-http';
 
 const url = process.env.GRAPHQL_URL;
@@ -10,7 +10,7 @@ if (!url) {
 const audits = serverAudits({ url });
 let passed = 0;
 for (const { id, name, fn } of audits) {
-  // An audit throws when there is no answer at all.
+  // An audit throws if there is no response.
   const result = await fn().catch((error) => ({ status: 'error', reason: String(error.cause ?? error) }));
   if (result.status === 'ok') {
     passed += 1;

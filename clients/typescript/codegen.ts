@@ -7,16 +7,16 @@ const config: CodegenConfig = {
     'src/generated/': {
       preset: 'client',
       presetConfig: {
-        // Plain types: the functions of operations.ts hand whole results on, so there is nothing to hide.
+        // The functions of operations.ts return whole results, so fragments are not masked.
         fragmentMasking: false,
       },
       config: {
-        // Documents as strings: what is sent needs no GraphQL library in the browser.
+        // Documents are strings, so the browser needs no GraphQL library.
         documentMode: 'string',
         // A scalar that is not listed here is an error, not `any`.
         strictScalars: true,
         scalars: { DateTime: 'string', UUID: 'string' },
-        // `x: T | null` in answers, as they are: a field is never left out. No `__typename`, which no operation asks for.
+        // A field of a response is never missing: `x: T | null`. No operation selects `__typename`.
         avoidOptionals: { field: true },
         skipTypename: true,
         onlyOperationTypes: true,

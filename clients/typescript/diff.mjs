@@ -1,4 +1,4 @@
-// Compares the schema that clients were promised with the one of today; fails when one of them could break.
+// Compares the schema that clients rely on with the current schema. Fails on a breaking change.
 import { readFileSync } from 'node:fs';
 import { CriticalityLevel, diff } from '@graphql-inspector/core';
 import { buildSchema } from 'graphql';

@@ -1,5 +1,4 @@
-// Run from the root of the repository (`npm run lint` does), where the schema is. A rule that is not as its set has it
-// says why; "fixed" is what the project's design fixes for every client.
+// `npm run lint` runs in the root of the repository, where the schema is. Each rule that differs from its set says why.
 import graphql from '@graphql-eslint/eslint-plugin';
 
 const { configs, parser } = graphql;
@@ -17,11 +16,11 @@ export default [
     rules: {
       ...configs['flat/schema-recommended'].rules,
       ...configs['flat/schema-relay'].rules,
-      // Off: the printer of the schema chooses, one quote for one line and three for more; there is no setting.
+      // Off: the printer of the schema decides, and it has no setting for this.
       '@graphql-eslint/description-style': 'off',
-      // Off: it knows no exceptions, and `Message.messageGroupUuid`, the uuid of a `MessageGroup`, is fixed.
+      // Off: the rule has no exceptions, and the name of `Message.messageGroupUuid` is fixed.
       '@graphql-eslint/no-typename-prefix': 'off',
-      // Stricter: the contract wants a description on every field, and clients read those of arguments too.
+      // Stricter: fields and arguments need descriptions as well.
       '@graphql-eslint/require-description': [
         'error',
         {
@@ -30,27 +29,25 @@ export default [
           FieldDefinition: true,
           InputValueDefinition: true,
           EnumValueDefinition: true,
-          // Those of `@include`, `@skip` and `@specifiedBy`, which the printer adds without.
+          // The printer adds `@include`, `@skip` and `@specifiedBy` without descriptions of their arguments.
           ignoredSelectors: ['DirectiveDefinition > InputValueDefinition'],
         },
       ],
-      // Identifiers are fixed as `uuid: UUID!`; what only carries others (pages, edges, payloads) has no identity.
+      // Pages, edges and payloads only carry other objects, so they have no id.
       '@graphql-eslint/strict-id-in-types': [
         'error',
         {
-          acceptedIdNames: ['uuid'],
-          acceptedIdTypes: ['UUID'],
           exceptions: { types: ['PageInfo'], suffixes: ['Connection', 'Edge', 'Payload'] },
         },
       ],
-      // `messageGroups` is fixed with `first` and `after` alone: forward or backward is enough, half of one is not.
+      // `messageGroups` pages forward only.
       '@graphql-eslint/relay-arguments': ['error', { includeBoth: false }],
       '@graphql-eslint/relay-edge-types': [
         'error',
         {
-          // There is no `Node` interface: objects are found by `user`, `messageGroup` and `messages`, by their uuid.
+          // The schema has no `Node` interface.
           shouldImplementNode: false,
-          // Connections are fixed with `nodes` beside `edges`, and `participants` is a list of two and no connection.
+          // Connections have `nodes` beside `edges`, and `participants` is a list of two.
           listTypeCanWrapOnlyEdgeType: false,
         },
       ],
@@ -60,8 +57,8 @@ export default [
     files: [operations],
     rules: {
       ...configs['flat/operations-recommended'].rules,
-      // Identifiers are called `uuid` here; whatever has one must be asked for it, so that caches can tell objects.
-      '@graphql-eslint/require-selections': ['error', { fieldName: 'uuid' }],
+      // Client caches need the id of each object.
+      '@graphql-eslint/require-selections': ['error', { fieldName: 'id' }],
     },
   },
 ];

@@ -1,8 +1,8 @@
-// A GraphQL client on `fetch`: typed documents in, data or an ApiError out.
+// A GraphQL client on `fetch`. It takes typed documents, and returns data or throws an ApiError.
 
 import type { TypedDocumentString } from './generated/graphql.js';
 
-/** What `extensions.code` may say, and UNREACHABLE, which is said here when no GraphQL answer came. */
+/** The values of `extensions.code`, and UNREACHABLE if there was no GraphQL response. */
 export type ErrorCode =
   | 'UNAUTHENTICATED'
   | 'NOT_FOUND'
@@ -12,18 +12,23 @@ export type ErrorCode =
   | 'INTERNAL'
   | 'UNREACHABLE';
 
+export type Outcome = 'UNKNOWN' | 'STORED';
+
 export class ApiError extends Error {
   override readonly name = 'ApiError';
   readonly code: ErrorCode;
-  /** Which rule the input broke, such as `message_blank`. */
+  /** The rule that the input violates, such as `message_blank`. */
   readonly reason: string | undefined;
-  /** UNKNOWN when a message may or may not have been stored: look before sending it again. */
-  readonly outcome: 'UNKNOWN' | undefined;
-  /** After how many seconds to try again. */
+  /**
+   * Whether a message was stored although there is an error. UNKNOWN: read the conversation before you send it again.
+   * STORED: a message of this request was stored, so do not send it again.
+   */
+  readonly outcome: Outcome | undefined;
+  /** Number of seconds until the client may try again. */
   readonly retryAfter: number | undefined;
   /** The field that failed. */
   readonly path: readonly (string | number)[] | undefined;
-  /** Under which the server's log tells more. */
+  /** The id of the request in the log of the server. */
   readonly requestId: string | undefined;
 
   constructor(error: WireError, requestId?: string, options?: ErrorOptions) {
@@ -38,18 +43,18 @@ export class ApiError extends Error {
 }
 
 export interface ClientOptions {
-  /** Where the API is, such as `http://127.0.0.1:4567/graphql`. */
+  /** URL of the API, such as `http://127.0.0.1:4567/graphql`. */
   url: string;
-  /** The access token, asked for at every request; without one the request is nobody's. */
+  /** Returns the access token; called for each request. Without a token the request is anonymous. */
   token?: () => string | undefined | Promise<string | undefined>;
-  /** How long to wait for an answer. */
+  /** Maximum time to wait for a response, in milliseconds (default 15,000). */
   timeoutMs?: number;
 }
 
 export interface Client {
-  /** Runs an operation that needs no variables. Throws an ApiError when any part of it failed. */
+  /** Executes an operation without variables. Throws an ApiError if a part of it failed. */
   execute<Result>(document: TypedDocumentString<Result, Record<string, never>>): Promise<Result>;
-  /** Runs an operation with its variables. Throws an ApiError when any part of it failed. */
+  /** Executes an operation with variables. Throws an ApiError if a part of it failed. */
   execute<Result, Variables>(
     document: TypedDocumentString<Result, Variables>,
     variables: NoInfer<Variables>,
@@ -69,7 +74,7 @@ export function createClient({ url, token, timeoutMs = 15_000 }: ClientOptions):
     const { answer, requestId } = await send<Result>(url, { headers, body, timeoutMs });
     const [error] = answer.errors ?? [];
     if (error) throw new ApiError(error, requestId);
-    if (!answer.data) throw unreachable('The answer holds neither data nor an error.', requestId);
+    if (!answer.data) throw unreachable('The response has neither data nor errors.', requestId);
     return answer.data;
   }
   return { execute };
@@ -82,29 +87,29 @@ async function send<Result>(url: string, { headers, body, timeoutMs }: Sent): Pr
     response = await fetch(url, { method: 'POST', headers, body, signal: AbortSignal.timeout(timeoutMs) });
     text = await response.text();
   } catch (cause) {
-    throw unreachable('The server did not answer.', undefined, cause);
+    throw unreachable('There was no response from the server.', undefined, cause);
   }
   const requestId = response.headers.get('x-request-id') ?? undefined;
-  // Whatever the status is, an answer of the server is JSON with `data` or `errors`: 401 and 503 too.
+  // With any status, also 401 and 503, a response of the server is JSON with `data` or `errors`.
   try {
     const answer: unknown = JSON.parse(text);
-    if (isAnswer<Result>(answer)) return { answer, requestId };
+    if (isResponse<Result>(answer)) return { answer, requestId };
   } catch {
-    // Such as a proxy's page.
+    // For example the error page of a proxy.
   }
-  throw unreachable(`The answer (HTTP ${response.status}) is not one of GraphQL.`, requestId);
+  throw unreachable(`The response (HTTP ${response.status}) is not a GraphQL response.`, requestId);
 }
 
 function unreachable(message: string, requestId?: string, cause?: unknown): ApiError {
-  // The request may have arrived all the same.
+  // The server may have received the request.
   return new ApiError({ message, extensions: { code: 'UNREACHABLE', outcome: 'UNKNOWN' } }, requestId, { cause });
 }
 
-function isAnswer<Result>(value: unknown): value is Answer<Result> {
+function isResponse<Result>(value: unknown): value is GraphqlResponse<Result> {
   return typeof value === 'object' && value !== null && ('data' in value || 'errors' in value);
 }
 
-interface Answer<Result> {
+interface GraphqlResponse<Result> {
   data?: Result | null;
   errors?: WireError[];
 }
@@ -112,7 +117,7 @@ interface Answer<Result> {
 interface WireError {
   message: string;
   path?: (string | number)[];
-  extensions?: { code?: ErrorCode; reason?: string; outcome?: 'UNKNOWN'; retryAfter?: number };
+  extensions?: { code?: ErrorCode; reason?: string; outcome?: Outcome; retryAfter?: number };
 }
 
 interface Sent {
@@ -122,6 +127,6 @@ interface Sent {
 }
 
 interface Received<Result> {
-  answer: Answer<Result>;
+  answer: GraphqlResponse<Result>;
   requestId: string | undefined;
 }
