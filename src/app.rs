@@ -13,11 +13,13 @@ use uuid::Uuid;
 use crate::auth::Verifier;
 use crate::auth::keys::{COOLDOWN, KeySource};
 use crate::aws::Aws;
-use crate::config::{SettingError, TokenIssuer};
+use crate::config::SettingError;
+use crate::config::cognito::TokenIssuer;
+use crate::config::limits::{DocumentLimits, HttpLimits};
 use crate::environment::{Environment, SystemEnvironment};
-use crate::graphql::documents::{DocumentLimits, Documents, TrustedDocuments};
+use crate::graphql::documents::{Documents, TrustedDocuments};
 use crate::graphql::{schema, sdl};
-use crate::http::{Api, HttpLimits, router};
+use crate::http::{Api, router};
 use crate::messages_table::MessagesTable;
 use crate::messaging::Messaging;
 use crate::shutdown::Shutdown;
@@ -83,7 +85,7 @@ pub async fn serve(parts: ApiParts, listener: TcpListener, shutdown: &Shutdown) 
     let api = Api {
         schema: schema(),
         documents,
-        places: Semaphore::new(parts.limits.in_flight),
+        places: Semaphore::new(parts.limits.concurrent_requests),
         limits: parts.limits,
         messaging: Arc::new(Messaging::new(table.clone(), parts.users, environment, parts.messages_per_minute)),
         table,

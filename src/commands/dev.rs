@@ -13,9 +13,11 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
+use super::api::ApiOptions;
 use crate::app::{ApiParts, consume, serve};
 use crate::aws::Aws;
-use crate::config::{HttpSettings, LimitSettings, MetricsSettings, TableSettings};
+use crate::config::MetricsSettings;
+use crate::config::stores::TableSettings;
 use crate::embedded::data_dir::DataDir;
 use crate::embedded::dynamodb::EmbeddedDynamoDb;
 use crate::embedded::issuer::LocalIssuer;
@@ -35,9 +37,7 @@ const POSTGRES_PORT: u16 = 55432;
 #[derive(Args, Debug)]
 pub struct Options {
     #[command(flatten)]
-    http: HttpSettings,
-    #[command(flatten)]
-    limits: LimitSettings,
+    api: ApiOptions,
     #[command(flatten)]
     metrics: MetricsSettings,
     #[command(flatten)]
@@ -71,7 +71,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         "warn,dynoxide=error,sqlx=error,cruddur_messaging=info,cruddur_messaging::http=warn",
         &options.traces,
     )?;
-    let address = options.http.listen_addr;
+    let address = options.api.settings.listen_addr;
     let listener =
         TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} (LISTEN_ADDR)"))?;
     let data_dir = DataDir::open(&options.data_dir)?;
@@ -166,11 +166,11 @@ async fn start(
         table: table.clone(),
         users: users.clone(),
         issuer: issuer.serve(shutdown.token()).await?,
-        limits: options.limits.http()?,
-        document_limits: options.limits.documents(),
-        trusted_documents: options.limits.manifest()?,
-        introspection: options.http.graphql_introspection.unwrap_or(true),
-        messages_per_minute: options.limits.messages_per_minute,
+        limits: options.api.http_limits.clone(),
+        document_limits: options.api.document_limits.clone(),
+        trusted_documents: options.api.trusted_documents()?,
+        introspection: options.api.settings.graphql_introspection.unwrap_or(true),
+        messages_per_minute: options.api.settings.messages_per_minute,
         consumer: Some(consumer),
         graphiql_token: first_token,
     };

@@ -1,5 +1,6 @@
 //! The commands of the one binary, a file each.
 
+mod api;
 mod completions;
 mod db;
 mod ddb;

@@ -4,9 +4,12 @@ use anyhow::Context;
 use clap::Args;
 use tokio::net::TcpListener;
 
+use super::api::ApiOptions;
 use crate::app::{ApiParts, consume, fresh_name, pool, serve};
 use crate::aws::Aws;
-use crate::config::{CognitoSettings, DatabaseSettings, HttpSettings, LimitSettings, MetricsSettings, TableSettings};
+use crate::config::MetricsSettings;
+use crate::config::cognito::CognitoSettings;
+use crate::config::stores::{DatabaseSettings, TableSettings};
 use crate::metrics;
 use crate::preflight::{check_migrations, check_tables};
 use crate::shutdown::{self, Shutdown};
@@ -16,9 +19,7 @@ use crate::users::Users;
 #[derive(Args, Debug)]
 pub struct Options {
     #[command(flatten)]
-    http: HttpSettings,
-    #[command(flatten)]
-    limits: LimitSettings,
+    api: ApiOptions,
     #[command(flatten)]
     metrics: MetricsSettings,
     #[command(flatten)]
@@ -39,16 +40,15 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let issuer = options.cognito.issuer()?;
     let pool = pool(options.database.url()?, options.database.database_max_connections)?;
     let aws = Aws::from_environment().await?;
-    let limits = options.limits.http()?;
-    let trusted_documents = options.limits.manifest()?;
-    let address = options.http.listen_addr;
+    let trusted_documents = options.api.trusted_documents()?;
+    let address = options.api.settings.listen_addr;
     let listener =
         TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} (LISTEN_ADDR)"))?;
 
     let users = Users::new(pool);
     let table = options.table.ddb_message_table;
     let shutdown = Shutdown::default();
-    let introspection = options.http.graphql_introspection.unwrap_or(false);
+    let introspection = options.api.settings.graphql_introspection.unwrap_or(false);
     metrics::serve(options.metrics.metrics_addr, &shutdown).await?;
     if let Err(error) = tokio::try_join!(check_tables(&aws, &table, !options.no_worker), check_migrations(&users)) {
         users.close().await;
@@ -60,11 +60,11 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         table: table.clone(),
         users: users.clone(),
         issuer,
-        limits,
-        document_limits: options.limits.documents(),
+        limits: options.api.http_limits,
+        document_limits: options.api.document_limits,
         trusted_documents,
         introspection,
-        messages_per_minute: options.limits.messages_per_minute,
+        messages_per_minute: options.api.settings.messages_per_minute,
         consumer,
         graphiql_token: None,
     };

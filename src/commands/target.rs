@@ -8,7 +8,7 @@ use clap::Args;
 use super::failure::{Place, Refused};
 use super::output::Output;
 use crate::aws::{Aws, is_aws};
-use crate::config::TableSettings;
+use crate::config::stores::TableSettings;
 use crate::messages_table::MessagesTable;
 
 /// The endpoint of a local engine where nothing else is said.

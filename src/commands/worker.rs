@@ -4,7 +4,8 @@ use clap::Args;
 
 use crate::app::{consume, fresh_name};
 use crate::aws::Aws;
-use crate::config::{MetricsSettings, TableSettings};
+use crate::config::MetricsSettings;
+use crate::config::stores::TableSettings;
 use crate::metrics;
 use crate::preflight::check_tables;
 use crate::shutdown::{self, Shutdown};

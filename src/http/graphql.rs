@@ -153,7 +153,8 @@ async fn respond(
                 response.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static(IDENTITY));
                 return Err(Box::new(response));
             }
-            let body = body.read(api.limits.body).await.map_err(|unread| Box::new(unusable(media, unread, api)))?;
+            let body =
+                body.read(api.limits.body_bytes).await.map_err(|unread| Box::new(unusable(media, unread, api)))?;
             read_body(&body).map_err(|it| bad("parameters_invalid", it))?
         }
         _ => return Err(Box::new(method_not_allowed(media, ALLOWED, "Use GET or POST."))),
@@ -172,7 +173,7 @@ async fn respond(
     let request = api.documents.request(&chosen, variables).map_err(refused)?;
     let context = RequestContext::new(api.messaging.clone(), token);
     let request = request.data(context.clone());
-    let executed = tokio::time::timeout(api.limits.time, api.schema.execute(request)).await;
+    let executed = tokio::time::timeout(api.limits.request_timeout, api.schema.execute(request)).await;
     // A mutation that is given up may have been done all the same.
     let mut response = executed.map_err(|_| Box::new(timed_out(media, !is_query)))?;
     // The engine's own errors are of the request; the fields' have codes.
@@ -191,7 +192,7 @@ async fn respond(
 fn unusable(media: Media, unread: Unread, api: &Api) -> Response {
     let (status, reason, message) = match unread {
         Unread::TooLong => {
-            let message = format!("The body is longer than {} bytes.", api.limits.body);
+            let message = format!("The body is longer than {} bytes.", api.limits.body_bytes);
             (StatusCode::PAYLOAD_TOO_LARGE, "max_body_exceeded", message)
         }
         Unread::Late => (StatusCode::REQUEST_TIMEOUT, "body_timeout", "The body did not come in time.".to_owned()),

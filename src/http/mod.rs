@@ -24,6 +24,7 @@ use tracing::Instrument;
 use uuid::fmt::Hyphenated;
 
 use crate::auth::Verifier;
+use crate::config::limits::HttpLimits;
 use crate::environment::random_uuid;
 use crate::graphql::MessagingSchema;
 use crate::graphql::documents::Documents;
@@ -57,35 +58,9 @@ pub struct Api {
 impl Api {
     /// Shows the metrics how many places and connections are taken.
     pub fn show(&self) {
-        metrics::in_flight(self.limits.in_flight.saturating_sub(self.places.available_permits()));
+        metrics::in_flight(self.limits.concurrent_requests.saturating_sub(self.places.available_permits()));
         let pool = self.messaging.users().pool();
         metrics::connections(pool.size() as usize, pool.num_idle());
-    }
-}
-
-/// What a request may be, beside its document.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HttpLimits {
-    /// Bytes of a body.
-    pub body: usize,
-    /// Requests under way.
-    pub in_flight: usize,
-    /// How long a request may take.
-    pub time: Duration,
-    /// Whose pages browsers let use the API: origins such as `https://app.example.com`.
-    pub origins: Vec<HeaderValue>,
-}
-
-impl HttpLimits {
-    /// Where nothing is said. A message of 1024 characters, escaped, with a long document around it, is far smaller than
-    /// the body may be.
-    pub const DEFAULT: Self =
-        Self { body: 256 * 1024, in_flight: 1_000, time: Duration::from_secs(10), origins: Vec::new() };
-}
-
-impl Default for HttpLimits {
-    fn default() -> Self {
-        Self::DEFAULT
     }
 }
 
@@ -101,7 +76,7 @@ const PREFLIGHT_GOOD_FOR: Duration = Duration::from_secs(3600);
 
 /// The routes.
 pub fn router(api: Arc<Api>) -> Router {
-    let graphql = match api.limits.origins.as_slice() {
+    let graphql = match api.limits.cors_origins.as_slice() {
         [] => any(graphql::handle),
         origins => any(graphql::handle).layer(cors(origins)),
     };

@@ -137,7 +137,7 @@ fn a_slow_or_refusing_dynamodb_is_unavailable_and_recovers() {
     test(async {
         let world = World::new().await;
         // Its limit is met by what is held up below, and by a busy machine: nothing else is asked of it.
-        let hurried = world.server_where(|parts| parts.limits.time = Duration::from_secs(2)).await;
+        let hurried = world.server_where(|parts| parts.limits.request_timeout = Duration::from_secs(2)).await;
         let server = world.server().await;
         let (ana, ben) = (user("ana").await, user("ben").await);
         let client = server.client(&ana);

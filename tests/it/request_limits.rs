@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use cruddur_messaging::graphql::documents::{DocumentLimits, TrustedDocuments};
-use cruddur_messaging::http::HttpLimits;
+use cruddur_messaging::config::limits::{DocumentLimits, HttpLimits};
+use cruddur_messaging::graphql::documents::TrustedDocuments;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
@@ -53,7 +53,7 @@ fn each_limit_of_a_document_names_itself() {
 fn what_is_nested_too_deep_says_so_whatever_it_is() {
     test(async {
         let world = World::new().await;
-        let limits = DocumentLimits { depth: 64, ..DocumentLimits::DEFAULT };
+        let limits = DocumentLimits { depth: 64, ..DocumentLimits::default() };
         let server = world
             .server_where(|parts| {
                 parts.document_limits = limits;
@@ -236,7 +236,8 @@ fn a_user_who_floods_is_throttled_and_told_for_how_long() {
 fn requests_beyond_the_places_are_shed_and_slow_ones_end() {
     test(async {
         let world = World::new().await;
-        let limits = HttpLimits { in_flight: 1, time: Duration::from_secs(3), ..HttpLimits::default() };
+        let limits =
+            HttpLimits { concurrent_requests: 1, request_timeout: Duration::from_secs(3), ..HttpLimits::default() };
         let server = world.server_where(|parts| parts.limits = limits).await;
         let (ana, ben) = (user("ana").await, user("ben").await);
         let client = server.client(&ana);
@@ -267,7 +268,7 @@ fn pages_of_configured_origins_may_use_the_api_and_no_others() {
     test(async {
         let world = World::new().await;
         let origins = vec!["https://app.example.com".parse().expect("an origin")];
-        let server = world.server_where(|parts| parts.limits.origins = origins).await;
+        let server = world.server_where(|parts| parts.limits.cors_origins = origins).await;
         let client = server.anonymous();
         let preflight = async |url: &str, origin: &str| {
             let request = client.http.request(reqwest::Method::OPTIONS, url).header("origin", origin);

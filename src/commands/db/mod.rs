@@ -16,7 +16,8 @@ use super::output::Output;
 use super::target::Prod;
 use crate::app::pool;
 use crate::aws::is_aws;
-use crate::config::{DatabaseSettings, SettingError};
+use crate::config::SettingError;
+use crate::config::stores::DatabaseSettings;
 use crate::users::{Users, UsersError};
 
 /// How long PostgreSQL may take to say what is wrong.

@@ -11,7 +11,7 @@ use crate::cognito::users_of_pool;
 use crate::commands::failure::{Place, Refused};
 use crate::commands::output::Output;
 use crate::commands::target::{Prod, account, endpoint_of, local_only};
-use crate::config::UserPoolSettings;
+use crate::config::cognito::UserPoolSettings;
 use crate::users::cognito_ids::{Plan, Skipped};
 
 pub const EXAMPLE: &str = "Examples:

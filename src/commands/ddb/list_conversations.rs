@@ -9,7 +9,7 @@ use super::cost;
 use crate::commands::db::Database;
 use crate::commands::output::{Output, padded};
 use crate::commands::target::{Prod, Target};
-use crate::config::DatabaseSettings;
+use crate::config::stores::DatabaseSettings;
 use crate::messages_table::keys::format_instant;
 
 pub const EXAMPLE: &str = "Example:

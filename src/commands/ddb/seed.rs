@@ -8,7 +8,7 @@ use crate::commands::db::Database;
 use crate::commands::failure::{LeftOver, Refused};
 use crate::commands::output::Output;
 use crate::commands::target::{Prod, Target};
-use crate::config::DatabaseSettings;
+use crate::config::stores::DatabaseSettings;
 use crate::seed::{seed_messages, write_units};
 
 pub const EXAMPLE: &str = "Example:

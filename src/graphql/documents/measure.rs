@@ -8,7 +8,8 @@ use std::collections::HashMap;
 use apollo_compiler::executable::{Field, Fragment, Selection, SelectionSet};
 use apollo_compiler::{ExecutableDocument, Name};
 
-use super::{DocumentLimits, Refused, too_nested};
+use super::{Refused, too_nested};
+use crate::config::limits::DocumentLimits;
 
 /// How many fragments a document may define; the measure descends through them.
 const MAX_FRAGMENTS: usize = 200;

@@ -33,39 +33,9 @@ pub use self::operation::{Chosen, Facts};
 use self::operation::{FactsByName, facts};
 pub use self::persisted::{Asked, TrustedDocuments};
 use super::errors::{Code, coded_error};
+use crate::config::limits::DocumentLimits;
 use crate::metrics::CacheCounts;
 use crate::shortened;
-
-/// What a document may be. Each refusal names the limit.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DocumentLimits {
-    /// Bytes of its text: a single string can be as long as a body.
-    pub bytes: usize,
-    /// Tokens: names, numbers, strings and punctuation, and the white space between them.
-    pub tokens: usize,
-    /// Fields and fragments once every spread is written out.
-    pub selections: usize,
-    /// Fields nested in each other.
-    pub depth: usize,
-    /// Aliases.
-    pub aliases: usize,
-    /// Directives.
-    pub directives: usize,
-    /// The price of an operation: see [`cost`].
-    pub cost: u64,
-}
-
-impl DocumentLimits {
-    /// Where nothing is said. GraphiQL's introspection has 400 tokens, 300 selections, and nests 13 deep.
-    pub const DEFAULT: Self =
-        Self { bytes: 65_536, tokens: 5_000, selections: 5_000, depth: 16, aliases: 32, directives: 32, cost: 30_000 };
-}
-
-impl Default for DocumentLimits {
-    fn default() -> Self {
-        Self::DEFAULT
-    }
-}
 
 /// How much memory prepared documents may take, in bytes.
 const CACHE_SIZE: u64 = 16 * 1024 * 1024;

@@ -13,12 +13,11 @@ use std::time::{Duration, Instant};
 
 use cruddur_messaging::app::{ApiParts, consume, fresh_name, serve};
 use cruddur_messaging::aws::Aws;
-use cruddur_messaging::config::TokenIssuer;
+use cruddur_messaging::config::cognito::TokenIssuer;
+use cruddur_messaging::config::limits::{DocumentLimits, HttpLimits};
 use cruddur_messaging::embedded::dynamodb::EmbeddedDynamoDb;
 use cruddur_messaging::embedded::issuer::LocalIssuer;
 use cruddur_messaging::embedded::postgres::EmbeddedPostgres;
-use cruddur_messaging::graphql::documents::DocumentLimits;
-use cruddur_messaging::http::HttpLimits;
 use cruddur_messaging::messages_table::MessagesTable;
 use cruddur_messaging::messages_table::schema::{Billing, load_leases_table, load_messages_table};
 use cruddur_messaging::model::{Participant, User, UserUuid};
