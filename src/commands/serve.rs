@@ -1,4 +1,4 @@
-//! `serve`: the API and the stream consumer against real services.
+//! `serve`: runs the API and the stream consumer with the configured stores.
 
 use anyhow::Context;
 use clap::Args;
@@ -30,7 +30,7 @@ pub struct Options {
     database: DatabaseSettings,
     #[command(flatten)]
     cognito: CognitoSettings,
-    /// Leave the stream consumer to other processes
+    /// Run the API without the stream consumer; other processes must run it
     #[arg(long)]
     no_worker: bool,
 }

@@ -79,7 +79,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             replay(output, &messages, &consumer_table).await
         }
     };
-    done.map_err(|error| target.place().explain(error))
+    done.map_err(|error| target.endpoints().explain(error))
 }
 
 async fn status(target: &Target, output: Output, table: &ConsumerTable) -> anyhow::Result<()> {

@@ -1,4 +1,4 @@
-//! `worker`: the stream consumer alone.
+//! `worker`: runs the stream consumer without the API.
 
 use clap::Args;
 

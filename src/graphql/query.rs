@@ -77,12 +77,9 @@ impl Query {
         &self,
         context: &Context<'_>,
         #[graphql(desc = "Unique identifier of the message group.")] message_group_uuid: UuidText,
-        #[graphql(desc = "Returns the first *n* messages (maximum 100). Cannot be combined with `last`.")]
-        first: Option<i32>,
+        #[graphql(desc = "Returns the first *n* messages (maximum 100). Cannot be combined with `last`.")] first: Option<i32>,
         #[graphql(desc = "Returns messages after this cursor.")] after: Option<String>,
-        #[graphql(desc = "Returns the last *n* messages (maximum 100). Cannot be combined with `first`.")] last: Option<
-            i32,
-        >,
+        #[graphql(desc = "Returns the last *n* messages (maximum 100). Cannot be combined with `first`.")] last: Option<i32>,
         #[graphql(desc = "Returns messages before this cursor.")] before: Option<String>,
         #[graphql(desc = "Returns messages created at or after this time.")] created_from: Option<Instant>,
         #[graphql(desc = "Returns messages created before this time.")] created_to: Option<Instant>,

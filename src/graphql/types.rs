@@ -156,12 +156,9 @@ impl MessageGroupObject {
     async fn messages(
         &self,
         context: &Context<'_>,
-        #[graphql(desc = "Returns the first *n* messages (maximum 100). Cannot be combined with `last`.")]
-        first: Option<i32>,
+        #[graphql(desc = "Returns the first *n* messages (maximum 100). Cannot be combined with `last`.")] first: Option<i32>,
         #[graphql(desc = "Returns messages after this cursor.")] after: Option<String>,
-        #[graphql(desc = "Returns the last *n* messages (maximum 100). Cannot be combined with `first`.")] last: Option<
-            i32,
-        >,
+        #[graphql(desc = "Returns the last *n* messages (maximum 100). Cannot be combined with `first`.")] last: Option<i32>,
         #[graphql(desc = "Returns messages before this cursor.")] before: Option<String>,
     ) -> Result<MessageConnection> {
         let request = PageRequest { first, after, last, before };

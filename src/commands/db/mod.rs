@@ -1,4 +1,4 @@
-//! `db`: the operator's commands on PostgreSQL, a file each. They reach a database on AWS only with `--prod`.
+//! `db`: commands for PostgreSQL, one file for each. They use a database on AWS only with `--prod`.
 
 mod migrate;
 mod seed;
@@ -11,7 +11,7 @@ use clap::{Args, Subcommand};
 use sqlx::ConnectOptions;
 use sqlx::postgres::PgConnectOptions;
 
-use super::failure::{Place, Refused};
+use super::failure::{Endpoints, UsageError};
 use super::output::Output;
 use super::target::Prod;
 use crate::app::pool;
@@ -20,10 +20,10 @@ use crate::config::SettingError;
 use crate::config::stores::DatabaseSettings;
 use crate::users::{Users, UsersError};
 
-/// How long PostgreSQL may take to say what is wrong.
-const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
-/// How long its connections may break.
-const IO_PATIENCE: Duration = Duration::from_secs(2);
+/// Timeout of the connection that finds out why the pool has none.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection that breaks is retried.
+const RETRY_TIME: Duration = Duration::from_secs(2);
 
 #[derive(Args, Debug)]
 pub struct Options {
@@ -39,60 +39,64 @@ pub struct Options {
 
 #[derive(Subcommand, Debug)]
 enum Command {
-    /// Bring the database's schema up to date
+    /// Apply the migrations that the database lacks
     #[command(after_help = "Example:\n  cruddur-messaging db migrate")]
     Migrate,
-    /// Add the seed's users, where their handles are not taken
+    /// Add the seed users whose handles are free
     #[command(after_help = "Example:\n  cruddur-messaging db seed")]
     Seed,
-    /// Fill in the ids that Cognito knows the users by
+    /// Copy the users' ids from the Cognito user pool
     ///
-    /// All users of the user pool are matched by preferred_username to handle. People can set preferred_username to
-    /// anything: only an id that is empty or MOCK is filled in.
+    /// Users are matched by preferred_username in Cognito and handle in PostgreSQL. Users can change their
+    /// preferred_username, so the command fills in only an id that is empty or MOCK. See --replace.
     #[command(after_help = update_cognito_user_ids::EXAMPLE)]
     UpdateCognitoUserIds(update_cognito_user_ids::Options),
 }
 
-/// A database, and what to call it.
+/// A PostgreSQL database.
 pub struct Database {
-    /// Its users.
+    /// Users of the database.
     pub users: Users,
-    /// Host, port and name; no password.
-    pub place: String,
+    /// Host, port and name of the database, without the password.
+    pub location: String,
 }
 
 impl Database {
-    /// Reaches the database that is configured; one on AWS with `prod` only.
+    /// Connects to the configured database. One on AWS requires `prod`.
+    ///
+    /// # Errors
+    /// The setting is missing or wrong, `prod` is missing, or the database is unreachable.
     pub async fn open(settings: &DatabaseSettings, prod: Prod) -> anyhow::Result<Self> {
         let url = settings.url()?;
-        let problem = "cannot be read: it has the form postgresql://user:password@host:5432/database";
+        let problem = "must have the form postgresql://user:password@host:5432/database";
         let options = PgConnectOptions::from_str(url).map_err(|_| SettingError::wrong("DATABASE_URL", problem))?;
         let host = options.get_host();
         if is_aws(host) && !prod.prod {
-            return Err(Refused(format!("DATABASE_URL is on AWS ({host}): give --prod to reach it")).into());
+            return Err(
+                UsageError(format!("DATABASE_URL names a database on AWS ({host}): add --prod to use it")).into()
+            );
         }
         let name = options.get_database().unwrap_or_default();
-        let place = format!("{host}:{}/{name}", options.get_port());
+        let location = format!("{host}:{}/{name}", options.get_port());
         let users = Users::new(pool(url, settings.database_max_connections)?);
-        let begin = Instant::now();
+        let start = Instant::now();
         let error = loop {
             match users.ping().await {
-                Ok(()) => return Ok(Self { users, place }),
-                // The embedded one needs a moment after the end of the connection before.
-                Err(UsersError::Unavailable(sqlx::Error::Io(_))) if begin.elapsed() < IO_PATIENCE => {
+                Ok(()) => return Ok(Self { users, location }),
+                // The embedded PostgreSQL accepts a connection only some time after the previous one has ended.
+                Err(UsersError::Unavailable(sqlx::Error::Io(_))) if start.elapsed() < RETRY_TIME => {
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
-                // A pool tells that it waited; a connection tells what is wrong.
-                Err(UsersError::Unavailable(waited @ sqlx::Error::PoolTimedOut)) => {
-                    let connected = tokio::time::timeout(CONNECT_PATIENCE, options.connect()).await;
-                    break UsersError::from(connected.ok().and_then(Result::err).unwrap_or(waited));
+                // The pool reports only a timeout; a single connection reports the cause.
+                Err(UsersError::Unavailable(timeout @ sqlx::Error::PoolTimedOut)) => {
+                    let connected = tokio::time::timeout(CONNECT_TIMEOUT, options.connect()).await;
+                    break UsersError::from(connected.ok().and_then(Result::err).unwrap_or(timeout));
                 }
                 Err(error) => break error,
             }
         };
         users.close().await;
-        let place = Place { postgres: Some(place), ..Place::default() };
-        Err(place.explain(error.into()))
+        Err(Endpoints { postgres: Some(location), ..Endpoints::default() }.explain(error.into()))
     }
 }
 
@@ -100,14 +104,14 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     super::log("error")?;
     let Options { prod, output, database, command } = options;
     let database = Database::open(&database, prod).await?;
-    let mut place = Place { postgres: Some(database.place.clone()), ..Place::default() };
+    let mut endpoints = Endpoints { postgres: Some(database.location.clone()), ..Endpoints::default() };
     let done = match command {
         Command::Migrate => migrate::run(&database, output).await,
         Command::Seed => seed::run(&database, output).await,
         Command::UpdateCognitoUserIds(options) => {
-            update_cognito_user_ids::run(&database, output, prod, &options, &mut place).await
+            update_cognito_user_ids::run(&database, output, prod, &options, &mut endpoints).await
         }
     };
     database.users.close().await;
-    done.map_err(|error| place.explain(error))
+    done.map_err(|error| endpoints.explain(error))
 }

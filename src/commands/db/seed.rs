@@ -1,4 +1,4 @@
-//! `db seed`
+//! `db seed`: adds the seed users.
 
 use serde_json::json;
 
@@ -7,12 +7,9 @@ use crate::commands::output::Output;
 use crate::seed::{NOT_IN_COGNITO_YET, USERS, seed_users};
 
 pub async fn run(database: &Database, output: Output) -> anyhow::Result<()> {
-    output.say(format!("Seeding PostgreSQL at {}", database.place));
+    output.say(format!("Seeding PostgreSQL at {}", database.location));
     let added = seed_users(&database.users, |_| NOT_IN_COGNITO_YET.to_owned()).await?;
-    let there = USERS.len() - added;
-    output.result(
-        format!("{added} users added, {there} were there already"),
-        || json!({ "added": added, "there": there }),
-    );
+    let existed = USERS.len() - added;
+    output.result(format!("{added} users added, {existed} existed"), || json!({ "added": added, "there": existed }));
     Ok(())
 }
