@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
 use super::api::ApiOptions;
+use super::logging::start_with_traces;
 use crate::app::{ApiParts, consume, serve};
 use crate::aws::Aws;
 use crate::config::MetricsSettings;
@@ -67,7 +68,7 @@ impl Running {
 }
 
 pub async fn run(options: Options) -> anyhow::Result<()> {
-    let traces = super::log_and_traces(
+    let traces = start_with_traces(
         "warn,dynoxide=error,sqlx=error,cruddur_messaging=info,cruddur_messaging::http=warn",
         &options.traces,
     )?;

@@ -2,11 +2,13 @@
 
 mod api;
 mod completions;
+mod database;
 mod db;
 mod ddb;
 #[cfg(feature = "embedded")]
 pub mod dev;
 mod failure;
+mod logging;
 mod output;
 mod schema;
 mod serve;
@@ -17,26 +19,22 @@ mod token;
 mod worker;
 
 use std::process::ExitCode;
-use std::sync::OnceLock;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::telemetry::{self, LogSettings, TraceSettings, Traces};
+use crate::telemetry::LogSettings;
 
 /// Direct messages for a social app: a GraphQL API over DynamoDB and PostgreSQL, its stream consumer, and commands for
 /// operators.
 #[derive(Parser, Debug)]
-#[command(version, about, max_term_width = 110, after_help = EXIT_STATUSES)]
+#[command(version, max_term_width = 110, after_help = EXIT_STATUSES)]
 struct Cli {
     #[command(flatten)]
     log: LogSettings,
     #[command(subcommand)]
     command: Command,
 }
-
-/// Log settings of the command line. Set once, before the command runs.
-static LOG: OnceLock<LogSettings> = OnceLock::new();
 
 #[derive(Subcommand, Debug)]
 enum Command {
@@ -85,7 +83,7 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
-    let _ = LOG.set(cli.log.clone());
+    logging::configure(cli.log);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.into()),
@@ -134,14 +132,4 @@ fn fail(error: &anyhow::Error) -> ExitCode {
     let text = crate::report(error.as_ref()).replace('\n', " ");
     eprintln!("error: {text}");
     ExitCode::from(failure::exit_status(error))
-}
-
-/// Starts the log on standard error. `default` is the filter if `RUST_LOG` is not set.
-fn log(default: &str) -> anyhow::Result<()> {
-    telemetry::start(LOG.get().cloned().unwrap_or_default(), default, None).map(drop)
-}
-
-/// Starts the log like [`log`], and the export of traces if `traces` configures one.
-fn log_and_traces(default: &str, traces: &TraceSettings) -> anyhow::Result<Traces> {
-    telemetry::start(LOG.get().cloned().unwrap_or_default(), default, Some(traces))
 }

@@ -5,6 +5,7 @@ use clap::Args;
 use tokio::net::TcpListener;
 
 use super::api::ApiOptions;
+use super::logging::start_with_traces;
 use crate::app::{ApiParts, consume, fresh_name, pool, serve};
 use crate::aws::Aws;
 use crate::config::MetricsSettings;
@@ -36,7 +37,7 @@ pub struct Options {
 }
 
 pub async fn run(options: Options) -> anyhow::Result<()> {
-    let traces = super::log_and_traces("info,aws_config=error", &options.traces)?;
+    let traces = start_with_traces("info,aws_config=error", &options.traces)?;
     let issuer = options.cognito.issuer()?;
     let pool = pool(options.database.url()?, options.database.database_max_connections)?;
     let aws = Aws::from_environment().await?;

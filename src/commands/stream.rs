@@ -62,7 +62,7 @@ const TRIES_OF_AN_OUTAGE: u32 = 8;
 const TOLD_EVERY: usize = 100;
 
 pub async fn run(options: Options) -> anyhow::Result<()> {
-    super::log("off")?;
+    super::logging::start("off")?;
     let Options { options: TableOptions { prod, output, table }, command } = options;
     let target = Target::reach(prod, table.ddb_message_table).await?;
     let consumer_table = ConsumerTable::new(target.aws.dynamodb.clone(), &target.table);

@@ -11,10 +11,8 @@ use reqwest::Url;
 /// Limits of an HTTP request.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 pub struct HttpLimits {
+    // A message of 1024 characters, escaped, in a long document is far smaller than the default.
     /// Maximum size of a request body in bytes; a larger body gets 413
-    ///
-    /// The largest useful request is far smaller than the default: a message of 1024 characters, escaped, in a long
-    /// document.
     #[arg(long = "max-body-bytes", env = "MAX_BODY_BYTES", value_name = "MAX_BODY_BYTES",
         default_value_t = Self::default().body_bytes, value_parser = at_least(1_024))]
     pub body_bytes: usize,

@@ -31,8 +31,8 @@ fn the_operators_commands_prepare_real_services_and_serve_runs_on_them() {
         blocking(&["db", "migrate"]);
         assert!(blocking(&["db", "seed"]).contains("5 users added"));
         assert!(blocking(&["db", "seed"]).contains("0 users added"));
-        assert!(blocking(&["ddb", "seed"]).contains("conversations: 3 created, 0 unchanged"));
-        assert!(blocking(&["ddb", "seed"]).contains("conversations: 0 created, 0 unchanged"));
+        assert!(blocking(&["ddb", "seed"]).contains("conversations: 3 created, 0 conflict with existing ones"));
+        assert!(blocking(&["ddb", "seed"]).contains("conversations: 0 created, 0 conflict with existing ones"));
 
         // Real Cognito ids come with `db update-cognito-user-ids`; here by hand.
         let pool = postgres.pool().expect("a pool");

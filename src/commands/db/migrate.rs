@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::Database;
+use crate::commands::database::Database;
 use crate::commands::output::Output;
 
 pub async fn run(database: &Database, output: Output) -> anyhow::Result<()> {

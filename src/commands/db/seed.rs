@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::Database;
+use crate::commands::database::Database;
 use crate::commands::output::Output;
 use crate::seed::{NOT_IN_COGNITO_YET, USERS, seed_users};
 

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use clap::Args;
 use serde_json::json;
 
-use super::Database;
 use crate::aws::Aws;
 use crate::cognito::users_of_pool;
+use crate::commands::database::Database;
 use crate::commands::failure::{Endpoints, UsageError};
 use crate::commands::output::Output;
 use crate::commands::target::{Prod, account, endpoint_of, local_only};

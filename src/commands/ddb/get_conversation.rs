@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::summary;
+use super::summary::summary;
 use crate::commands::failure::UsageError;
 use crate::commands::output::{Output, padded};
 use crate::commands::target::Target;
@@ -25,7 +25,7 @@ pub const EXAMPLE: &str = "Examples:
 #[derive(Args, Debug)]
 pub struct Options {
     /// Uuid of the message group
-    #[arg(value_name = "GROUP")]
+    #[arg(value_name = "GROUP", value_parser = uuid)]
     group: Uuid,
     /// Print only messages of this year (UTC)
     #[arg(long, conflicts_with_all = ["from", "to"], value_parser = clap::value_parser!(u16).range(1..9999))]
@@ -39,6 +39,10 @@ pub struct Options {
     /// Maximum number of messages to print
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     limit: u32,
+}
+
+fn uuid(text: &str) -> Result<Uuid, &'static str> {
+    text.parse().map_err(|_| "must be a uuid; `ddb patterns list-conversations` prints the uuids")
 }
 
 fn instant(text: &str) -> Result<DateTime<Utc>, String> {

@@ -5,8 +5,8 @@ use chrono::{DateTime, Local};
 use clap::Args;
 use serde_json::json;
 
-use super::summary;
-use crate::commands::db::Database;
+use super::summary::summary;
+use crate::commands::database::Database;
 use crate::commands::failure::Endpoints;
 use crate::commands::output::{Output, padded};
 use crate::commands::target::{Prod, Target};

@@ -7,13 +7,11 @@ mod list_tables;
 mod scan;
 mod schema_load;
 mod seed;
+mod summary;
 
 use clap::{Args, Subcommand};
-use serde_json::json;
 
-use super::output::Output;
 use super::target::{TableOptions, Target};
-use crate::messages_table::Consumed;
 
 #[derive(Args, Debug)]
 pub struct Options {
@@ -59,7 +57,7 @@ enum Patterns {
 }
 
 pub async fn run(options: Options) -> anyhow::Result<()> {
-    super::log("error")?;
+    super::logging::start("error")?;
     let Options { options: TableOptions { prod, output, table }, command } = options;
     // A command that is rejected in production is rejected before any request.
     match &command {
@@ -81,22 +79,4 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         Command::Patterns(Patterns::GetConversation(options)) => get_conversation::run(&target, output, &options).await,
     };
     done.map_err(|error| target.endpoints().explain(error))
-}
-
-/// Returns the consumed capacity as text. Write units are left out if there are none.
-fn cost(consumed: Consumed) -> String {
-    match consumed {
-        Consumed { read, write: 0.0 } => format!("read units: {read}"),
-        Consumed { read, write } => format!("read units: {read}, write units: {write}"),
-    }
-}
-
-/// Prints the last line of a list: the number of entries, called `noun` in text and `key` in JSON, whether there are
-/// more, and the consumed capacity.
-fn summary(output: Output, (noun, key): (&str, &str), count: usize, more: bool, consumed: Consumed) {
-    let omitted = if more { " (more exist)" } else { "" };
-    output.result(
-        format!("{noun}: {count}{omitted}; {}", cost(consumed)),
-        || json!({ key: count, "more": more, "readUnits": consumed.read }),
-    );
 }

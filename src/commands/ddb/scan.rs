@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::summary;
+use super::summary::summary;
 use crate::commands::failure::UsageError;
 use crate::commands::output::Output;
 use crate::commands::target::{Prod, Target};

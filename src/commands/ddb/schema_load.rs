@@ -17,8 +17,8 @@ pub const EXAMPLE: &str = "Examples:
 #[derive(Args, Debug)]
 pub struct Options {
     /// Billing mode of the tables
-    #[arg(long, value_enum, default_value_t = BillingMode::Provisioned)]
-    billing: BillingMode,
+    #[arg(long, value_enum, default_value_t = BillingOption::Provisioned)]
+    billing: BillingOption,
     /// Provisioned read units per second, for each table and for the index
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(i64).range(1..))]
     read_capacity: i64,
@@ -34,7 +34,7 @@ pub struct Options {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum BillingMode {
+enum BillingOption {
     Provisioned,
     OnDemand,
 }
@@ -44,8 +44,8 @@ pub async fn run(target: &Target, output: Output, options: &Options) -> anyhow::
     let default = target.is_prod.then_some(true);
     let wanted = Wanted {
         billing: match options.billing {
-            BillingMode::OnDemand => Billing::OnDemand,
-            BillingMode::Provisioned => {
+            BillingOption::OnDemand => Billing::OnDemand,
+            BillingOption::Provisioned => {
                 Billing::Provisioned { read: options.read_capacity, write: options.write_capacity }
             }
         },

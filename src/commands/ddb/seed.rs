@@ -3,8 +3,8 @@
 use clap::Args;
 use serde_json::json;
 
-use super::cost;
-use crate::commands::db::Database;
+use super::summary::cost;
+use crate::commands::database::Database;
 use crate::commands::failure::{Endpoints, LeftOver, UsageError};
 use crate::commands::output::Output;
 use crate::commands::target::{Prod, Target};
@@ -45,7 +45,7 @@ pub async fn run(target: &Target, output: Output, prod: Prod, options: &Options)
     let done = seeded.map_err(|error| endpoints.explain(error.into()))?;
     let units = table.consumed();
     let text = format!(
-        "conversations: {} created, {} unchanged; messages: {} written, {} existed; {}",
+        "conversations: {} created, {} conflict with existing ones; messages: {} written, {} existed; {}",
         done.conversations,
         done.left_alone,
         done.messages,
