@@ -1,9 +1,12 @@
-//! Puts the parts together: the API on a listener, and the stream consumer.
+//! Builds the API and the stream consumer from their parts.
 
+use std::fmt::Display;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use axum::http::HeaderValue;
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use tokio::net::TcpListener;
@@ -13,11 +16,9 @@ use uuid::Uuid;
 use crate::auth::Verifier;
 use crate::auth::keys::{COOLDOWN, KeySource};
 use crate::aws::Aws;
-use crate::config::SettingError;
-use crate::config::cognito::TokenIssuer;
-use crate::config::limits::{DocumentLimits, HttpLimits};
+use crate::config::{DocumentLimits, HttpLimits, RequestSettings, SettingError, TokenIssuer};
+use crate::documents::{Documents, TrustedDocuments};
 use crate::environment::{Environment, SystemEnvironment};
-use crate::graphql::documents::{Documents, TrustedDocuments};
 use crate::graphql::{schema, sdl};
 use crate::http::{Api, router};
 use crate::messages_table::MessagesTable;
@@ -32,36 +33,62 @@ use crate::users::Users;
 /// How long a request may wait for a connection to PostgreSQL.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How often the metrics get the numbers that nobody counts.
-const SHOWN_EVERY: Duration = Duration::from_secs(5);
+/// How often the gauges are recorded.
+const GAUGE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What the API is built from.
 pub struct ApiParts {
-    /// Which DynamoDB.
+    /// Clients of DynamoDB.
     pub aws: Aws,
-    /// Which table.
+    /// Name of the messages table.
     pub table: String,
-    /// Which PostgreSQL.
+    /// Users in PostgreSQL.
     pub users: Users,
-    /// Whose tokens.
+    /// Issuer of the access tokens.
     pub issuer: TokenIssuer,
-    /// What a request may be.
-    pub limits: HttpLimits,
-    /// What a document may be.
-    pub document_limits: DocumentLimits,
-    /// The only documents that are executed, when there is a manifest.
-    pub trusted_documents: Option<TrustedDocuments>,
+    /// Which requests are accepted.
+    pub requests: RequestParts,
     /// Whether clients may introspect.
     pub introspection: bool,
-    /// How many messages a user may send in a minute; 0 is no limit.
-    pub messages_per_minute: u32,
     /// The stream consumer of this process, if it runs one.
     pub consumer: Option<Arc<Health>>,
-    /// A token for GraphiQL to start with.
+    /// An access token that GraphiQL starts with.
     pub graphiql_token: Option<String>,
 }
 
-/// A pool that connects when it is first needed: a PostgreSQL that is away must not keep the process from starting.
+/// Which requests the API accepts.
+#[derive(Default)]
+pub struct RequestParts {
+    /// Limits of a request.
+    pub http: HttpLimits,
+    /// Limits of a document.
+    pub documents: DocumentLimits,
+    /// Origins whose pages may use the API from a browser.
+    pub cors_origins: Vec<HeaderValue>,
+    /// The only documents that the server executes, if there is a manifest.
+    pub trusted_documents: Option<TrustedDocuments>,
+}
+
+impl RequestParts {
+    /// Checks the settings and reads the manifest that they name.
+    pub fn read(settings: &RequestSettings) -> Result<Self, SettingError> {
+        let read = |path: &PathBuf| {
+            let wrong = |problem: &dyn Display| {
+                SettingError::wrong("TRUSTED_DOCUMENTS", format!("cannot be read from {}: {problem}", path.display()))
+            };
+            let text = std::fs::read_to_string(path).map_err(|error| wrong(&error))?;
+            TrustedDocuments::read(&text).map_err(|error| wrong(&error))
+        };
+        Ok(Self {
+            http: settings.http.clone(),
+            documents: settings.documents.clone(),
+            cors_origins: settings.cors.origins()?,
+            trusted_documents: settings.trusted_documents.as_ref().map(read).transpose()?,
+        })
+    }
+}
+
+/// A pool that connects at its first use: the process starts also while PostgreSQL is unavailable.
 pub fn pool(url: &str, max_connections: u32) -> Result<PgPool, SettingError> {
     PgPoolOptions::new()
         .max_connections(max_connections)
@@ -70,7 +97,7 @@ pub fn pool(url: &str, max_connections: u32) -> Result<PgPool, SettingError> {
         .map_err(|error| SettingError::wrong("DATABASE_URL", format!("cannot be read: {error}")))
 }
 
-/// Serves the API on `listener` until the shutdown; whatever runs then is finished.
+/// Serves the API on `listener` until the shutdown. Requests that run then are finished.
 pub async fn serve(parts: ApiParts, listener: TcpListener, shutdown: &Shutdown) -> anyhow::Result<()> {
     let TokenIssuer { issuer, client_id, jwks_url } = parts.issuer;
     let keys = KeySource::new(jwks_url, COOLDOWN).context("the HTTP client for COGNITO_JWKS_URL cannot be built")?;
@@ -78,55 +105,53 @@ pub async fn serve(parts: ApiParts, listener: TcpListener, shutdown: &Shutdown) 
     let (refreshed, stop) = (verifier.clone(), shutdown.token());
     shutdown.spawn(async move { refreshed.keys().keep_fresh(stop).await });
 
-    let documents = Documents::new(&sdl(), parts.document_limits, parts.introspection, parts.trusted_documents)
+    let RequestParts { http: limits, documents: document_limits, cors_origins, trusted_documents } = parts.requests;
+    let documents = Documents::new(&sdl(), document_limits, parts.introspection, trusted_documents)
         .map_err(|problem| SettingError::wrong("TRUSTED_DOCUMENTS", format!("cannot be used: {problem}")))?;
     let table = MessagesTable::new(parts.aws.dynamodb, parts.table);
     let environment: Arc<dyn Environment> = Arc::new(SystemEnvironment);
     let api = Api {
         schema: schema(),
         documents,
-        places: Semaphore::new(parts.limits.concurrent_requests),
-        limits: parts.limits,
-        messaging: Arc::new(Messaging::new(table.clone(), parts.users, environment, parts.messages_per_minute)),
+        permits: Semaphore::new(limits.concurrent_requests),
+        messaging: Arc::new(Messaging::new(table.clone(), parts.users, environment, limits.messages_per_minute)),
+        limits,
+        cors_origins,
         table,
         verifier,
         consumer: parts.consumer,
         graphiql_token: parts.graphiql_token,
     };
     let api = Arc::new(api);
-    let (watched, stop) = (api.clone(), shutdown.token());
+    let (gauges, stop) = (api.clone(), shutdown.token());
     shutdown.spawn(async move {
         while !stop.is_cancelled() {
-            watched.show();
+            gauges.record_gauges();
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(SHOWN_EVERY) => {}
+                () = tokio::time::sleep(GAUGE_INTERVAL) => {}
             }
         }
     });
     let stop = shutdown.token();
     let server = axum::serve(listener, router(api)).with_graceful_shutdown(stop.cancelled_owned());
-    shutdown.spawn(async move {
-        if let Err(error) = server.await {
-            tracing::error!(%error, "the server ended badly");
-        }
-    });
+    shutdown.spawn_critical("HTTP server", server.into_future());
     Ok(())
 }
 
-/// A name for a process as a holder of leases, which no other process ever has.
+/// A name for a process as a holder of leases. No other process ever has the same.
 pub fn fresh_name() -> String {
     Uuid::new_v4().to_string()
 }
 
-/// Runs the stream consumer until the shutdown. Leases in its `name` it takes for its own, so no other process may have
-/// it at the same time.
+/// Runs the stream consumer until the shutdown. It treats leases under its `name` as its own, so no other process may have the
+/// same name at the same time.
 pub fn consume(aws: &Aws, table: &str, name: String, shutdown: &Shutdown) -> Arc<Health> {
     let source = DynamoDbStream::new(aws.dynamodb.clone(), aws.streams.clone(), table);
     let leases = ConsumerTable::new(aws.dynamodb.clone(), table);
     let rows = MessagesTable::new(aws.dynamodb.clone(), table);
     let consumer = Arc::new(Consumer::new(source, leases, rows, name, Arc::new(SystemEnvironment)));
     let health = consumer.health();
-    shutdown.spawn(consumer.run(shutdown.token()));
+    shutdown.spawn_critical("stream consumer", consumer.run(shutdown.token()));
     health
 }

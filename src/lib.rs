@@ -6,9 +6,11 @@
 pub mod app;
 pub mod auth;
 pub mod aws;
+pub mod backoff;
 pub mod cognito;
 pub mod commands;
 pub mod config;
+pub mod documents;
 #[cfg(feature = "embedded")]
 pub mod embedded;
 pub mod environment;
@@ -18,6 +20,7 @@ pub mod messages_table;
 pub mod messaging;
 pub mod metrics;
 pub mod model;
+pub mod outcome;
 mod preflight;
 pub mod seed;
 pub mod shutdown;

@@ -73,3 +73,11 @@ impl From<&User> for Participant {
         Self { uuid: user.uuid, names: Arc::new(user.into()) }
     }
 }
+
+impl From<&Participant> for User {
+    /// The user with the names that the item has copied.
+    fn from(participant: &Participant) -> Self {
+        let NameCopy { handle, display_name } = (*participant.names).clone();
+        Self { uuid: participant.uuid, handle, display_name }
+    }
+}

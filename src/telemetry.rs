@@ -29,6 +29,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::config::{SettingError, checked_address};
+use crate::outcome::{Code, Outcome};
 
 /// What is logged, to standard error.
 #[derive(Args, Clone, Debug, Default)]
@@ -227,7 +228,7 @@ pub fn begin_request(span: &Span, headers: &HeaderMap, method: &str, route: Opti
 }
 
 /// Tells the traces how the present request ended; without a status when its client did not wait.
-pub fn end_request(operation: Option<&str>, status: Option<StatusCode>, outcome: &str) {
+pub fn end_request(operation: Option<&str>, status: Option<StatusCode>, outcome: Outcome) {
     if !EXPORTS.load(Ordering::Relaxed) {
         return;
     }
@@ -235,12 +236,13 @@ pub fn end_request(operation: Option<&str>, status: Option<StatusCode>, outcome:
     if let Some(status) = status {
         span.set_attribute("http.response.status_code", i64::from(status.as_u16()));
     }
-    span.set_attribute("outcome", outcome.to_owned());
+    span.set_attribute("outcome", outcome.as_str());
     if let Some(operation) = operation {
         span.set_attribute("graphql.operation.name", operation.to_owned());
     }
-    if matches!(outcome, "INTERNAL" | "UNAVAILABLE") || status.is_some_and(|status| status.is_server_error()) {
-        span.set_status(Status::error(outcome.to_owned()));
+    let is_fault = matches!(outcome, Outcome::Failed(Code::Internal | Code::Unavailable));
+    if is_fault || status.is_some_and(|status| status.is_server_error()) {
+        span.set_status(Status::error(outcome.as_str()));
     }
 }
 

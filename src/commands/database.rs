@@ -10,8 +10,7 @@ use super::failure::{Endpoints, UsageError};
 use super::target::Prod;
 use crate::app::pool;
 use crate::aws::is_aws;
-use crate::config::SettingError;
-use crate::config::stores::DatabaseSettings;
+use crate::config::{DatabaseSettings, SettingError};
 use crate::users::{Users, UsersError};
 
 /// Timeout of the connection that finds out why the pool has none.

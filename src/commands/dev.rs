@@ -13,12 +13,10 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
-use super::api::ApiOptions;
 use super::logging::start_with_traces;
-use crate::app::{ApiParts, consume, serve};
+use crate::app::{ApiParts, RequestParts, consume, serve};
 use crate::aws::Aws;
-use crate::config::MetricsSettings;
-use crate::config::stores::TableSettings;
+use crate::config::{HttpSettings, MetricsSettings, RequestSettings, TableSettings};
 use crate::embedded::data_dir::DataDir;
 use crate::embedded::dynamodb::EmbeddedDynamoDb;
 use crate::embedded::issuer::LocalIssuer;
@@ -27,7 +25,7 @@ use crate::messages_table::MessagesTable;
 use crate::messages_table::schema::{Billing, load_leases_table, load_messages_table};
 use crate::metrics;
 use crate::seed::{local_cognito_user_id, seed_messages, seed_users, user_uuids};
-use crate::shutdown::{self, Shutdown};
+use crate::shutdown::Shutdown;
 use crate::telemetry::TraceSettings;
 use crate::users::Users;
 
@@ -38,7 +36,9 @@ const POSTGRES_PORT: u16 = 55432;
 #[derive(Args, Debug)]
 pub struct Options {
     #[command(flatten)]
-    api: ApiOptions,
+    http: HttpSettings,
+    #[command(flatten)]
+    requests: RequestSettings,
     #[command(flatten)]
     metrics: MetricsSettings,
     #[command(flatten)]
@@ -72,7 +72,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         "warn,dynoxide=error,sqlx=error,cruddur_messaging=info,cruddur_messaging::http=warn",
         &options.traces,
     )?;
-    let address = options.api.settings.listen_addr;
+    let address = options.http.listen_addr;
     let listener =
         TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} (LISTEN_ADDR)"))?;
     let data_dir = DataDir::open(&options.data_dir)?;
@@ -81,9 +81,9 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     }
     let engines = Engines::start(&data_dir).await?;
     let shutdown = Shutdown::default();
-    let signal = shutdown::signal();
+    let signal = shutdown.requested();
     tokio::pin!(signal);
-    // Ctrl-C ends it while everything is still being made, too.
+    // Ctrl-C also ends the start.
     let started = tokio::select! {
         started = start(&options, &data_dir, &engines, listener, &shutdown) => Some(started),
         signalled = &mut signal => signalled.map(|()| None)?,
@@ -101,7 +101,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     traces.finish().await;
     // Where it cannot be removed, the next start writes it anew.
     let _ = fs::remove_file(Running::file(data_dir.path()));
-    outcome
+    outcome.and_then(|()| Ok(shutdown.failure()?))
 }
 
 struct Engines {
@@ -167,11 +167,8 @@ async fn start(
         table: table.clone(),
         users: users.clone(),
         issuer: issuer.serve(shutdown.token()).await?,
-        limits: options.api.http_limits.clone(),
-        document_limits: options.api.document_limits.clone(),
-        trusted_documents: options.api.trusted_documents()?,
-        introspection: options.api.settings.graphql_introspection.unwrap_or(true),
-        messages_per_minute: options.api.settings.messages_per_minute,
+        requests: RequestParts::read(&options.requests)?,
+        introspection: options.http.graphql_introspection.unwrap_or(true),
         consumer: Some(consumer),
         graphiql_token: first_token,
     };
@@ -193,11 +190,7 @@ async fn serve_users(users: Users, shutdown: &Shutdown) -> anyhow::Result<String
     };
     let router = Router::new().route("/users/{handle}", get(handler));
     let server = axum::serve(listener, router).with_graceful_shutdown(shutdown.token().cancelled_owned());
-    shutdown.spawn(async move {
-        if let Err(error) = server.await {
-            tracing::error!(%error, "the server of user ids for `token` failed");
-        }
-    });
+    shutdown.spawn_critical("server of user ids", server.into_future());
     Ok(url)
 }
 

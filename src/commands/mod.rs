@@ -1,6 +1,5 @@
 //! The commands of the program, one file for each.
 
-mod api;
 mod completions;
 mod database;
 mod db;

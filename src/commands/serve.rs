@@ -4,23 +4,22 @@ use anyhow::Context;
 use clap::Args;
 use tokio::net::TcpListener;
 
-use super::api::ApiOptions;
 use super::logging::start_with_traces;
-use crate::app::{ApiParts, consume, fresh_name, pool, serve};
+use crate::app::{ApiParts, RequestParts, consume, fresh_name, pool, serve};
 use crate::aws::Aws;
-use crate::config::MetricsSettings;
-use crate::config::cognito::CognitoSettings;
-use crate::config::stores::{DatabaseSettings, TableSettings};
+use crate::config::{CognitoSettings, DatabaseSettings, HttpSettings, MetricsSettings, RequestSettings, TableSettings};
 use crate::metrics;
 use crate::preflight::{check_migrations, check_tables};
-use crate::shutdown::{self, Shutdown};
+use crate::shutdown::Shutdown;
 use crate::telemetry::TraceSettings;
 use crate::users::Users;
 
 #[derive(Args, Debug)]
 pub struct Options {
     #[command(flatten)]
-    api: ApiOptions,
+    http: HttpSettings,
+    #[command(flatten)]
+    requests: RequestSettings,
     #[command(flatten)]
     metrics: MetricsSettings,
     #[command(flatten)]
@@ -41,15 +40,15 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let issuer = options.cognito.issuer()?;
     let pool = pool(options.database.url()?, options.database.database_max_connections)?;
     let aws = Aws::from_environment().await?;
-    let trusted_documents = options.api.trusted_documents()?;
-    let address = options.api.settings.listen_addr;
+    let requests = RequestParts::read(&options.requests)?;
+    let address = options.http.listen_addr;
     let listener =
         TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} (LISTEN_ADDR)"))?;
 
     let users = Users::new(pool);
     let table = options.table.ddb_message_table;
     let shutdown = Shutdown::default();
-    let introspection = options.api.settings.graphql_introspection.unwrap_or(false);
+    let introspection = options.http.graphql_introspection.unwrap_or(false);
     metrics::serve(options.metrics.metrics_addr, &shutdown).await?;
     if let Err(error) = tokio::try_join!(check_tables(&aws, &table, !options.no_worker), check_migrations(&users)) {
         users.close().await;
@@ -61,23 +60,18 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         table: table.clone(),
         users: users.clone(),
         issuer,
-        limits: options.api.http_limits,
-        document_limits: options.api.document_limits,
-        trusted_documents,
+        requests,
         introspection,
-        messages_per_minute: options.api.settings.messages_per_minute,
         consumer,
         graphiql_token: None,
     };
     let address = listener.local_addr()?;
     serve(parts, listener, &shutdown).await?;
     tracing::info!(%address, table, worker = !options.no_worker, "serving");
-    shutdown::signal().await?;
+    shutdown.requested().await?;
     tracing::info!("stopping");
-    if !shutdown.finish().await {
-        tracing::warn!("not everything finished in time");
-    }
+    shutdown.finish().await;
     users.close().await;
     traces.finish().await;
-    Ok(())
+    Ok(shutdown.failure()?)
 }

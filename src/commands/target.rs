@@ -8,7 +8,7 @@ use clap::Args;
 use super::failure::{Endpoints, UsageError};
 use super::output::Output;
 use crate::aws::{Aws, is_aws};
-use crate::config::stores::TableSettings;
+use crate::config::TableSettings;
 use crate::messages_table::MessagesTable;
 
 /// Endpoint if no setting names one.

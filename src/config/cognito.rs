@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{SettingError, checked_address, given};
+use super::setting::{SettingError, checked_address, given};
 
 /// Names the user pool.
 #[derive(Args, Clone, Debug)]

@@ -1,21 +1,25 @@
-//! Settings: flags and environment variables, validated once. The error for a missing or wrong setting is one line that
-//! names the setting.
+//! Settings: flags and environment variables, validated once at the start. The error for a missing or wrong setting is one
+//! line that names the setting.
 
-pub mod cognito;
-pub mod limits;
-pub mod stores;
+mod cognito;
+mod limits;
+mod setting;
+mod stores;
 
-use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use axum::http::Uri;
 use clap::Args;
-use reqwest::Url;
+
+pub use self::cognito::{CognitoSettings, TokenIssuer, UserPoolSettings};
+pub use self::limits::{CorsSettings, DocumentLimits, HttpLimits};
+use self::setting::socket_address;
+pub use self::setting::{SettingError, checked_address};
+pub use self::stores::{DatabaseSettings, TableSettings};
 
 /// Settings of the API besides its limits.
 #[derive(Args, Clone, Debug)]
-pub struct ApiSettings {
+pub struct HttpSettings {
     /// Address of the API
     #[arg(long, env = "LISTEN_ADDR", value_name = "LISTEN_ADDR", default_value = "127.0.0.1:4567",
         value_parser = socket_address)]
@@ -23,12 +27,20 @@ pub struct ApiSettings {
     /// Whether clients may introspect the schema [default: false in serve, true in dev]
     #[arg(long, env = "GRAPHQL_INTROSPECTION", value_name = "GRAPHQL_INTROSPECTION")]
     pub graphql_introspection: Option<bool>,
+}
+
+/// Settings that decide which requests the API accepts.
+#[derive(Args, Clone, Debug)]
+pub struct RequestSettings {
+    #[command(flatten)]
+    pub http: HttpLimits,
+    #[command(flatten)]
+    pub documents: DocumentLimits,
+    #[command(flatten)]
+    pub cors: CorsSettings,
     /// File with the only GraphQL documents that the server executes, by name: {"name": "document", …}
     #[arg(long, env = "TRUSTED_DOCUMENTS", value_name = "TRUSTED_DOCUMENTS")]
     pub trusted_documents: Option<PathBuf>,
-    /// Maximum number of messages that a user may send in a minute, counted by each process; 0 means no limit
-    #[arg(long, env = "MESSAGES_PER_MINUTE", value_name = "MESSAGES_PER_MINUTE", default_value_t = 600)]
-    pub messages_per_minute: u32,
 }
 
 /// Settings of the metrics listener.
@@ -39,75 +51,42 @@ pub struct MetricsSettings {
     pub metrics_addr: Option<SocketAddr>,
 }
 
-/// Error for a setting that is missing or wrong.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SettingError {
-    /// The setting is missing or empty.
-    #[error("{0} is not set")]
-    Missing(&'static str),
-    /// The SDK found no AWS credentials.
-    #[error("no AWS credentials found: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")]
-    NoCredentials,
-    /// The setting has a value that cannot be used.
-    #[error("{name} {problem}")]
-    Wrong {
-        /// Environment variable of the setting.
-        name: &'static str,
-        /// What is wrong, and what the value must be. Continues a sentence that begins with the name.
-        problem: Cow<'static, str>,
-    },
-}
-
-impl SettingError {
-    /// Returns the error for the setting `name`, whose value has a `problem`.
-    pub fn wrong(name: &'static str, problem: impl Into<Cow<'static, str>>) -> Self {
-        Self::Wrong { name, problem: problem.into() }
-    }
-}
-
-/// Returns `url` if it is an HTTP address with a host.
-///
-/// # Errors
-/// It is not. The error names the setting `name`.
-pub fn checked_address<'a>(name: &'static str, url: &'a str) -> Result<&'a str, SettingError> {
-    let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://")).unwrap_or_default();
-    let uri = host.chars().next().filter(|it| !matches!(it, ':' | '/')).and_then(|_| url.parse::<Uri>().ok());
-    match uri.and_then(|uri| uri.host().map(str::len)) {
-        // `Uri` rejects what an HTTP client cannot send, `Url` rejects ports that do not exist.
-        Some(1..) if Url::parse(url).is_ok() => Ok(url),
-        _ => {
-            let form = "must be an address such as https://host/path";
-            // What stands before `@` may be a password.
-            let got = if url.contains('@') { String::new() } else { format!(", got `{url}`") };
-            Err(SettingError::wrong(name, format!("{form}{got}")))
-        }
-    }
-}
-
-/// Returns the value of a setting without surrounding white space. An empty value counts as missing.
-fn given<'a>(name: &'static str, value: &'a Option<String>) -> Result<&'a str, SettingError> {
-    value.as_deref().map(str::trim).filter(|value| !value.is_empty()).ok_or(SettingError::Missing(name))
-}
-
-fn socket_address(text: &str) -> Result<SocketAddr, &'static str> {
-    text.parse().map_err(|_| "must be IP:PORT, such as 127.0.0.1:4567")
-}
-
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
 
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        requests: RequestSettings,
+    }
+
     #[test]
-    fn an_address_has_a_scheme_a_host_and_a_possible_port() {
-        for good in ["http://localhost:8000", "https://host/path", "http://[::1]:80/x", "https://host:65535"] {
-            assert!(checked_address("URL", good).is_ok(), "{good}");
+    fn an_empty_command_line_gives_the_default_limits() {
+        let RequestSettings { http, documents, .. } = Command::parse_from(["serve"]).requests;
+        assert_eq!((http, documents), (HttpLimits::default(), DocumentLimits::default()));
+    }
+
+    #[test]
+    fn only_origins_that_browsers_send_are_accepted() {
+        let checked = |text: &str| Command::parse_from(["serve", "--cors-origins", text]).requests.cors.origins();
+        for good in ["https://app.example.com", "http://localhost:3000, https://a.example:8443"] {
+            assert!(checked(good).is_ok(), "{good}");
         }
-        for bad in
-            ["", "host", "ftp://host", "http://", "http://:80", "http://host:99999", "http://host:x", "https:///path"]
-        {
-            assert!(checked_address("URL", bad).is_err(), "{bad}");
+        for bad in [
+            "*",
+            "null",
+            "https://a/",
+            "https://a/x",
+            "https://a?x",
+            "https://a#x",
+            "https://u@a",
+            "https://A",
+            "https://a:443",
+        ] {
+            assert!(checked(bad).is_err(), "{bad}");
         }
-        let error = checked_address("URL", "http://user:secret@host:x").map_err(|error| error.to_string());
-        assert_eq!(error, Err("URL must be an address such as https://host/path".to_owned()));
     }
 }

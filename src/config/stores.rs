@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{SettingError, given};
+use super::setting::{SettingError, given};
 
 /// Names the DynamoDB table.
 #[derive(Args, Clone, Debug)]

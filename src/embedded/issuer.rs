@@ -20,7 +20,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::config::cognito::TokenIssuer;
+use crate::config::TokenIssuer;
 
 /// The `iss` of its tokens. A name and no address: tokens stay good when the port changes.
 const ISSUER: &str = "https://dev.cruddur.invalid/dev-pool";

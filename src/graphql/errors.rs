@@ -1,138 +1,170 @@
 //! The one place where errors become GraphQL errors, with `extensions.code` and, for bad input, `extensions.reason`.
 
-use async_graphql::{Error, ErrorExtensionValues, Response, ServerError};
+use std::borrow::Cow;
+use std::sync::Arc;
 
-use crate::messaging::{BadInput, MessagingError};
+use async_graphql::{Error, ErrorExtensionValues, Response, ServerError, Value};
+
+use crate::messaging::MessagingError;
+use crate::outcome::{Code, Outcome};
 use crate::report;
 use crate::users::UsersError;
 
-/// The kinds of errors that clients tell apart.
+/// The extension that says whether a message was stored although there is an error.
+const OUTCOME: &str = "outcome";
+
+/// An error as clients see it.
+#[derive(Clone, Debug)]
+pub struct ApiError {
+    code: Code,
+    message: Cow<'static, str>,
+    reason: Option<&'static str>,
+    message_outcome: Option<MessageOutcome>,
+    retry_after_seconds: Option<u64>,
+}
+
+/// Whether a message was stored although there is an error: `extensions.outcome`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Code {
-    /// Nobody is signed in.
-    Unauthenticated,
-    /// There is no such thing, or not for this user.
-    NotFound,
-    /// The request itself is wrong.
-    BadUserInput,
-    /// The user sends too many messages; `extensions.retryAfter` says in how many seconds the next one may come.
-    Throttled,
-    /// A store is unreachable or overloaded; later it may work.
-    Unavailable,
-    /// Our fault; the cause is in the log under the request id.
-    Internal,
+pub enum MessageOutcome {
+    /// It is not known. The client should read the conversation before it sends the message again.
+    Unknown,
+    /// A message of the request was stored. The client must not send it again.
+    Stored,
 }
 
-impl Code {
-    /// The name in `extensions.code`.
-    pub fn as_str(self) -> &'static str {
+impl MessageOutcome {
+    fn as_str(self) -> &'static str {
         match self {
-            Self::Unauthenticated => "UNAUTHENTICATED",
-            Self::NotFound => "NOT_FOUND",
-            Self::BadUserInput => "BAD_USER_INPUT",
-            Self::Throttled => "THROTTLED",
-            Self::Unavailable => "UNAVAILABLE",
-            Self::Internal => "INTERNAL",
+            Self::Unknown => "UNKNOWN",
+            Self::Stored => "STORED",
         }
     }
 }
 
-/// Marks, by its extensions, an error after which a message may be stored: its client should look before it sends again.
-pub fn mark_outcome_unknown(extensions: &mut Option<ErrorExtensionValues>) {
-    extensions.get_or_insert_default().set("outcome", "UNKNOWN");
-}
-
-/// An error of a field.
-pub(super) fn field_error(code: Code, reason: Option<&str>, message: impl Into<String>) -> Error {
-    let mut error = Error::new(message);
-    error.extensions = Some(extensions(code, reason));
-    error
-}
-
-/// An error of a whole request, for answers that never reach a field.
-pub fn coded_error(code: Code, reason: Option<&str>, message: impl Into<String>) -> ServerError {
-    let mut error = ServerError::new(message, None);
-    error.extensions = Some(extensions(code, reason));
-    error
-}
-
-fn extensions(code: Code, reason: Option<&str>) -> ErrorExtensionValues {
-    let mut extensions = ErrorExtensionValues::default();
-    extensions.set("code", code.as_str());
-    if let Some(reason) = reason {
-        extensions.set("reason", reason);
+impl ApiError {
+    /// An error with a message for the developer of the client.
+    pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, message: message.into(), reason: None, message_outcome: None, retry_after_seconds: None }
     }
-    extensions
+
+    /// An error of the input, with the `extensions.reason` that clients compare with.
+    pub fn bad_input(reason: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Code::BadUserInput, message).with_reason(reason)
+    }
+
+    /// Sets `extensions.reason`.
+    #[must_use]
+    pub fn with_reason(mut self, reason: &'static str) -> Self {
+        self.reason = Some(reason);
+        self
+    }
+
+    /// Sets `extensions.outcome`.
+    #[must_use]
+    pub fn with_message_outcome(mut self, outcome: MessageOutcome) -> Self {
+        self.message_outcome = Some(outcome);
+        self
+    }
+
+    fn extensions(&self) -> ErrorExtensionValues {
+        let mut extensions = ErrorExtensionValues::default();
+        extensions.set("code", self.code.as_str());
+        if let Some(reason) = self.reason {
+            extensions.set("reason", reason);
+        }
+        if let Some(outcome) = self.message_outcome {
+            extensions.set(OUTCOME, outcome.as_str());
+        }
+        if let Some(seconds) = self.retry_after_seconds {
+            extensions.set("retryAfter", seconds);
+        }
+        extensions
+    }
 }
 
-/// Gives a code to the errors that the GraphQL engine itself raised: of a document, its variables or its limits. Returns
-/// whether one of them kept the request from being executed; those at a path did not.
-pub fn name_uncoded(response: &mut Response) -> bool {
-    let mut not_executed = false;
+impl From<ApiError> for Error {
+    /// The error of a field. It keeps the [`ApiError`] as its source, so that its code can be read again as a value.
+    fn from(error: ApiError) -> Self {
+        let (message, extensions) = (error.message.to_string(), Some(error.extensions()));
+        Self { message, extensions, source: Some(Arc::new(error)) }
+    }
+}
+
+impl From<ApiError> for ServerError {
+    /// An error of the whole request.
+    fn from(error: ApiError) -> Self {
+        let Error { message, extensions, source } = error.into();
+        Self { message, extensions, source, locations: Vec::new(), path: Vec::new() }
+    }
+}
+
+/// Completes the errors of a response and returns how the request ended. `stored` says whether the request has stored a
+/// message: then each error says so, because `data` may be null.
+///
+/// # Errors
+/// The errors of a request that the engine did not execute, although its document passed our validation.
+pub(super) fn finish(response: &mut Response, stored: bool) -> Result<Outcome, Vec<ServerError>> {
+    let mut is_executed = true;
     for error in &mut response.errors {
-        let extensions = error.extensions.get_or_insert_default();
-        if extensions.get("code").is_none() {
-            not_executed |= error.path.is_empty();
-            extensions.set("code", Code::BadUserInput.as_str());
-            extensions.set("reason", "request_invalid");
+        if error.source::<ApiError>().is_none() {
+            is_executed &= !error.path.is_empty();
+            let coded = ApiError::bad_input("request_invalid", std::mem::take(&mut error.message));
+            let (locations, path) = (std::mem::take(&mut error.locations), std::mem::take(&mut error.path));
+            *error = ServerError { locations, path, ..coded.into() };
         }
-    }
-    not_executed
-}
-
-/// Says in each error that a message of the request was stored all the same: without `data` nothing else does.
-pub fn tell_stored(response: &mut Response) {
-    for error in &mut response.errors {
-        error.message.push_str(" A message of this request has been stored.");
-        mark_outcome_unknown(&mut error.extensions);
-    }
-}
-
-/// Maps what the rules answer.
-pub(super) fn of_messaging(error: MessagingError) -> Error {
-    match &error {
-        MessagingError::BadInput(input) => of_bad_input(input),
-        MessagingError::NoSuchGroup => field_error(Code::NotFound, None, error.to_string()),
-        MessagingError::Throttled { retry_after } => {
-            let mut mapped = field_error(Code::Throttled, None, error.to_string());
-            let seconds = retry_after.as_secs_f64().ceil() as u64;
-            mapped.extensions.get_or_insert_default().set("retryAfter", seconds.max(1));
-            mapped
-        }
-        MessagingError::Unavailable { outcome_unknown, .. } => {
-            tracing::warn!(error = report(&error), "answered UNAVAILABLE");
-            let mut mapped = unavailable();
-            if *outcome_unknown {
-                mapped.message = "The message may or may not have been stored.".to_owned();
-                mark_outcome_unknown(&mut mapped.extensions);
+        if stored {
+            error.message.push_str(" A message of this request has been stored.");
+            let extensions = error.extensions.get_or_insert_default();
+            // An error that does not know about a message of its own keeps saying so.
+            if extensions.get(OUTCOME).is_none() {
+                extensions.set(OUTCOME, MessageOutcome::Stored.as_str());
             }
-            mapped
+        }
+    }
+    if !is_executed && response.data == Value::Null {
+        return Err(std::mem::take(&mut response.errors));
+    }
+    let first = response.errors.first().and_then(|error| error.source::<ApiError>());
+    Ok(first.map_or(Outcome::Ok, |error| Outcome::Failed(error.code)))
+}
+
+/// Maps an error of the rules.
+pub(super) fn messaging_error(error: MessagingError) -> Error {
+    let mapped = match &error {
+        MessagingError::BadInput(input) => ApiError::bad_input(input.reason(), input.to_string()),
+        MessagingError::NoSuchGroup => ApiError::new(Code::NotFound, error.to_string()),
+        MessagingError::Throttled { retry_after } => {
+            let seconds = retry_after.as_secs_f64().ceil() as u64;
+            let mapped = ApiError::new(Code::Throttled, error.to_string());
+            ApiError { retry_after_seconds: Some(seconds.max(1)), ..mapped }
+        }
+        MessagingError::Unavailable { outcome_unknown: false, .. } => unavailable(&error),
+        MessagingError::Unavailable { outcome_unknown: true, .. } => {
+            let mapped = unavailable(&error).with_message_outcome(MessageOutcome::Unknown);
+            ApiError { message: "The message may or may not have been stored.".into(), ..mapped }
         }
         MessagingError::Internal(_) => internal(&error),
-    }
+    };
+    mapped.into()
 }
 
-/// Maps what the users table answers.
-pub(super) fn of_users(error: &UsersError) -> Error {
-    match error {
-        UsersError::Unavailable(_) => {
-            tracing::warn!(error = report(error), "answered UNAVAILABLE");
-            unavailable()
-        }
+/// Maps an error of the users table.
+pub(super) fn users_error(error: &UsersError) -> Error {
+    let mapped = match error {
+        UsersError::Unavailable(_) => unavailable(error),
         UsersError::Refused(_) => internal(error),
-    }
+    };
+    mapped.into()
 }
 
-fn of_bad_input(input: &BadInput) -> Error {
-    field_error(Code::BadUserInput, Some(input.reason()), input.to_string())
+/// A store is unavailable. The log has the cause.
+fn unavailable(error: &dyn std::error::Error) -> ApiError {
+    tracing::warn!(error = report(error), "a field failed because a store is unavailable");
+    ApiError::new(Code::Unavailable, "The service is unavailable at the moment. Please try again.")
 }
 
-fn unavailable() -> Error {
-    field_error(Code::Unavailable, None, "The service is unavailable at the moment.")
-}
-
-/// The cause goes to the log and never to the client.
-fn internal(error: &dyn std::error::Error) -> Error {
-    tracing::error!(error = report(error), "answered INTERNAL");
-    field_error(Code::Internal, None, "Something went wrong on our side.")
+/// A fault of the server. The log has the cause; the client never sees it.
+fn internal(error: &dyn std::error::Error) -> ApiError {
+    tracing::error!(error = report(error), "a field failed because of an internal error");
+    ApiError::new(Code::Internal, "Something went wrong on our side.")
 }

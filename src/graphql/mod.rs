@@ -1,34 +1,53 @@
-//! The GraphQL schema over the [rules](crate::messaging): types, resolvers, and the one place that maps errors.
+//! The GraphQL schema over the [rules](crate::messaging): types and resolvers, one file for each type, and the one place that
+//! maps errors. Documents are parsed, limited and validated by [`crate::documents`] before they come here.
 
-mod at_hand;
 mod connection;
 mod context;
-pub mod documents;
+pub mod engine;
 mod errors;
-mod list;
+mod message;
+mod message_group;
 mod mutation;
 mod query;
-mod scalars;
-mod types;
+pub mod scalars;
+mod user;
 
-use async_graphql::{EmptySubscription, SDLExportOptions, Schema, ValidationMode};
+use std::sync::Arc;
+
+use async_graphql::{EmptySubscription, Request, Response, SDLExportOptions, Schema, ServerError, ValidationMode};
 
 pub use self::context::RequestContext;
-pub use self::errors::{Code, coded_error, mark_outcome_unknown, name_uncoded, tell_stored};
+pub use self::errors::{ApiError, MessageOutcome};
 use self::mutation::Mutation;
 use self::query::Query;
+use crate::outcome::Outcome;
 
-/// The schema, ready to execute requests that carry a [`RequestContext`].
+/// The schema, ready to execute planned operations.
 pub type MessagingSchema = Schema<Query, Mutation, EmptySubscription>;
 
-/// Builds the schema. It executes documents that [`documents`] has validated and measured.
+/// Builds the schema.
 pub fn schema() -> MessagingSchema {
+    // Documents are validated before they are planned, so the engine validates as little as it can.
     let schema = Schema::build(Query, Mutation, EmptySubscription).validation_mode(ValidationMode::Fast);
-    // What is nested too deep has been refused by then.
-    schema.limit_recursive_depth(2 * documents::MOST_NESTED).finish()
+    // A planned operation has an inline fragment beside a field where a field is an interface, which is one level more.
+    schema.limit_recursive_depth(2 * engine::operation::MAX_NESTING).finish()
 }
 
-/// The schema in the schema definition language: what `schema.graphql` holds.
+/// Executes a planned query or mutation.
+///
+/// # Errors
+/// The errors of a request that the engine did not execute.
+pub async fn execute(
+    schema: &MessagingSchema,
+    request: Request,
+    context: &Arc<RequestContext>,
+) -> Result<(Response, Outcome), Vec<ServerError>> {
+    let mut response = schema.execute(request.data(context.clone())).await;
+    let outcome = errors::finish(&mut response, context.has_stored_message())?;
+    Ok((response, outcome))
+}
+
+/// The schema in the schema definition language: the content of `schema.graphql`.
 pub fn sdl() -> String {
     let options = SDLExportOptions::new()
         .include_specified_by()

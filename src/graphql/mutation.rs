@@ -1,14 +1,15 @@
 //! The mutations.
 
-use async_graphql::{Context, ContextSelectionSet, InputObject, Object, OneofObject, Result, Value};
+use async_graphql::{Context, InputObject, Object, OneofObject, Result};
 use tracing::{Instrument, trace_span};
 
-use super::at_hand::{AtHand, Quick, object};
 use super::context::RequestContext;
-use super::errors::of_messaging;
+use super::engine::{Fast, object};
+use super::errors::messaging_error;
+use super::message::MessageObject;
+use super::message_group::MessageGroupObject;
 use super::scalars::UuidText;
-use super::types::{MessageGroupObject, MessageObject, group_at_hand, message_at_hand};
-use crate::messaging::{GroupView, Recipient};
+use crate::messaging::Recipient;
 use crate::model::MessageGroupUuid;
 
 /// The root mutation type.
@@ -33,29 +34,19 @@ pub enum MessageRecipient {
 }
 
 /// The result of `createMessage`.
-pub struct CreateMessagePayload(GroupView);
-
-/// The result of `createMessage`.
-#[Object]
-impl CreateMessagePayload {
-    /// The message that was stored.
-    async fn message(&self) -> Quick<MessageObject> {
-        Quick(MessageObject(self.0.last_message.clone()))
-    }
-
-    /// The message group of the message. Its `lastMessage` is the new message.
-    async fn message_group(&self) -> Quick<MessageGroupObject> {
-        Quick(MessageGroupObject(self.0.clone()))
-    }
+pub struct CreateMessagePayload {
+    message: MessageObject,
+    message_group: MessageGroupObject,
 }
 
-impl AtHand for CreateMessagePayload {
-    fn at_hand(&self, context: &ContextSelectionSet<'_>) -> Option<Value> {
-        object("CreateMessagePayload", context, &|name, selected| match name {
-            "message" => message_at_hand(&context.with_selection_set(selected), &self.0.last_message),
-            "messageGroup" => group_at_hand(&context.with_selection_set(selected), &self.0),
-            _ => None,
-        })
+object! {
+    /// The result of `createMessage`.
+    "CreateMessagePayload" for CreateMessagePayload;
+    fields(&self) {
+        /// The message that was stored.
+        "message" message: Fast<&MessageObject> = Fast(&self.message);
+        /// The message group of the message. Its `lastMessage` is the new message.
+        "messageGroup" message_group: Fast<&MessageGroupObject> = Fast(&self.message_group);
     }
 }
 
@@ -67,7 +58,7 @@ impl Mutation {
         &self,
         context: &Context<'_>,
         #[graphql(desc = "The message to send and its recipient.")] input: CreateMessageInput,
-    ) -> Result<Quick<CreateMessagePayload>> {
+    ) -> Result<Fast<CreateMessagePayload>> {
         let request = RequestContext::of(context);
         let to = match input.to {
             MessageRecipient::Handle(handle) => Recipient::Handle(handle),
@@ -75,11 +66,12 @@ impl Mutation {
         };
         let send = async {
             let requester = request.requester().await?;
-            request.messaging().send(&requester, to, input.body).await.map_err(of_messaging)
+            request.messaging().send(&requester, to, input.body).await.map_err(messaging_error)
         };
-        // On the heap, as in `Query`.
+        // Boxed for the same reason as in `Query`.
         let sent = Box::pin(send.instrument(trace_span!("Mutation.createMessage"))).await?;
-        request.note_stored();
-        Ok(Quick(CreateMessagePayload(sent)))
+        request.set_message_stored();
+        let message = MessageObject(sent.last_message.clone());
+        Ok(Fast(CreateMessagePayload { message, message_group: sent.into() }))
     }
 }

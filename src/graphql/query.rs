@@ -3,26 +3,29 @@
 use async_graphql::{Context, Object, Result};
 use tracing::{Instrument, trace_span};
 
-use super::connection::{MessageConnection, MessageGroupConnection};
 use super::context::RequestContext;
-use super::errors::{of_messaging, of_users};
+use super::engine::Fast;
+use super::errors::{messaging_error, users_error};
+use super::message::{MessageConnection, messages};
+use super::message_group::{MessageGroupConnection, MessageGroupObject};
 use super::scalars::{Instant, UuidText};
-use super::types::{MessageGroupObject, UserObject, messages};
+use super::user::UserObject;
 use crate::messaging::{PageRequest, Window};
 use crate::model::MessageGroupUuid;
 
 /// The root query type.
 ///
-/// What its resolvers wait for is on the heap: the engine keeps each twice in the future of every field, and moves that.
+/// The futures of its resolvers are boxed: the engine keeps each of them twice in the future of a field and moves that
+/// future, so a large one costs more to move than to allocate.
 pub struct Query;
 
 /// The root query type.
 #[Object]
 impl Query {
     /// The signed-in user.
-    async fn me(&self, context: &Context<'_>) -> Result<UserObject> {
+    async fn me(&self, context: &Context<'_>) -> Result<Fast<UserObject>> {
         let requester = RequestContext::of(context).requester().instrument(trace_span!("Query.me"));
-        Ok(UserObject::from(&*requester.await?))
+        Ok(Fast(UserObject(requester.await?)))
     }
 
     /// Finds a user by handle. Null if there is no user with this handle.
@@ -30,14 +33,14 @@ impl Query {
         &self,
         context: &Context<'_>,
         #[graphql(desc = "Handle of the user, compared exactly.")] handle: String,
-    ) -> Option<Result<UserObject>> {
+    ) -> Option<Result<Fast<UserObject>>> {
         let request = RequestContext::of(context);
         let read = async {
             request.requester().await?;
-            request.messaging().users().by_handle(&handle).await.map_err(|error| of_users(&error))
+            request.messaging().users().by_handle(&handle).await.map_err(|error| users_error(&error))
         };
         let user = Box::pin(read.instrument(trace_span!("Query.user"))).await.transpose()?;
-        Some(user.map(|user| UserObject::from(&*user)))
+        Some(user.map(|user| Fast(UserObject(user))))
     }
 
     /// Message groups of the signed-in user. The group with the newest message is the first.
@@ -46,14 +49,15 @@ impl Query {
         context: &Context<'_>,
         #[graphql(desc = "Number of message groups to return (default 20, maximum 100).")] first: Option<i32>,
         #[graphql(desc = "Returns message groups after this cursor.")] after: Option<String>,
-    ) -> Result<MessageGroupConnection> {
+    ) -> Result<Fast<MessageGroupConnection>> {
         let request = RequestContext::of(context);
         let page = PageRequest { first, after, ..PageRequest::default() };
         let read = async {
             let requester = request.requester().await?;
-            request.messaging().message_groups(&requester, page).await.map_err(of_messaging)
+            request.messaging().message_groups(&requester, page).await.map_err(messaging_error)
         };
-        Ok(Box::pin(read.instrument(trace_span!("Query.messageGroups"))).await?.into())
+        let page = Box::pin(read.instrument(trace_span!("Query.messageGroups"))).await?;
+        Ok(Fast(page.into()))
     }
 
     /// Finds a message group. Null if it does not exist or the signed-in user is not a participant.
@@ -61,12 +65,12 @@ impl Query {
         &self,
         context: &Context<'_>,
         #[graphql(desc = "Unique identifier of the message group.")] uuid: UuidText,
-    ) -> Option<Result<MessageGroupObject>> {
+    ) -> Option<Result<Fast<MessageGroupObject>>> {
         let request = RequestContext::of(context);
         let read = async {
             let requester = request.requester().await?;
             let group = request.messaging().message_group(&requester, MessageGroupUuid(uuid.0)).await;
-            Ok(group.map_err(of_messaging)?.map(MessageGroupObject))
+            Ok(group.map_err(messaging_error)?.map(|group| Fast(group.into())))
         };
         Box::pin(read.instrument(trace_span!("Query.messageGroup"))).await.transpose()
     }
@@ -77,13 +81,16 @@ impl Query {
         &self,
         context: &Context<'_>,
         #[graphql(desc = "Unique identifier of the message group.")] message_group_uuid: UuidText,
-        #[graphql(desc = "Returns the first *n* messages (maximum 100). Cannot be combined with `last`.")] first: Option<i32>,
+        #[graphql(desc = "Returns the first *n* messages (maximum 100). Cannot be combined with `last`.")]
+        first: Option<i32>,
         #[graphql(desc = "Returns messages after this cursor.")] after: Option<String>,
-        #[graphql(desc = "Returns the last *n* messages (maximum 100). Cannot be combined with `first`.")] last: Option<i32>,
+        #[graphql(desc = "Returns the last *n* messages (maximum 100). Cannot be combined with `first`.")] last: Option<
+            i32,
+        >,
         #[graphql(desc = "Returns messages before this cursor.")] before: Option<String>,
         #[graphql(desc = "Returns messages created at or after this time.")] created_from: Option<Instant>,
         #[graphql(desc = "Returns messages created before this time.")] created_to: Option<Instant>,
-    ) -> Result<MessageConnection> {
+    ) -> Result<Fast<MessageConnection>> {
         let page = PageRequest { first, after, last, before };
         let window = Window { from: created_from.map(|at| at.0), to: created_to.map(|at| at.0) };
         let read = messages(context, MessageGroupUuid(message_group_uuid.0), page, window);

@@ -1,9 +1,10 @@
-//! The two scalars, as `schema.graphql` promises them.
+//! The custom scalars `DateTime` and `UUID`.
 
-use async_graphql::{InputValueError, InputValueResult, Scalar, ScalarType, Value};
+use async_graphql::{ContextSelectionSet, InputValueError, InputValueResult, Scalar, ScalarType, Value};
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use super::engine::FastPath;
 use crate::messages_table::keys::format_instant;
 
 /// An instant in RFC 3339 format. Responses use UTC with six digits of a second and `Z`:
@@ -46,14 +47,26 @@ impl ScalarType for UuidText {
     }
 }
 
-/// RFC 3339 is written in ASCII, and lets a space stand for the `T`; clients are held to the `T`.
-pub(super) fn read_instant(text: &str) -> Option<DateTime<Utc>> {
-    // The crate takes the sign U+2212 for a hyphen.
+impl FastPath for Instant {
+    fn resolve_now(&self, _: &ContextSelectionSet<'_>) -> Option<Value> {
+        Some(self.to_value())
+    }
+}
+
+impl FastPath for UuidText {
+    fn resolve_now(&self, _: &ContextSelectionSet<'_>) -> Option<Value> {
+        Some(self.to_value())
+    }
+}
+
+/// Reads an instant in RFC 3339 format, with `T` between date and time. The RFC allows a space as well; this API does not.
+pub fn read_instant(text: &str) -> Option<DateTime<Utc>> {
+    // chrono accepts the minus sign U+2212 in place of a hyphen; the RFC is ASCII only.
     let at = Some(text).filter(|text| text.is_ascii() && !text.contains(' '))?;
     DateTime::parse_from_rfc3339(at).ok().map(|at| at.with_timezone(&Utc))
 }
 
-/// Of the forms that the crate reads, only the one of the RFC.
-pub(super) fn read_uuid(text: &str) -> Option<Uuid> {
+/// Reads a UUID with hyphens. The crate also accepts other forms, such as braces; this API does not.
+pub fn read_uuid(text: &str) -> Option<Uuid> {
     Uuid::try_parse(text).ok().filter(|_| text.len() == uuid::fmt::Hyphenated::LENGTH)
 }

@@ -1,78 +1,106 @@
-//! Reading the body of a request, and what is left of one that was refused.
+//! Reads the body of a request, and discards the rest of the body of a refused request.
 
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::http::HeaderMap;
-use axum::http::header::EXPECT;
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, EXPECT};
+use headers::{ContentType, HeaderMapExt};
 use http_body_util::{BodyExt, Limited};
+use mime::Mime;
 use tokio::time::{Instant, timeout_at};
 
-/// How long a client may take to send it.
+/// How long a client may take to send the body.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// How much of what nobody wants is taken all the same.
-const LONGEST_REST: usize = 4 * 1024 * 1024;
+/// Maximum number of bytes of a refused body that are read and discarded.
+const MAX_DISCARDED_BYTES: usize = 4 * 1024 * 1024;
+/// The only content encoding of a body that the server reads.
+pub const IDENTITY: &str = "identity";
 
 /// The body of one request.
-pub struct Incoming {
+pub struct RequestBody {
     body: Body,
     deadline: Instant,
-    /// Whether any of it was asked for.
-    begun: bool,
-    whole: bool,
+    /// Whether the server has started to read it.
+    is_started: bool,
+    is_complete: bool,
 }
 
-/// Why a body cannot be had.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Unread {
-    /// It is longer than it may be.
-    TooLong,
-    /// Its sender took too long.
-    Late,
-    /// Its sender broke off or broke the protocol.
+/// Why a body could not be received.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BodyError {
+    /// It is longer than the limit.
+    #[error("The body is longer than {maximum} bytes.")]
+    TooLong {
+        /// The limit.
+        maximum: usize,
+    },
+    /// The client took too long to send it.
+    #[error("The body was not received within {} seconds.", TIMEOUT.as_secs())]
+    TimedOut,
+    /// The connection ended, or the client violated the protocol.
+    #[error("The body is incomplete.")]
     Cut,
 }
 
-impl Incoming {
-    /// The body of a request that has just begun.
+impl RequestBody {
+    /// The body of a request that has just started.
     pub fn new(body: Body) -> Self {
-        Self { body, deadline: Instant::now() + TIMEOUT, begun: false, whole: false }
+        Self { body, deadline: Instant::now() + TIMEOUT, is_started: false, is_complete: false }
     }
 
-    /// All of it, when that is no more than `limit` bytes.
-    pub async fn read(&mut self, limit: usize) -> Result<Bytes, Unread> {
-        // One that says so itself is not read at all.
-        if self.body.size_hint().lower() > limit as u64 {
-            return Err(Unread::TooLong);
+    /// Reads the whole body, if it has at most `maximum` bytes.
+    pub async fn read(&mut self, maximum: usize) -> Result<Bytes, BodyError> {
+        // A body that declares to be longer is not read at all.
+        if self.body.size_hint().lower() > maximum as u64 {
+            return Err(BodyError::TooLong { maximum });
         }
-        self.begun = true;
-        let whole = Limited::new(&mut self.body, limit).collect();
-        match timeout_at(self.deadline, whole).await {
-            Err(_) => Err(Unread::Late),
+        self.is_started = true;
+        let body = Limited::new(&mut self.body, maximum).collect();
+        match timeout_at(self.deadline, body).await {
+            Err(_) => Err(BodyError::TimedOut),
             Ok(Ok(body)) => {
-                self.whole = true;
+                self.is_complete = true;
                 Ok(body.to_bytes())
             }
-            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(Unread::TooLong),
-            Ok(Err(_)) => Err(Unread::Cut),
+            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(BodyError::TooLong { maximum }),
+            Ok(Err(_)) => Err(BodyError::Cut),
         }
     }
 
-    /// Takes what is still to come and drops it beside the answer, up to a limit of length and of time. A connection that
-    /// is closed over bytes which nobody read is reset, and its client then sees a broken pipe instead of the answer
-    /// (RFC 9112, 9.6).
-    pub fn drop_rest(mut self, headers: &HeaderMap) {
-        // Who waits to be asked for the body has not sent it; asking now would make them.
-        let unsent = !self.begun && headers.contains_key(EXPECT);
-        if unsent || self.whole || self.body.is_end_stream() {
+    /// Reads the rest of the body and discards it while the response is sent, up to a limit of length and time. If the
+    /// server closed a connection with unread bytes, the connection would be reset, and the client would see a broken pipe
+    /// instead of the response (RFC 9112, section 9.6).
+    pub fn discard_rest(mut self, headers: &HeaderMap) {
+        // A client that waits for `100 Continue` has not sent the body, and reading would ask for it.
+        let is_unsent = !self.is_started && headers.contains_key(EXPECT);
+        if is_unsent || self.is_complete || self.body.is_end_stream() {
             return;
         }
         tokio::spawn(async move {
-            let mut left = LONGEST_REST;
+            let mut remaining = MAX_DISCARDED_BYTES;
             while let Ok(Some(Ok(frame))) = timeout_at(self.deadline, self.body.frame()).await {
-                let Some(rest) = left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) else { return };
-                left = rest;
+                let length = frame.data_ref().map_or(0, Bytes::len);
+                let Some(rest) = remaining.checked_sub(length) else { return };
+                remaining = rest;
             }
         });
     }
+}
+
+/// Whether the body is `application/json` in UTF-8, according to one `Content-Type` header.
+pub fn is_json(headers: &HeaderMap) -> bool {
+    if headers.get_all(CONTENT_TYPE).iter().count() != 1 {
+        return false;
+    }
+    let Ok(Some(content_type)) = headers.typed_try_get::<ContentType>() else { return false };
+    let content_type = Mime::from(content_type);
+    let is_utf8 =
+        content_type.params().filter(|(name, _)| *name == mime::CHARSET).all(|(_, value)| value == mime::UTF_8);
+    content_type.essence_str() == mime::APPLICATION_JSON && is_utf8
+}
+
+/// Whether the body is compressed.
+pub fn is_encoded(headers: &HeaderMap) -> bool {
+    headers.get_all(CONTENT_ENCODING).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(IDENTITY.as_bytes()))
 }

@@ -1,4 +1,4 @@
-//! Whether the process lives, and whether it can answer.
+//! Liveness and readiness of the process.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,30 +10,43 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::Api;
+use crate::messages_table::TableError;
 use crate::report;
+use crate::users::UsersError;
 
-/// How long a part may take to show that it is there.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a store may take to respond.
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Why a store is not ready.
+#[derive(Debug, thiserror::Error)]
+enum NotReady {
+    #[error(transparent)]
+    DynamoDb(#[from] TableError),
+    #[error(transparent)]
+    Postgres(#[from] UsersError),
+    #[error("no response within {} seconds", TIMEOUT.as_secs())]
+    TimedOut,
+}
 
 /// The process runs.
 pub async fn live() -> &'static str {
     "live\n"
 }
 
-/// Every part that a request needs is there; 503 with the parts that are not.
+/// Every part that a request needs is available. Otherwise the status is 503, and the body says which part is not.
 pub async fn ready(State(api): State<Arc<Api>>) -> Response {
-    let table = async { api.table.ping().await.map_err(|error| report(&error)) };
-    let users = async { api.messaging.users().ping().await.map_err(|error| report(&error)) };
-    let (table, users) = futures::join!(within(table), within(users));
+    let table = within_timeout(async { Ok(api.table.ping().await?) });
+    let users = within_timeout(async { Ok(api.messaging.users().ping().await?) });
+    let (table, users) = futures::join!(table, users);
     let keys = api.verifier.keys().is_loaded();
-    for (part, outcome) in [("dynamodb", &table), ("postgres", &users)] {
-        if let Err(error) = outcome {
-            tracing::warn!(part, error, "not ready");
+    for (part, result) in [("dynamodb", &table), ("postgres", &users)] {
+        if let Err(error) = result {
+            tracing::warn!(part, error = report(error), "a part of the server is not ready");
         }
     }
     let stuck = api.consumer.as_ref().and_then(|consumer| consumer.stuck());
-    if let Some(what) = &stuck {
-        tracing::warn!(part = "consumer", error = what, "not ready");
+    if let Some(error) = &stuck {
+        tracing::warn!(part = "consumer", error, "a part of the server is not ready");
     }
     let ready = table.is_ok() && users.is_ok() && keys && stuck.is_none();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
@@ -47,6 +60,6 @@ pub async fn ready(State(api): State<Arc<Api>>) -> Response {
     (status, Json(parts)).into_response()
 }
 
-async fn within(part: impl Future<Output = Result<(), String>>) -> Result<(), String> {
-    tokio::time::timeout(PATIENCE, part).await.unwrap_or_else(|_| Err("no answer in time".to_owned()))
+async fn within_timeout(ping: impl Future<Output = Result<(), NotReady>>) -> Result<(), NotReady> {
+    tokio::time::timeout(TIMEOUT, ping).await.unwrap_or(Err(NotReady::TimedOut))
 }

@@ -1,19 +1,20 @@
-//! Which media type an answer has: the GraphQL over HTTP specification, sections "Accept" and "Response".
+//! The media type of a response: the GraphQL over HTTP specification, sections "Accept" and "Response".
 
 use axum::http::HeaderMap;
 use axum::http::header::ACCEPT;
+use mime::Mime;
 
-/// A media type that an answer can have.
+/// A media type that a response can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Media {
-    /// `application/graphql-response+json`: the status tells a request error.
+    /// `application/graphql-response+json`: the status says whether the request was rejected.
     GraphqlResponse,
-    /// `application/json`: what is well-formed is answered with 200.
+    /// `application/json`: a well-formed request gets the status 200.
     Json,
 }
 
 impl Media {
-    /// The `Content-Type` of the answer.
+    /// The `Content-Type` of the response.
     pub fn content_type(self) -> &'static str {
         match self {
             Self::GraphqlResponse => "application/graphql-response+json; charset=utf-8",
@@ -29,77 +30,79 @@ impl Media {
     }
 }
 
-/// The media type that the client likes best; `None` when it takes neither. A client that says nothing, or takes
-/// anything, gets JSON, as those that know no other do.
+/// The media type that the client prefers, or `None` if it accepts neither. A client without an `Accept` header, or one that
+/// accepts everything, gets JSON, because clients that know only JSON behave so.
 pub fn negotiate(headers: &HeaderMap) -> Option<Media> {
-    let lines: Vec<&str> = headers.get_all(ACCEPT).iter().filter_map(|line| line.to_str().ok()).collect();
-    let ranges: Vec<Range<'_>> = lines.iter().flat_map(|line| line.split(',')).filter_map(Range::read).collect();
+    let lines = headers.get_all(ACCEPT).iter().filter_map(|line| line.to_str().ok());
+    let ranges: Vec<Range> = lines.flat_map(|line| line.split(',')).filter_map(Range::read).collect();
     if ranges.is_empty() {
-        // An Accept header of which nothing can be read asks for something, and not for us.
+        // A header that has no readable media range asks for something that the server does not have.
         return headers.get(ACCEPT).is_none_or(|line| line.is_empty()).then_some(Media::Json);
     }
-    let quality = |media| ranges.iter().filter_map(|range| range.matches(media)).max_by_key(|(rank, _)| *rank);
-    let (json, graphql) = (quality(Media::Json), quality(Media::GraphqlResponse));
-    let likes = |found: Option<(u8, u16)>| found.map_or(0, |(_, quality)| quality);
-    // Of two it likes as much, the one it names; of two it names, the one it names first.
-    let named = |found: Option<(u8, u16)>| found.is_some_and(|(rank, _)| rank == Range::EXACT);
-    let first =
-        |media| ranges.iter().position(|range| range.matches(media).is_some_and(|(rank, _)| rank == Range::EXACT));
-    match (likes(json), likes(graphql)) {
-        (0, 0) => None,
-        (json_likes, graphql_likes) if json_likes == graphql_likes => {
-            let graphql_first = match (named(json), named(graphql)) {
-                (true, true) => first(Media::GraphqlResponse) < first(Media::Json),
-                (json_named, graphql_named) => graphql_named && !json_named,
-            };
-            Some(if graphql_first { Media::GraphqlResponse } else { Media::Json })
-        }
-        (json_likes, graphql_likes) if graphql_likes > json_likes => Some(Media::GraphqlResponse),
-        _ => Some(Media::Json),
+    let preference = |media| {
+        let matching = ranges.iter().enumerate().filter_map(|(position, range)| range.matches(media, position));
+        // The most exact range decides.
+        matching.max_by_key(|matched| matched.exactness).unwrap_or(Match::NONE)
+    };
+    let (json, graphql) = (preference(Media::Json), preference(Media::GraphqlResponse));
+    if json.quality == 0 && graphql.quality == 0 {
+        return None;
+    }
+    // With the same quality, a media type that is named wins over a wildcard, and of two that are named, the first one.
+    let order =
+        |it: &Match| (it.quality, it.is_named(), std::cmp::Reverse(if it.is_named() { it.position } else { 0 }));
+    Some(if order(&graphql) > order(&json) { Media::GraphqlResponse } else { Media::Json })
+}
+
+/// How a client accepts a media type.
+struct Match {
+    exactness: u8,
+    /// In thousandths; 0 means that the client does not accept it.
+    quality: u16,
+    /// Position of the media range in the header.
+    position: usize,
+}
+
+impl Match {
+    const NAMED: u8 = 2;
+    const NONE: Self = Self { exactness: 0, quality: 0, position: 0 };
+
+    fn is_named(&self) -> bool {
+        self.exactness == Self::NAMED
     }
 }
 
-/// One media range of an Accept header, RFC 9110 section 12.5.1.
-struct Range<'a> {
-    kind: &'a str,
-    subtype: &'a str,
+/// One media range of an `Accept` header (RFC 9110, section 12.5.1).
+struct Range {
+    mime: Mime,
     /// In thousandths.
     quality: u16,
-    /// Whether its parameters are ones that our answers have.
-    fits: bool,
 }
 
-impl<'a> Range<'a> {
-    const EXACT: u8 = 2;
-
-    fn read(text: &'a str) -> Option<Self> {
-        let mut parts = text.split(';').map(str::trim);
-        let (kind, subtype) = parts.next()?.split_once('/')?;
-        let mut range = Self { kind, subtype, quality: 1000, fits: true };
-        for parameter in parts.filter(|it| !it.is_empty()) {
-            let (name, value) = parameter.split_once('=')?;
-            let value = value.trim().trim_matches('"');
-            if name.trim().eq_ignore_ascii_case("q") {
-                let quality: f32 = value.parse().ok().filter(|quality| (0.0..=1.0).contains(quality))?;
-                // In [0, 1000] because the quality is in [0, 1].
-                range.quality = (quality * 1000.0).round() as u16;
-            } else if name.trim().eq_ignore_ascii_case("charset") {
-                range.fits &= value.eq_ignore_ascii_case("utf-8") || value == "*";
-            }
-        }
-        Some(range)
+impl Range {
+    fn read(text: &str) -> Option<Self> {
+        let mime: Mime = text.trim().parse().ok()?;
+        let quality = match mime.get_param("q") {
+            None => 1.0,
+            Some(quality) => quality.as_str().parse::<f32>().ok().filter(|quality| (0.0..=1.0).contains(quality))?,
+        };
+        // Between 0 and 1000, because the quality is between 0 and 1.
+        Some(Self { quality: (quality * 1000.0).round() as u16, mime })
     }
 
-    /// How exactly the range names `media`, and how much the client likes it.
-    fn matches(&self, media: Media) -> Option<(u8, u16)> {
+    fn matches(&self, media: Media, position: usize) -> Option<Match> {
         let (kind, subtype) = media.essence();
-        let rank = match (self.kind, self.subtype) {
+        let is_utf8 = |charset: mime::Name<'_>| charset == mime::UTF_8 || charset == "*";
+        if !self.mime.get_param(mime::CHARSET).is_none_or(is_utf8) {
+            return None;
+        }
+        let exactness = match (self.mime.type_().as_str(), self.mime.essence_str().split_once('/')?.1) {
             ("*", "*") => 0,
-            (range, "*") if range.eq_ignore_ascii_case(kind) => 1,
-            (range, sub) if range.eq_ignore_ascii_case(kind) && sub.eq_ignore_ascii_case(subtype) => Self::EXACT,
+            (range, "*") if range == kind => 1,
+            (range, sub) if range == kind && sub == subtype => Match::NAMED,
             _ => return None,
         };
-        self.fits.then_some((rank, self.quality))
+        Some(Match { exactness, quality: self.quality, position })
     }
 }
 

@@ -43,6 +43,13 @@ pub struct ItemError {
     problem: &'static str,
 }
 
+impl ItemError {
+    /// The attribute of an item is not what it must be. `problem` completes a sentence that begins with the attribute.
+    pub fn new(item: &Item, attribute: &'static str, problem: &'static str) -> Self {
+        Reader(item).error(attribute, problem)
+    }
+}
+
 /// What conversion sees of an attribute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attribute<'a> {

@@ -1,7 +1,7 @@
 //! Access tokens, as DESIGN section 5 has them.
 
 use chrono::{TimeDelta, Utc};
-use cruddur_messaging::config::cognito::TokenIssuer;
+use cruddur_messaging::config::TokenIssuer;
 use cruddur_messaging::embedded::issuer::LocalIssuer;
 use cruddur_messaging::users::Users;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};

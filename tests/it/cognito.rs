@@ -10,7 +10,7 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use chrono::{TimeDelta, Utc};
 use cruddur_messaging::aws::Aws;
-use cruddur_messaging::config::cognito::TokenIssuer;
+use cruddur_messaging::config::TokenIssuer;
 use cruddur_messaging::embedded::issuer::LocalIssuer;
 use cruddur_messaging::model::{User, UserUuid};
 use cruddur_messaging::users::Users;

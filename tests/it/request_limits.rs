@@ -1,9 +1,7 @@
 //! What a request may be: each limit, documents by their names, browsers of other origins.
 
-use std::time::Duration;
-
-use cruddur_messaging::config::limits::{DocumentLimits, HttpLimits};
-use cruddur_messaging::graphql::documents::TrustedDocuments;
+use cruddur_messaging::config::{DocumentLimits, HttpLimits};
+use cruddur_messaging::documents::TrustedDocuments;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
@@ -20,7 +18,7 @@ fn each_limit_of_a_document_names_itself() {
         let world = World::new().await;
         let limits =
             DocumentLimits { bytes: 2_000, tokens: 60, selections: 12, depth: 4, aliases: 3, directives: 3, cost: 500 };
-        let server = world.server_where(|parts| parts.document_limits = limits).await;
+        let server = world.server_where(|parts| parts.requests.documents = limits).await;
         let client = server.client(&user("ana").await);
         let deep = "{ messageGroups(first: 1) { nodes { lastMessage { author { handle } } } } }";
         let many = "{ me { ...A ...A ...A ...A } } fragment A on User { uuid handle displayName }";
@@ -53,10 +51,10 @@ fn each_limit_of_a_document_names_itself() {
 fn what_is_nested_too_deep_says_so_whatever_it_is() {
     test(async {
         let world = World::new().await;
-        let limits = DocumentLimits { depth: 64, ..DocumentLimits::default() };
+        let limits = DocumentLimits { depth: 64, ..DocumentLimits::DEFAULT };
         let server = world
             .server_where(|parts| {
-                parts.document_limits = limits;
+                parts.requests.documents = limits;
                 parts.introspection = true;
             })
             .await;
@@ -174,7 +172,7 @@ fn with_a_manifest_only_its_documents_run() {
         let plain = json!({ "Me": me, &hash: "query Name { __typename }" });
         for manifest in [apollo, plain] {
             let manifest = TrustedDocuments::read(&manifest.to_string()).expect("a manifest");
-            let server = world.server_where(|parts| parts.trusted_documents = Some(manifest)).await;
+            let server = world.server_where(|parts| parts.requests.trusted_documents = Some(manifest)).await;
             let ana = user("ana").await;
             let client = server.client(&ana);
             let ask = async |body: Value| {
@@ -215,7 +213,7 @@ fn introspection_is_off_unless_switched_on_and_then_nothing_is_suggested() {
 fn a_user_who_floods_is_throttled_and_told_for_how_long() {
     test(async {
         let world = World::new().await;
-        let server = world.server_where(|parts| parts.messages_per_minute = 3).await;
+        let server = world.server_where(|parts| parts.requests.http.messages_per_minute = 3).await;
         let (ana, ben) = (user("ana").await, user("ben").await);
         let client = server.client(&ana);
         for number in 0..3 {
@@ -236,9 +234,8 @@ fn a_user_who_floods_is_throttled_and_told_for_how_long() {
 fn requests_beyond_the_places_are_shed_and_slow_ones_end() {
     test(async {
         let world = World::new().await;
-        let limits =
-            HttpLimits { concurrent_requests: 1, request_timeout: Duration::from_secs(3), ..HttpLimits::default() };
-        let server = world.server_where(|parts| parts.limits = limits).await;
+        let limits = HttpLimits { concurrent_requests: 1, request_timeout_ms: 3_000, ..HttpLimits::default() };
+        let server = world.server_where(|parts| parts.requests.http = limits).await;
         let (ana, ben) = (user("ana").await, user("ben").await);
         let client = server.client(&ana);
         client.send_to(&ben, "first").await;
@@ -268,7 +265,7 @@ fn pages_of_configured_origins_may_use_the_api_and_no_others() {
     test(async {
         let world = World::new().await;
         let origins = vec!["https://app.example.com".parse().expect("an origin")];
-        let server = world.server_where(|parts| parts.limits.cors_origins = origins).await;
+        let server = world.server_where(|parts| parts.requests.cors_origins = origins).await;
         let client = server.anonymous();
         let preflight = async |url: &str, origin: &str| {
             let request = client.http.request(reqwest::Method::OPTIONS, url).header("origin", origin);

@@ -157,7 +157,7 @@ fn a_refusal_beside_a_message_that_was_stored_says_so() {
         };
         let (good, bad) = (send("good", ben.handle()), send("bad", "nobody at all"));
         for (document, outcome) in [
-            (format!("mutation {{ {good} {bad} }}"), json!("UNKNOWN")),
+            (format!("mutation {{ {good} {bad} }}"), json!("STORED")),
             (format!("mutation {{ {bad} {good} }}"), Value::Null),
         ] {
             let answer = client.execute(&document, json!({})).await;
@@ -188,5 +188,21 @@ fn text_is_stored_to_the_letter() {
             group = client.send_to(&ben, text).await["messageGroup"]["uuid"].clone();
         }
         assert_eq!(client.bodies(&group).await, texts);
+    });
+}
+
+#[test]
+fn a_comment_in_a_type_condition_is_valid_after_a_mutation() {
+    test(async {
+        let world = World::new().await;
+        let server = world.server().await;
+        let (ana, ben) = (user("ana").await, user("ben").await);
+        let document = format!(
+            "mutation {{ createMessage(input: {{ to: {{ handle: \"{}\" }}, body: \"Hello\" }}) {{ \
+             message {{ ... on # a comment\n Message {{ body }} }} }} }}",
+            ben.handle()
+        );
+        let data = server.client(&ana).data(&document, json!({})).await;
+        assert_eq!(data["createMessage"]["message"]["body"], "Hello", "{data}");
     });
 }

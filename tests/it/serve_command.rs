@@ -74,7 +74,7 @@ fn the_operators_commands_prepare_real_services_and_serve_runs_on_them() {
                 "{line}"
             );
             let line: serde_json::Value = serde_json::from_str(line).expect("a line of JSON");
-            (line["message"] == "answered" && line["fields"] == "createMessage").then_some(line)
+            (line["message"] == "request finished" && line["fields"] == "createMessage").then_some(line)
         };
         let line = tokio::task::block_in_place(|| server.wait_for("the request", answered));
         assert_eq!((&line["outcome"], &line["status"]), (&json!("OK"), &json!(200)), "{line}");

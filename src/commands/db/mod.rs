@@ -10,7 +10,7 @@ use super::database::Database;
 use super::failure::Endpoints;
 use super::output::Output;
 use super::target::Prod;
-use crate::config::stores::DatabaseSettings;
+use crate::config::DatabaseSettings;
 
 #[derive(Args, Debug)]
 pub struct Options {

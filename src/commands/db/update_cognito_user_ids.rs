@@ -11,7 +11,7 @@ use crate::commands::database::Database;
 use crate::commands::failure::{Endpoints, UsageError};
 use crate::commands::output::Output;
 use crate::commands::target::{Prod, account, endpoint_of, local_only};
-use crate::config::cognito::UserPoolSettings;
+use crate::config::UserPoolSettings;
 use crate::users::cognito_ids::{Plan, Skipped};
 
 pub const EXAMPLE: &str = "Examples:

@@ -10,7 +10,7 @@ use crate::commands::database::Database;
 use crate::commands::failure::Endpoints;
 use crate::commands::output::{Output, padded};
 use crate::commands::target::{Prod, Target};
-use crate::config::stores::DatabaseSettings;
+use crate::config::DatabaseSettings;
 use crate::messages_table::keys::format_instant;
 
 pub const EXAMPLE: &str = "Example:

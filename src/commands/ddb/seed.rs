@@ -8,7 +8,7 @@ use crate::commands::database::Database;
 use crate::commands::failure::{Endpoints, LeftOver, UsageError};
 use crate::commands::output::Output;
 use crate::commands::target::{Prod, Target};
-use crate::config::stores::DatabaseSettings;
+use crate::config::DatabaseSettings;
 use crate::seed::{seed_messages, write_units};
 
 pub const EXAMPLE: &str = "Example:

@@ -11,10 +11,9 @@ use std::net::SocketAddr;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use cruddur_messaging::app::{ApiParts, consume, fresh_name, serve};
+use cruddur_messaging::app::{ApiParts, RequestParts, consume, fresh_name, serve};
 use cruddur_messaging::aws::Aws;
-use cruddur_messaging::config::cognito::TokenIssuer;
-use cruddur_messaging::config::limits::{DocumentLimits, HttpLimits};
+use cruddur_messaging::config::{HttpLimits, TokenIssuer};
 use cruddur_messaging::embedded::dynamodb::EmbeddedDynamoDb;
 use cruddur_messaging::embedded::issuer::LocalIssuer;
 use cruddur_messaging::embedded::postgres::EmbeddedPostgres;
@@ -148,16 +147,14 @@ impl World {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let shutdown = Shutdown::default();
+        let http = HttpLimits { messages_per_minute: 0, ..HttpLimits::default() };
         let mut parts = ApiParts {
             aws: self.aws.clone(),
             table: TABLE.to_owned(),
             users,
             issuer,
-            limits: HttpLimits::default(),
-            document_limits: DocumentLimits::default(),
-            trusted_documents: None,
+            requests: RequestParts { http, ..RequestParts::default() },
             introspection: true,
-            messages_per_minute: 0,
             consumer: None,
             graphiql_token: None,
         };

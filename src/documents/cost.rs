@@ -1,5 +1,6 @@
-//! What an operation costs: one for each field, ten for each that reads or writes a store, and what a connection shows
-//! times the size of its page; introspection's lists count as well. So a hundred groups with forty messages each are priced as the fields of four thousand messages.
+//! The cost of an operation, known before it is executed: 1 for each field, 10 for each field that reads or writes a store.
+//! The selections of a connection are multiplied by the size of the page, those of an introspection list by a constant. So
+//! a hundred groups with forty messages each cost as much as the fields of four thousand messages.
 
 use std::collections::HashMap;
 
@@ -10,42 +11,42 @@ use apollo_compiler::{ExecutableDocument, Name};
 
 use crate::messaging::{DEFAULT_GROUPS_PAGE, DEFAULT_MESSAGES_PAGE, MAX_PAGE};
 
-/// The price of a field that reads or writes a store.
-const CALL: u64 = 10;
-/// How long a list is that introspection shows, as far as prices go: there are more types, and fewer arguments.
-const DESCRIBED: u64 = 5;
+/// Cost of a field that reads or writes a store.
+const STORE_CALL: u64 = 10;
+/// Assumed length of a list in an introspection: the schema has more types than this, and a field has fewer arguments.
+const INTROSPECTION_LIST: u64 = 5;
 
-/// The price of an operation in which no variable says how large a page is; `None` of any other.
+/// The cost of an operation, or `None` if a variable decides the size of a page.
 pub fn fixed_cost(document: &ExecutableDocument, operation: &Operation) -> Option<u64> {
-    let mut priced = Priced::new(document, None);
-    let cost = priced.set(&operation.selection_set);
-    (!priced.asks_variables).then_some(cost)
+    let mut calculator = Calculator::new(document, None);
+    let cost = calculator.selection_set(&operation.selection_set);
+    (!calculator.depends_on_variables).then_some(cost)
 }
 
-/// The price of an operation with these variables.
+/// The cost of an operation with these variables.
 pub fn cost(document: &ExecutableDocument, operation: &Operation, variables: &JsonMap) -> u64 {
-    Priced::new(document, Some(variables)).set(&operation.selection_set)
+    Calculator::new(document, Some(variables)).selection_set(&operation.selection_set)
 }
 
-struct Priced<'a> {
+struct Calculator<'a> {
     document: &'a ExecutableDocument,
     variables: Option<&'a JsonMap>,
-    /// The price of each fragment.
+    /// The cost of each fragment.
     fragments: HashMap<&'a Name, u64>,
-    asks_variables: bool,
+    depends_on_variables: bool,
 }
 
-impl<'a> Priced<'a> {
+impl<'a> Calculator<'a> {
     fn new(document: &'a ExecutableDocument, variables: Option<&'a JsonMap>) -> Self {
-        Self { document, variables, fragments: HashMap::new(), asks_variables: false }
+        Self { document, variables, fragments: HashMap::new(), depends_on_variables: false }
     }
 
-    /// The measure has seen to it that this does not descend too far, nor in circles.
-    fn set(&mut self, set: &'a SelectionSet) -> u64 {
+    /// The document is measured and valid, so the recursion is bounded and fragments have no cycles.
+    fn selection_set(&mut self, set: &'a SelectionSet) -> u64 {
         set.selections.iter().fold(0, |sum, selection| {
             sum.saturating_add(match selection {
                 Selection::Field(field) => self.field(field, set.ty.as_str()),
-                Selection::InlineFragment(fragment) => self.set(&fragment.selection_set),
+                Selection::InlineFragment(fragment) => self.selection_set(&fragment.selection_set),
                 Selection::FragmentSpread(spread) => self.fragment(&spread.fragment_name),
             })
         })
@@ -56,27 +57,27 @@ impl<'a> Priced<'a> {
             return *cost;
         }
         let Some(fragment) = self.document.fragments.get(name) else { return 0 };
-        let cost = self.set(&fragment.selection_set);
+        let cost = self.selection_set(&fragment.selection_set);
         self.fragments.insert(name, cost);
         cost
     }
 
     fn field(&mut self, field: &'a Field, parent: &str) -> u64 {
         let is_connection = is_connection(field.ty().inner_named_type());
-        let calls = is_connection || (matches!(parent, "Query" | "Mutation") && !field.name.starts_with("__"));
-        let own = if calls { CALL } else { 1 };
+        let calls_store = is_connection || (matches!(parent, "Query" | "Mutation") && !field.name.starts_with("__"));
+        let own = if calls_store { STORE_CALL } else { 1 };
         let Some(set) = &field.selection_set else { return own };
-        let within = self.set(set);
-        // The page's size counts what stands below `nodes` and `edges`, and little else stands there.
+        let within = self.selection_set(set);
+        // The page size is the number of `nodes` and `edges`. `pageInfo` is counted as often, which is a small error.
         let times = match is_connection {
             true => self.page_size(field),
-            false if field.ty().is_list() && parent.starts_with("__") => DESCRIBED,
+            false if field.ty().is_list() && parent.starts_with("__") => INTROSPECTION_LIST,
             false => 1,
         };
         own.saturating_add(within.saturating_mul(times))
     }
 
-    /// A size that is out of bounds is refused when executed, before anything is read.
+    /// A page size that is out of bounds is rejected when the operation is executed, before anything is read.
     fn page_size(&mut self, field: &Field) -> u64 {
         let default = if field.name == "messageGroups" { DEFAULT_GROUPS_PAGE } else { DEFAULT_MESSAGES_PAGE };
         let given = ["first", "last"].iter().find_map(|name| {
@@ -84,7 +85,7 @@ impl<'a> Priced<'a> {
             match value {
                 Value::Int(size) => size.try_to_i32().ok().map(i64::from),
                 Value::Variable(name) => {
-                    self.asks_variables = true;
+                    self.depends_on_variables = true;
                     self.variables?.get(name.as_str())?.as_i64()
                 }
                 _ => None,

@@ -1,0 +1,23 @@
+//! Workarounds for the GraphQL engine, async-graphql 8.0.0-rc.5. The rest of the program does not depend on them: without
+//! these problems, each module here could be deleted.
+//!
+//! | module | problem of the engine | upstream |
+//! |---|---|---|
+//! | [`object`] | it allocates a future for each field, also for fields that are in memory | [#1354], [`container.rs`] |
+//! | [`list`] | an error inside a list has the path of the entry, not of the field | [`list.rs`] |
+//! | [`operation`] | it resolves a field that is selected twice two times, and its parser rejects valid documents | [`container.rs`], [#1039] |
+//!
+//! The tests of each module show the problem with the engine itself. Such a test fails when a new version of the engine
+//! has no such problem any more; then the module can go.
+//!
+//! [#1354]: https://github.com/async-graphql/async-graphql/issues/1354
+//! [#1039]: https://github.com/async-graphql/async-graphql/issues/1039
+//! [`container.rs`]: https://github.com/async-graphql/async-graphql/blob/v8.0.0-rc.5/src/resolver_utils/container.rs
+//! [`list.rs`]: https://github.com/async-graphql/async-graphql/blob/v8.0.0-rc.5/src/resolver_utils/list.rs
+
+pub mod list;
+pub mod object;
+pub mod operation;
+
+pub(super) use self::list::List;
+pub(super) use self::object::{Fast, FastPath, object};

@@ -1,0 +1,108 @@
+//! The type `MessageGroup` and its connection.
+
+use async_graphql::{Context, ID, Result};
+use tracing::{Instrument, trace_span};
+
+use super::connection::{Connection, Edge, PageInfo};
+use super::engine::{Fast, List, object};
+use super::message::{MessageConnection, MessageObject, messages};
+use super::scalars::{Instant, UuidText};
+use super::user::ParticipantObject;
+use crate::messaging::{GroupCursor, GroupView, Page, PageRequest, Window};
+use crate::model::{MessageGroupUuid, Participant};
+
+/// A message group.
+pub struct MessageGroupObject {
+    uuid: MessageGroupUuid,
+    viewer: Participant,
+    other: Participant,
+    last_message: MessageObject,
+}
+
+impl From<GroupView> for MessageGroupObject {
+    fn from(group: GroupView) -> Self {
+        let GroupView { uuid, viewer, other, last_message } = group;
+        Self { uuid, viewer, other, last_message: MessageObject(last_message) }
+    }
+}
+
+impl MessageGroupObject {
+    fn both_participants(&self) -> List<ParticipantObject<'_>> {
+        // The earlier system let a user write to themselves.
+        let other = Some(&self.other).filter(|other| other.uuid != self.viewer.uuid);
+        [&self.viewer].into_iter().chain(other).map(ParticipantObject).collect()
+    }
+}
+
+object! {
+    /// A conversation between two users, as the signed-in user sees it.
+    "MessageGroup" for MessageGroupObject;
+    fields(&self) {
+        /// Unique identifier of the message group. Equal to `uuid`.
+        "id" id: ID = self.uuid.0.into();
+        /// Unique identifier of the message group. Never changes.
+        "uuid" uuid: UuidText = UuidText(self.uuid.0);
+        /// The two users of the conversation. The signed-in user is the first.
+        "participants" participants: List<ParticipantObject<'_>> = self.both_participants();
+        /// The user with whom the signed-in user has the conversation.
+        "otherParticipant" other_participant: ParticipantObject<'_> = ParticipantObject(&self.other);
+        /// The newest message.
+        "lastMessage" last_message: Fast<&MessageObject> = Fast(&self.last_message);
+        /// Time at which the server received the newest message.
+        "lastMessageAt" last_message_at: Instant = Instant(self.last_message.0.created_at);
+    }
+    resolvers {
+        /// Messages of the group, from oldest to newest. Without `first` and `last`, returns the last 40.
+        async fn messages(
+            &self,
+            context: &Context<'_>,
+            #[graphql(desc = "Returns the first *n* messages (maximum 100). Cannot be combined with `last`.")]
+            first: Option<i32>,
+            #[graphql(desc = "Returns messages after this cursor.")]
+            after: Option<String>,
+            #[graphql(desc = "Returns the last *n* messages (maximum 100). Cannot be combined with `first`.")]
+            last: Option<i32>,
+            #[graphql(desc = "Returns messages before this cursor.")]
+            before: Option<String>,
+        ) -> Result<Fast<MessageConnection>> {
+            let page = PageRequest { first, after, last, before };
+            let read = messages(context, self.uuid, page, Window::default());
+            // Boxed for the same reason as in `Query`.
+            Box::pin(read.instrument(trace_span!("MessageGroup.messages"))).await
+        }
+    }
+}
+
+/// A page of message groups.
+pub type MessageGroupConnection = Connection<MessageGroupObject>;
+type MessageGroupEdge = Edge<MessageGroupObject>;
+
+object! {
+    /// A page of message groups. The group with the newest message is the first.
+    "MessageGroupConnection" for MessageGroupConnection;
+    fields(&self) {
+        /// Information about pagination.
+        "pageInfo" page_info: Fast<&PageInfo> = Fast(&self.page_info);
+        /// The message groups of the page, each with its cursor.
+        "edges" edges: List<Fast<&MessageGroupEdge>> = self.edges.iter().map(Fast).collect();
+        /// The message groups of the page.
+        "nodes" nodes: List<Fast<&MessageGroupObject>> = self.edges.iter().map(|edge| Fast(&edge.node)).collect();
+    }
+}
+
+object! {
+    /// A message group and its cursor.
+    "MessageGroupEdge" for MessageGroupEdge;
+    fields(&self) {
+        /// The message group.
+        "node" node: Fast<&MessageGroupObject> = Fast(&self.node);
+        /// Cursor of the message group, for the argument `after`.
+        "cursor" cursor: &str = &self.cursor;
+    }
+}
+
+impl From<Page<(GroupCursor, GroupView)>> for MessageGroupConnection {
+    fn from(page: Page<(GroupCursor, GroupView)>) -> Self {
+        Self::of(page, |(cursor, group)| (cursor.encode(), group.into()))
+    }
+}

@@ -1,0 +1,59 @@
+//! The type `User`.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use async_graphql::parser::types::Field;
+use async_graphql::registry::Registry;
+use async_graphql::{ContextSelectionSet, ID, OutputType, Positioned, ServerResult, Value};
+
+use super::context::RequestContext;
+use super::engine::{Fast, FastPath, object};
+use super::scalars::UuidText;
+use crate::model::{Participant, User};
+
+/// A user.
+pub struct UserObject(pub Arc<User>);
+
+object! {
+    /// A user of the app.
+    "User" for UserObject;
+    fields(&self) {
+        /// Unique identifier of the user. Equal to `uuid`.
+        "id" id: ID = self.0.uuid.0.into();
+        /// Unique identifier of the user. Never changes.
+        "uuid" uuid: UuidText = UuidText(self.0.uuid.0);
+        /// Unique handle of the user. The user can change it.
+        "handle" handle: &str = &self.0.handle;
+        /// Name of the user to show in a user interface.
+        "displayName" display_name: &str = &self.0.display_name;
+    }
+}
+
+/// A participant of a conversation, shown as a `User` with the names that Postgres has now. The names are loaded when a
+/// field of the user is selected, all users of a level in one batch.
+pub struct ParticipantObject<'a>(pub &'a Participant);
+
+impl FastPath for ParticipantObject<'_> {
+    fn resolve_now(&self, context: &ContextSelectionSet<'_>) -> Option<Value> {
+        let user = RequestContext::of(context).cached_user(self.0.uuid)?;
+        UserObject(user).resolve_now(context)
+    }
+}
+
+impl OutputType for ParticipantObject<'_> {
+    fn type_name() -> Cow<'static, str> {
+        UserObject::type_name()
+    }
+
+    fn create_type_info(registry: &mut Registry) -> String {
+        UserObject::create_type_info(registry)
+    }
+
+    async fn resolve(&self, context: &ContextSelectionSet<'_>, field: &Positioned<Field>) -> ServerResult<Value> {
+        match RequestContext::of(context).user(self.0).await {
+            Ok(user) => Fast(UserObject(user)).resolve(context, field).await,
+            Err(error) => Err(context.set_error_path(error.into_server_error(field.pos))),
+        }
+    }
+}

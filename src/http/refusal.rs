@@ -1,0 +1,131 @@
+//! Everything that ends a request without `data`: one variant for each reason, one table of what the client gets.
+
+use async_graphql::ServerError;
+use axum::http::StatusCode;
+
+use super::body::BodyError;
+use super::parameters::ParametersError;
+use crate::auth::TokenError;
+use crate::documents::DocumentError;
+use crate::graphql::{ApiError, MessageOutcome};
+use crate::outcome::Code;
+
+/// Why a request has no `data`.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// The client accepts neither media type.
+    #[error("The response can be application/graphql-response+json or application/json. `Accept` allows neither.")]
+    NotAcceptable,
+    /// All permits are taken.
+    #[error("The server has too many concurrent requests. Please try again.")]
+    Overloaded,
+    /// Neither GET nor POST.
+    #[error("Use GET or POST.")]
+    Method,
+    /// A mutation over GET.
+    #[error("A GET request can execute queries only. Use POST.")]
+    NotAQuery,
+    /// The body has another media type or charset.
+    #[error("The body must be application/json in UTF-8. Check `Content-Type`.")]
+    NotJson,
+    /// The body is compressed.
+    #[error("The body must not be compressed. Remove `Content-Encoding`.")]
+    Encoded,
+    /// The body could not be received.
+    #[error(transparent)]
+    Body(#[from] BodyError),
+    /// The parameters are invalid.
+    #[error(transparent)]
+    Parameters(#[from] ParametersError),
+    /// The access token is not accepted.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// The document is rejected.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
+    /// The engine rejects an operation that was planned.
+    #[error("The operation was not executed.")]
+    Engine(Vec<ServerError>),
+    /// The request took longer than the limit.
+    #[error("The request took longer than the limit.")]
+    TimedOut {
+        /// What is known about the message of the request; `None` for a query.
+        message: Option<MessageOutcome>,
+    },
+}
+
+/// What a client gets.
+struct Row {
+    status: StatusCode,
+    code: Code,
+    reason: &'static str,
+}
+
+impl Refusal {
+    /// The HTTP status, the code and the reason of each refusal. A rejected document has the status 400; for a client that
+    /// accepts only `application/json` it is 200, as GraphQL over HTTP says (see [`super::response`]).
+    fn row(&self) -> Row {
+        let bad = |status, reason| Row { status, code: Code::BadUserInput, reason };
+        match self {
+            Self::NotAcceptable => bad(StatusCode::NOT_ACCEPTABLE, "not_acceptable"),
+            Self::Method | Self::NotAQuery => bad(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
+            Self::NotJson => bad(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json"),
+            Self::Encoded => bad(StatusCode::UNSUPPORTED_MEDIA_TYPE, "body_encoded"),
+            Self::Body(BodyError::TooLong { .. }) => bad(StatusCode::PAYLOAD_TOO_LARGE, "max_body_exceeded"),
+            Self::Body(BodyError::TimedOut) => bad(StatusCode::REQUEST_TIMEOUT, "body_timeout"),
+            Self::Body(BodyError::Cut) => bad(StatusCode::BAD_REQUEST, "body_cut"),
+            Self::Parameters(_) => bad(StatusCode::BAD_REQUEST, "parameters_invalid"),
+            Self::Document(error) => bad(StatusCode::BAD_REQUEST, error.reason()),
+            Self::Engine(_) => bad(StatusCode::BAD_REQUEST, "request_invalid"),
+            Self::Token(error @ TokenError::KeysUnavailable) => {
+                Row { status: StatusCode::SERVICE_UNAVAILABLE, code: Code::Unavailable, reason: error.reason() }
+            }
+            Self::Token(error) => {
+                Row { status: StatusCode::UNAUTHORIZED, code: Code::Unauthenticated, reason: error.reason() }
+            }
+            Self::Overloaded => {
+                Row { status: StatusCode::SERVICE_UNAVAILABLE, code: Code::Unavailable, reason: "overloaded" }
+            }
+            Self::TimedOut { .. } => {
+                Row { status: StatusCode::SERVICE_UNAVAILABLE, code: Code::Unavailable, reason: "request_timeout" }
+            }
+        }
+    }
+
+    /// The HTTP status.
+    pub fn status(&self) -> StatusCode {
+        self.row().status
+    }
+
+    /// The code in the request log, the metrics and the traces.
+    pub fn code(&self) -> Code {
+        self.row().code
+    }
+
+    /// Whether the request is well-formed JSON with a GraphQL document, and GraphQL rejects it.
+    pub fn is_graphql_request_error(&self) -> bool {
+        matches!(self, Self::Document(_) | Self::Engine(_))
+    }
+
+    /// The entries of `errors`.
+    pub fn errors(self) -> Vec<ServerError> {
+        let Row { code, reason, .. } = self.row();
+        let error = |message: String| ServerError::from(ApiError::new(code, message).with_reason(reason));
+        match &self {
+            Self::Engine(errors) => errors.clone(),
+            Self::Document(document) if !document.violations().is_empty() => {
+                let violations = document.violations().iter();
+                let located = |violation: &crate::documents::Violation| {
+                    let locations = violation.locations.clone();
+                    ServerError { locations, ..error(violation.message.clone()) }
+                };
+                violations.map(located).collect()
+            }
+            Self::TimedOut { message: Some(outcome) } => {
+                let error = ApiError::new(code, self.to_string()).with_reason(reason).with_message_outcome(*outcome);
+                vec![error.into()]
+            }
+            _ => vec![error(self.to_string())],
+        }
+    }
+}
