@@ -16,6 +16,7 @@ pub mod embedded;
 pub mod environment;
 pub mod graphql;
 pub mod http;
+pub mod instant;
 pub mod messages_table;
 pub mod messaging;
 pub mod metrics;

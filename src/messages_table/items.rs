@@ -20,7 +20,7 @@ const MESSAGE_UUID: &str = "message_uuid";
 pub const USER_UUID: &str = "user_uuid";
 const USER_HANDLE: &str = "user_handle";
 const USER_DISPLAY_NAME: &str = "user_display_name";
-/// In a row: who wrote the newest message. Rows of the earlier system lack it.
+/// In a row: who wrote the newest message. Legacy rows lack it.
 const MESSAGE_USER_UUID: &str = "message_user_uuid";
 /// In a pair item. Not `message_group_uuid`, which would put the item into the index.
 const GROUP_UUID: &str = "group_uuid";
@@ -203,7 +203,7 @@ pub fn from_membership(membership: &Membership) -> Item {
     });
     item.insert(PARTICIPANTS.into(), AttributeValue::L(participants.collect()));
     item.insert(VERSION.into(), AttributeValue::N(membership.version.to_string()));
-    if membership.from_earlier_system {
+    if membership.is_legacy {
         item.insert(FROM_EARLIER_SYSTEM.into(), AttributeValue::Bool(true));
     }
     item
@@ -230,7 +230,7 @@ pub fn to_membership(group: MessageGroupUuid, item: &Item) -> Result<Membership,
     Ok(Membership {
         group,
         participants: participants.try_into().map_err(|_| reader.error(PARTICIPANTS, "does not have two entries"))?,
-        from_earlier_system: item.get(FROM_EARLIER_SYSTEM) == Some(&AttributeValue::Bool(true)),
+        is_legacy: item.get(FROM_EARLIER_SYSTEM) == Some(&AttributeValue::Bool(true)),
         version: version.ok_or_else(|| reader.error(VERSION, "is missing or not a whole number"))?,
     })
 }
@@ -272,8 +272,8 @@ mod tests {
         }
         let group = message().group;
         assert_eq!(to_pair(&from_pair(&[user(1), user(2)], group)), Ok(group));
-        for from_earlier_system in [false, true] {
-            let membership = Membership { group, participants: [user(1), user(2)], from_earlier_system, version: 3 };
+        for is_legacy in [false, true] {
+            let membership = Membership { group, participants: [user(1), user(2)], is_legacy, version: 3 };
             assert_eq!(to_membership(group, &from_membership(&membership)), Ok(membership));
         }
     }
@@ -281,7 +281,7 @@ mod tests {
     #[test]
     fn only_rows_enter_the_index() {
         let group = message().group;
-        let membership = Membership { group, participants: [user(1), user(2)], from_earlier_system: true, version: 1 };
+        let membership = Membership { group, participants: [user(1), user(2)], is_legacy: true, version: 1 };
         for item in [from_message(&message()), from_pair(&membership.participants, group), from_membership(&membership)]
         {
             assert!(!item.contains_key(MESSAGE_GROUP_UUID), "{item:?}");

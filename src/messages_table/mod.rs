@@ -8,6 +8,7 @@ pub mod error;
 pub mod items;
 pub mod json;
 pub mod keys;
+mod legacy;
 mod query;
 mod range;
 mod reads;

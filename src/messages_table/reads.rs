@@ -77,7 +77,7 @@ impl MessagesTable {
 
     /// Pattern B: a user's message group rows, last reply first, below `after`, each group once.
     ///
-    /// The earlier system left two rows of one group in some lists. The newer one counts: within this read the first
+    /// The legacy system left two rows of one group in some lists. The newer one counts: within this read the first
     /// seen, and on a later page one more look tells whether the newer one stood on an earlier page.
     pub async fn message_groups(
         &self,
@@ -106,7 +106,7 @@ impl MessagesTable {
         Ok(Slice::cut(found, limit))
     }
 
-    /// Whether the owner of a row of the earlier system has a newer one of the same group.
+    /// Whether the owner of a row of the legacy system has a newer one of the same group.
     async fn has_newer_row(&self, row: &GroupRow) -> Result<bool, TableError> {
         if row.author.is_some() {
             return Ok(false);

@@ -33,7 +33,7 @@ pub struct GroupRow {
     pub other: Participant,
     /// The newest text when the row was written.
     pub body: String,
-    /// Who wrote that text; a row of the earlier system does not say.
+    /// Who wrote that text; a row of the legacy system does not say.
     pub author: Option<UserUuid>,
     /// The row's place in the list.
     pub sort_key: SortKey,
@@ -44,10 +44,10 @@ pub struct GroupRow {
 pub struct Membership {
     /// The conversation.
     pub group: MessageGroupUuid,
-    /// Both users; the same one twice in a conversation with oneself, which only the earlier system allowed.
+    /// Both users; the same one twice in a conversation with oneself, which only the legacy system allowed.
     pub participants: [Participant; 2],
-    /// Whether messages of the earlier system can be among the group's: their times need reading with care.
-    pub from_earlier_system: bool,
+    /// Whether messages of the legacy system can be among the group's: their times need reading with care.
+    pub is_legacy: bool,
     /// Counts the rows put where one was missing; a put is conditional on it.
     pub version: u64,
 }
@@ -55,7 +55,7 @@ pub struct Membership {
 impl Membership {
     /// A conversation that begins now.
     pub fn begin(group: MessageGroupUuid, participants: [Participant; 2]) -> Self {
-        Self { group, participants, from_earlier_system: false, version: 1 }
+        Self { group, participants, is_legacy: false, version: 1 }
     }
 
     /// Both participants' rows, `newest` being the conversation's newest message.
@@ -80,10 +80,5 @@ impl Membership {
     pub fn other_than(&self, user: UserUuid) -> &Participant {
         let [first, second] = &self.participants;
         if first.uuid == user { second } else { first }
-    }
-
-    /// The participant whose uuid is `user`.
-    pub fn participant(&self, user: UserUuid) -> Option<&Participant> {
-        self.participants.iter().find(|participant| participant.uuid == user)
     }
 }

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
+use super::limits::{MAX_BODY_CHARS, MAX_PAGE};
 use crate::messages_table::TableError;
-use crate::messaging::MAX_BODY_CHARS;
-use crate::messaging::page::MAX_PAGE;
 use crate::users::UsersError;
 
 /// The end of a request that was not answered.

@@ -7,14 +7,13 @@ use futures::{StreamExt, TryStreamExt, stream};
 use uuid::Uuid;
 
 use super::cursor::GroupCursor;
+use super::limits::DEFAULT_GROUPS_PAGE;
 use super::page::Size;
 use super::{Member, Messaging, MessagingError, Page, PageRequest};
 use crate::messages_table::{GroupRow, Message};
-use crate::model::{MessageGroupUuid, MessageUuid, Participant, User, UserUuid};
+use crate::model::{MessageGroupUuid, MessageUuid, Participant, User};
 
-/// How many groups a page has when nothing is said.
-pub const DEFAULT_PAGE: usize = 20;
-/// How many rows of the earlier system are completed at once.
+/// How many legacy rows are completed at once.
 const CONCURRENT_READS: usize = 16;
 
 /// A message group as one of its participants sees it.
@@ -30,13 +29,6 @@ pub struct GroupView {
     pub last_message: Message,
 }
 
-impl GroupView {
-    /// Who wrote, or who reads, as this group knows them.
-    pub fn participant(&self, uuid: UserUuid) -> Option<&Participant> {
-        [&self.viewer, &self.other].into_iter().find(|participant| participant.uuid == uuid)
-    }
-}
-
 impl Messaging {
     /// A page of `user`'s message groups, last reply first, each with its cursor. It is read from the top only: of
     /// `request`, `first` and `after` count.
@@ -45,7 +37,7 @@ impl Messaging {
         user: &Arc<User>,
         request: PageRequest,
     ) -> Result<Page<(GroupCursor, GroupView)>, MessagingError> {
-        let size = request.size(Size::First(DEFAULT_PAGE))?;
+        let size = request.size(Size::First(DEFAULT_GROUPS_PAGE))?;
         let limit = size.limit();
         let after = request.after.as_deref().map(|text| GroupCursor::decode("after", text)).transpose()?;
         let slice = self.table.message_groups(user.uuid, after.as_ref().map(|after| &after.0), limit).await?;
@@ -86,7 +78,7 @@ impl Messaging {
         Ok(newest.map(|row| view(&member, stand_in(&row))))
     }
 
-    /// Reads the newest message: a row of the earlier system does not say who wrote it, and its time need not be that of
+    /// Reads the newest message: a row of the legacy system does not say who wrote it, and its time need not be that of
     /// any message.
     async fn complete(&self, message: &mut Option<Message>, row: &GroupRow) -> Result<(), MessagingError> {
         let newest = self.table.newest_message(row.group).await?;
@@ -105,7 +97,7 @@ pub(super) fn view(member: &Member, last_message: Message) -> GroupView {
     }
 }
 
-/// The message that a row repeats, which takes the row's text; `None` for a row of the earlier system, which does not say
+/// The message that a row repeats, which takes the row's text; `None` for a row of the legacy system, which does not say
 /// enough.
 fn message_of_row(row: &mut GroupRow, owner: &Participant) -> Option<Message> {
     let author = row.author?;

@@ -3,13 +3,13 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::cursor::MessageCursor;
+use super::limits::DEFAULT_MESSAGES_PAGE;
 use super::page::Size;
 use super::{BadInput, Member, Messaging, MessagingError, Page, PageRequest};
-use crate::messages_table::keys::{ceil_to_micros, key_bound};
+use crate::instant::ceil_to_micros;
+use crate::messages_table::keys::key_bound;
 use crate::messages_table::{Direction, Message, SortKeyRange};
 
-/// How many messages a page has when nothing is said: the newest.
-pub const DEFAULT_PAGE: usize = 40;
 /// Offsets that ISO 8601 can write stay below a day; an hour more for what a key without a fraction lacks.
 const WIDEST_OFFSET: TimeDelta = TimeDelta::hours(25);
 
@@ -31,15 +31,15 @@ impl Window {
         }
     }
 
-    /// The keys to read. In keys of the earlier system the text strays from the instant by up to the widest offset, so
+    /// The keys to read. In legacy keys the text strays from the instant by up to the widest offset, so
     /// where there can be any the range is wider than the window, and [`Window::contains`] decides.
-    pub(crate) fn range(&self, from_earlier_system: bool) -> SortKeyRange {
-        let slack = if from_earlier_system { WIDEST_OFFSET } else { TimeDelta::zero() };
+    pub(crate) fn range(&self, is_legacy: bool) -> SortKeyRange {
+        let slack = if is_legacy { WIDEST_OFFSET } else { TimeDelta::zero() };
         let mut range = SortKeyRange::all();
         if let Some(from) = self.from {
             let bound = key_bound(from.checked_sub_signed(slack).unwrap_or(DateTime::<Utc>::MIN_UTC));
             // Some of those keys have a space for the `T`, which sorts before it: the whole day is read.
-            let day = bound.split('T').next().filter(|_| from_earlier_system);
+            let day = bound.split('T').next().filter(|_| is_legacy);
             range = range.from(day.unwrap_or(&bound));
         }
         if let Some(to) = self.to {
@@ -63,13 +63,13 @@ impl Messaging {
         window: Window,
     ) -> Result<Page<(MessageCursor, Message)>, MessagingError> {
         let group = member.group();
-        let size = request.size(Size::Last(DEFAULT_PAGE))?;
+        let size = request.size(Size::Last(DEFAULT_MESSAGES_PAGE))?;
         window.check()?;
         let cursor = |name, text: &Option<String>| {
             text.as_deref().map(|text| MessageCursor::decode(name, text, group)).transpose()
         };
         let (after, before) = (cursor("after", &request.after)?, cursor("before", &request.before)?);
-        let mut range = window.range(member.membership.from_earlier_system);
+        let mut range = window.range(member.membership.is_legacy);
         if let Some(after) = &after {
             range = range.above(after.sort_key.as_str());
         }
@@ -111,7 +111,7 @@ mod tests {
             assert_eq!(window.contains(instant), inside, "{key}");
             assert!(!inside || window.range(true).contains(key), "{key}");
         }
-        // Keys of the earlier system whose text lies on the other side of a bound than their instant.
+        // Keys of the legacy system whose text lies on the other side of a bound than their instant.
         for key in ["2024-12-31T20:00:00-04:30", "2025-01-01T00:00:00", "2026-01-01T13:00:00+13:30"] {
             assert!(window.range(true).contains(key), "{key}");
         }

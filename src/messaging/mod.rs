@@ -2,14 +2,15 @@
 //!
 //! Knows the two stores and nothing of GraphQL, HTTP or the stream.
 
-mod attempts;
 mod cursor;
-pub mod earlier;
 mod error;
 mod groups;
 mod history;
+mod legacy;
+mod limits;
 mod membership;
 mod page;
+mod retry;
 mod send;
 mod throttle;
 
@@ -19,11 +20,12 @@ use quick_cache::sync::Cache;
 
 pub use self::cursor::{GroupCursor, MessageCursor};
 pub use self::error::{BadInput, MessagingError};
-pub use self::groups::{DEFAULT_PAGE as DEFAULT_GROUPS_PAGE, GroupView};
-pub use self::history::{DEFAULT_PAGE as DEFAULT_MESSAGES_PAGE, Window};
+pub use self::groups::GroupView;
+pub use self::history::Window;
+pub use self::limits::{DEFAULT_GROUPS_PAGE, DEFAULT_MESSAGES_PAGE, MAX_BODY_CHARS, MAX_PAGE};
 pub use self::membership::Member;
-pub use self::page::{MAX_PAGE, Page, PageRequest};
-pub use self::send::{MAX_BODY_CHARS, Recipient};
+pub use self::page::{Page, PageRequest};
+pub use self::send::Recipient;
 use self::throttle::Throttle;
 use crate::environment::Environment;
 use crate::messages_table::{Membership, MessagesTable};
@@ -42,7 +44,7 @@ pub struct Messaging {
     throttle: Arc<Throttle>,
     /// Of groups whose membership is written down.
     memberships: Arc<Cache<MessageGroupUuid, Arc<Membership>>>,
-    /// Of groups of the earlier system, as the user's own row says.
+    /// Of legacy groups, as the user's own row says.
     own_rows: Arc<Cache<(UserUuid, MessageGroupUuid), Arc<Membership>>>,
     pairs: Arc<Cache<[UserUuid; 2], MessageGroupUuid>>,
 }

@@ -1,10 +1,8 @@
 //! Pages as the Relay cursor connections specification has them.
 
 use super::error::BadInput;
+use super::limits::MAX_PAGE;
 use crate::messages_table::Slice;
-
-/// The largest page.
-pub const MAX_PAGE: usize = 100;
 
 /// What a client asked for, not checked yet.
 #[derive(Clone, Debug, Default)]

@@ -6,7 +6,7 @@ use cruddur_messaging::users::Users;
 use serde_json::json;
 
 use crate::harness::client::{GROUPS, MESSAGES};
-use crate::harness::earlier::EarlierGroup;
+use crate::harness::legacy::EarlierGroup;
 use crate::harness::postgres_relay::relayed;
 use crate::harness::{World, eventually, shared, test, user, user_in};
 
@@ -19,7 +19,7 @@ fn a_hundred_groups_with_all_their_users_cost_one_select() {
         let mut friends = Vec::new();
         for number in 0..100 {
             let friend = user_in(&users, "friend").await;
-            // Some rows as the earlier system wrote them, whose newest message takes another read.
+            // Some rows as the legacy system wrote them, whose newest message takes another read.
             if number % 4 == 0 {
                 let group = EarlierGroup::new();
                 let at = format!("2022-05-04T10:{:02}:{:02}.5", number / 60, number % 60);

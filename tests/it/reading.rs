@@ -201,7 +201,7 @@ fn message_groups_come_last_reply_first_and_page_without_gap() {
         let server = world.server().await;
         let ana = user("ana").await;
         let mut expected = Vec::new();
-        // Across a new year, where the earlier system lost conversations.
+        // Across a new year, where the legacy system lost conversations.
         let begin = instant("2025-12-31T12:00:00Z");
         for number in 0..25 {
             let other = user("friend").await;

@@ -10,7 +10,7 @@ use super::summary::summary;
 use crate::commands::failure::UsageError;
 use crate::commands::output::{Output, padded};
 use crate::commands::target::Target;
-use crate::messages_table::keys::format_instant;
+use crate::instant::format_instant;
 use crate::messages_table::{Direction, Message};
 use crate::messaging::Window;
 use crate::model::MessageGroupUuid;

@@ -13,7 +13,7 @@ use aws_sdk_dynamodb::types::{
 
 use self::tables::{DEADLINE, FIRST_LOOK, LONGEST_WAIT, wait_until_active};
 pub use self::tables::{describe, drop_table, list_tables};
-pub use self::wanted::{Billing, Difference, Loaded, Wanted};
+pub use self::wanted::{Billing, Loaded, Wanted};
 use super::error::{TableError, classify};
 use super::keys::{GROUP_INDEX, MESSAGE_GROUP_UUID, PK, SK};
 
@@ -23,14 +23,6 @@ pub enum SchemaError {
     /// A call failed.
     #[error(transparent)]
     Table(#[from] TableError),
-    /// A table of that name is there and is not ours.
-    #[error("table {table} exists and differs: {difference}")]
-    Differs {
-        /// The table's name.
-        table: String,
-        /// What is not as it should be.
-        difference: String,
-    },
     /// It did not come to rest in time.
     #[error("table {table} is not {state} after {} s", DEADLINE.as_secs())]
     TooSlow {
@@ -98,10 +90,10 @@ pub async fn load_messages_table(
         return Ok(loaded);
     };
     compare_structure(&found, &mut loaded);
-    loaded.compare("billing", Billing::of(&found, found.provisioned_throughput()), wanted.billing, false);
+    loaded.compare("billing", Billing::of(&found, found.provisioned_throughput()), wanted.billing);
     if let Some(index) = group_index(&found) {
         let billing = Billing::of(&found, index.provisioned_throughput());
-        loaded.compare("billing of the index", billing, wanted.billing, false);
+        loaded.compare("billing of the index", billing, wanted.billing);
     }
     wait_until_active(client, name).await?;
     if !has_stream(&found) {
@@ -119,7 +111,7 @@ pub async fn load_messages_table(
 pub fn faults(found: &TableDescription) -> Vec<String> {
     let mut loaded = Loaded::default();
     compare_structure(found, &mut loaded);
-    let mut faults: Vec<String> = loaded.differences.into_iter().map(|difference| difference.what).collect();
+    let mut faults = loaded.differences;
     if !has_stream(found) {
         faults.push("its stream is off".to_owned());
     }
@@ -127,20 +119,20 @@ pub fn faults(found: &TableDescription) -> Vec<String> {
 }
 
 fn compare_structure(found: &TableDescription, loaded: &mut Loaded) {
-    loaded.compare("keys", keys(found.key_schema()), keys(&key_schema(PK, SK)), true);
+    loaded.compare("keys", keys(found.key_schema()), keys(&key_schema(PK, SK)));
     let there = group_index(found);
     let index_keys = there.map_or("missing".to_owned(), |it| keys(it.key_schema()));
-    loaded.compare(&format!("index {GROUP_INDEX}"), index_keys, keys(&key_schema(MESSAGE_GROUP_UUID, SK)), true);
+    loaded.compare(&format!("index {GROUP_INDEX}"), index_keys, keys(&key_schema(MESSAGE_GROUP_UUID, SK)));
     if let Some(index) = there {
         let projection = index.projection().and_then(|it| it.projection_type()).map_or("none", |it| it.as_str());
-        loaded.compare("attributes in the index", projection, ProjectionType::All, true);
+        loaded.compare("attributes in the index", projection, ProjectionType::All);
     }
     match found.stream_specification().filter(|it| it.stream_enabled()).and_then(|it| it.stream_view_type()) {
         // Both show what the consumer needs.
         Some(shows @ (StreamViewType::NewAndOldImages | StreamViewType::NewImage)) => {
             loaded.matches.push(format!("stream: {shows}"));
         }
-        Some(other) => loaded.compare("stream", other, StreamViewType::NewAndOldImages, true),
+        Some(other) => loaded.compare("stream", other, StreamViewType::NewAndOldImages),
         None => {}
     }
 }
@@ -164,8 +156,8 @@ pub async fn load_leases_table(
     let name = leases_table_name(messages);
     let mut loaded = Loaded::default();
     if let Some(found) = describe(client, &name).await? {
-        loaded.compare("keys", keys(found.key_schema()), keys(&key_schema(PK, SK)), true);
-        loaded.compare("billing", Billing::of(&found, found.provisioned_throughput()), wanted.billing, false);
+        loaded.compare("keys", keys(found.key_schema()), keys(&key_schema(PK, SK)));
+        loaded.compare("billing", Billing::of(&found, found.provisioned_throughput()), wanted.billing);
         wait_until_active(client, &name).await?;
         protected(client, &name, &found, wanted, &mut loaded).await?;
         return Ok(loaded);
@@ -203,7 +195,7 @@ async fn protected(
         wait_until_active(client, name).await?;
         loaded.changed.push(format!("{what}: was off and is on now"));
     } else {
-        loaded.compare(what, on_or_off(is_on), on_or_off(wanted), false);
+        loaded.compare(what, on_or_off(is_on), on_or_off(wanted));
     }
     Ok(())
 }
@@ -227,7 +219,7 @@ async fn recoverable(client: &Client, name: &str, wanted: Wanted, loaded: &mut L
         .and_then(|it| it.point_in_time_recovery_status());
     let is_on = status == Some(&PointInTimeRecoveryStatus::Enabled);
     if !wanted || is_on {
-        loaded.compare(what, on_or_off(is_on), on_or_off(wanted), false);
+        loaded.compare(what, on_or_off(is_on), on_or_off(wanted));
         return Ok(());
     }
     let on = PointInTimeRecoverySpecification::builder().point_in_time_recovery_enabled(true).build();

@@ -2,8 +2,6 @@
 
 use aws_sdk_dynamodb::types::{BillingMode, ProvisionedThroughput, ProvisionedThroughputDescription, TableDescription};
 
-use super::SchemaError;
-
 /// How a table's capacity is paid for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Billing {
@@ -83,42 +81,17 @@ pub struct Loaded {
     pub changed: Vec<String>,
     /// What is as it should be.
     pub matches: Vec<String>,
-    /// What is not, and is left to an operator.
-    pub differences: Vec<Difference>,
-}
-
-/// Something that is not as it should be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Difference {
-    /// What it is, and what it should be.
-    pub what: String,
-    /// Whether nothing can work with it.
-    pub breaks: bool,
+    /// What differs, and what it should be. An operator must decide about it.
+    pub differences: Vec<String>,
 }
 
 impl Loaded {
-    pub(super) fn compare(
-        &mut self,
-        what: &str,
-        found: impl std::fmt::Display,
-        wanted: impl std::fmt::Display,
-        breaks: bool,
-    ) {
+    pub(super) fn compare(&mut self, what: &str, found: impl std::fmt::Display, wanted: impl std::fmt::Display) {
         let (found, wanted) = (found.to_string(), wanted.to_string());
         if found == wanted {
             self.matches.push(format!("{what}: {found}"));
         } else {
-            self.differences.push(Difference { what: format!("{what}: {found}, and should be {wanted}"), breaks });
-        }
-    }
-
-    /// The table, or the first difference that keeps everything from working.
-    pub fn usable(self, table: &str) -> Result<Self, SchemaError> {
-        match self.differences.iter().find(|difference| difference.breaks) {
-            Some(Difference { what, .. }) => {
-                Err(SchemaError::Differs { table: table.to_owned(), difference: what.clone() })
-            }
-            None => Ok(self),
+            self.differences.push(format!("{what}: {found}, and should be {wanted}"));
         }
     }
 }

@@ -194,7 +194,7 @@ fn message(state: &mut State, group: u128, at: i64) -> Message {
     Message { uuid, group, author, body: format!("{uuid}"), created_at, sort_key }
 }
 
-fn put_rows(state: &mut State, message: &Message, group: u128, of_earlier_system: bool) {
+fn put_rows(state: &mut State, message: &Message, group: u128, of_legacy_system: bool) {
     let [one, other] = pair(group);
     for (owner, counterpart) in [(&one, &other), (&other, &one)] {
         state.put_row(GroupRow {
@@ -202,7 +202,7 @@ fn put_rows(state: &mut State, message: &Message, group: u128, of_earlier_system
             group: message.group,
             other: counterpart.clone(),
             body: message.body.clone(),
-            author: (!of_earlier_system).then_some(message.author.uuid),
+            author: (!of_legacy_system).then_some(message.author.uuid),
             sort_key: message.sort_key.clone(),
         });
     }
@@ -213,7 +213,7 @@ fn begin_group(state: &mut State, number: u128, at: i64) {
     let group = first.group;
     put_rows(state, &first, number, false);
     let participants = pair(number);
-    state.memberships.insert(group, Membership { group, participants, from_earlier_system: false, version: 1 });
+    state.memberships.insert(group, Membership { group, participants, is_legacy: false, version: 1 });
     state.store(first);
 }
 
@@ -251,10 +251,10 @@ fn populate(state: &mut State) {
         state.delete_row(owner, &spoiled.sort_key.clone());
         state.unreadable.insert((owner, spoiled.sort_key.clone()), group);
         let participants = pair(number);
-        state.memberships.insert(group, Membership { group, participants, from_earlier_system: false, version: 1 });
+        state.memberships.insert(group, Membership { group, participants, is_legacy: false, version: 1 });
         state.messages.entry(group).or_default().push(spoiled);
     }
-    // What the earlier system wrote has been in the index for years.
+    // What the legacy system wrote has been in the index for years.
     state.index_lags = true;
     begin_group(state, 3, -400);
     begin_group(state, 4, -300);

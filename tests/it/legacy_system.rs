@@ -1,9 +1,9 @@
-//! Data of the earlier system, its faults included: read, paged, written to and moved.
+//! Data of the legacy system, its faults included: read, paged, written to and moved.
 
 use serde_json::{Value, json};
 
 use crate::harness::client::{GROUPS, MESSAGES};
-use crate::harness::earlier::EarlierGroup;
+use crate::harness::legacy::EarlierGroup;
 use crate::harness::{Client, TestUser, World, eventually, test, user};
 
 /// Two users with one group, its messages in every form of time that system wrote.

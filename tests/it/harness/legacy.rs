@@ -1,4 +1,4 @@
-//! Items as the earlier system wrote them: bare times as sort keys, no pair, no membership, not atomic.
+//! Items as the legacy system wrote them: bare times as sort keys, no pair, no membership, not atomic.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{TABLE, TestUser, World};
 
-/// A group of the earlier system.
+/// A legacy group.
 pub struct EarlierGroup {
     pub uuid: Uuid,
 }
