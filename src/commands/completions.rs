@@ -1,4 +1,4 @@
-//! `completions` and `man`, generated from the command line's own description.
+//! `completions` and `man`, generated from the definition of the command line.
 
 use std::fs;
 use std::io::{self, Write};
@@ -10,14 +10,14 @@ use clap_complete::Shell;
 
 #[derive(Args, Debug)]
 pub struct Completions {
-    /// Which shell
+    /// Name of the shell
     #[arg(value_enum)]
     shell: Shell,
 }
 
 #[derive(Args, Debug)]
 pub struct Man {
-    /// Write a page for every command into this folder, instead of the first one to standard output
+    /// Folder to write a page for each command to [default: print the main page to standard output]
     #[arg(long, value_name = "DIR")]
     out_dir: Option<PathBuf>,
 }
@@ -26,19 +26,20 @@ pub fn completions(options: &Completions, mut command: Command) -> anyhow::Resul
     let name = command.get_name().to_owned();
     let mut script = Vec::new();
     clap_complete::generate(options.shell, &mut command, name, &mut script);
-    io::stdout().write_all(&script).context("standard output")
+    io::stdout().write_all(&script).context("cannot write to standard output")
 }
 
 pub fn man(options: &Man, command: Command) -> anyhow::Result<()> {
     match &options.out_dir {
         Some(folder) => {
-            fs::create_dir_all(folder).with_context(|| format!("--out-dir {}", folder.display()))?;
-            clap_mangen::generate_to(command, folder).with_context(|| format!("--out-dir {}", folder.display()))
+            fs::create_dir_all(folder).with_context(|| format!("cannot write to --out-dir {}", folder.display()))?;
+            clap_mangen::generate_to(command, folder)
+                .with_context(|| format!("cannot write to --out-dir {}", folder.display()))
         }
         None => {
             let mut page = Vec::new();
             clap_mangen::Man::new(command).render(&mut page)?;
-            io::stdout().write_all(&page).context("standard output")
+            io::stdout().write_all(&page).context("cannot write to standard output")
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `dev`: everything in one process, on a machine that has nothing.
+//! `dev`: runs everything in one process, including DynamoDB and PostgreSQL.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -13,6 +13,7 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
+use super::logging::start_with_traces;
 use crate::app::{ApiParts, RequestParts, consume, serve};
 use crate::aws::Aws;
 use crate::config::{HttpSettings, MetricsSettings, RequestSettings, TableSettings};
@@ -28,7 +29,7 @@ use crate::shutdown::Shutdown;
 use crate::telemetry::TraceSettings;
 use crate::users::Users;
 
-/// The ports that are taken where they are free, so that the operator's commands find the engines.
+/// Preferred ports, so that the commands for operators find the stores. If one is in use, `dev` takes a free port.
 const DYNAMODB_PORT: u16 = 8000;
 const POSTGRES_PORT: u16 = 55432;
 
@@ -44,30 +45,30 @@ pub struct Options {
     traces: TraceSettings,
     #[command(flatten)]
     table: TableSettings,
-    /// Folder that everything is kept in
+    /// Folder for all data
     #[arg(long, env = "CRUDDUR_DATA_DIR", value_name = "CRUDDUR_DATA_DIR", default_value = ".cruddur")]
     data_dir: PathBuf,
-    /// Start over: remove what earlier runs left in the data folder
+    /// Delete the data of earlier runs before starting
     #[arg(long)]
     fresh: bool,
 }
 
-/// Whom `token` can ask while `dev` runs, and PostgreSQL with its one connection is taken.
+/// Where `token` finds a running `dev`, which holds the only connection to its PostgreSQL.
 #[derive(Serialize, Deserialize)]
 pub struct Running {
-    /// Answers `/{handle}` with the `cognito_user_id`.
+    /// Base URL: `GET {users_url}/{handle}` returns the `cognito_user_id`.
     pub users_url: String,
 }
 
 impl Running {
-    /// The file in a data folder that says so.
+    /// Returns the path of the file in `data_dir` that holds this value.
     pub fn file(data_dir: &std::path::Path) -> PathBuf {
         data_dir.join("dev.json")
     }
 }
 
 pub async fn run(options: Options) -> anyhow::Result<()> {
-    let traces = super::log_and_traces(
+    let traces = start_with_traces(
         "warn,dynoxide=error,sqlx=error,cruddur_messaging=info,cruddur_messaging::http=warn",
         &options.traces,
     )?;
@@ -126,7 +127,7 @@ impl Engines {
     }
 }
 
-/// The loopback port `port`, or any other where it is taken.
+/// Binds `port` on 127.0.0.1, or a free port if it is in use.
 async fn bind_preferring(port: u16) -> anyhow::Result<TcpListener> {
     let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     match TcpListener::bind(at(port)).await {
@@ -135,7 +136,7 @@ async fn bind_preferring(port: u16) -> anyhow::Result<TcpListener> {
     }
 }
 
-/// Loads schema and seed, starts API and consumer, and says where they are.
+/// Creates the schema, writes the seed data, starts the API and the consumer, and prints their addresses.
 async fn start(
     options: &Options,
     data_dir: &DataDir,
@@ -146,7 +147,7 @@ async fn start(
     let Engines { dynamodb, users, .. } = engines;
     let table = &options.table.ddb_message_table;
     let aws = Aws::local(dynamodb.url()).await;
-    users.migrate().await.context("the migrations did not run")?;
+    users.migrate().await.context("the migrations failed")?;
     load_messages_table(&aws.dynamodb, table, Billing::FREE_TIER).await?;
     load_leases_table(&aws.dynamodb, table, Billing::FREE_TIER).await?;
     seed_users(users, local_cognito_user_id).await?;
@@ -158,7 +159,7 @@ async fn start(
         tokens.push((handle, issuer.token(&id)?));
     }
     metrics::serve(options.metrics.metrics_addr, shutdown).await?;
-    // The data folder is ours alone, so what an earlier run of it held is ours at once, however it ended.
+    // Only one process uses the data folder, so a lease of an earlier run, even one that crashed, belongs to this process.
     let consumer = consume(&aws, table, "dev".to_owned(), shutdown);
     let first_token = tokens.first().map(|(_, token)| token.clone());
     let parts = ApiParts {
@@ -179,30 +180,30 @@ async fn start(
     Ok(())
 }
 
-/// Serves the ids of users on a loopback port, for `token`.
+/// Serves the users' ids for `token` on a free port of 127.0.0.1.
 async fn serve_users(users: Users, shutdown: &Shutdown) -> anyhow::Result<String> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("no free port on 127.0.0.1")?;
     let url = format!("http://{}/users", listener.local_addr()?);
-    let answer = async move |Path(handle): Path<String>| match users.cognito_user_id(&handle).await {
+    let handler = async move |Path(handle): Path<String>| match users.cognito_user_id(&handle).await {
         Ok(id) => Ok(Json(id)),
         Err(error) => Err((StatusCode::SERVICE_UNAVAILABLE, crate::report(&error))),
     };
-    let router = Router::new().route("/users/{handle}", get(answer));
+    let router = Router::new().route("/users/{handle}", get(handler));
     let server = axum::serve(listener, router).with_graceful_shutdown(shutdown.token().cancelled_owned());
     shutdown.spawn_critical("server of user ids", server.into_future());
     Ok(url)
 }
 
-/// What is where, and what to paste.
+/// Returns the text that `dev` prints when it is ready: addresses, access tokens and an example request.
 fn welcome(address: SocketAddr, data_dir: &DataDir, engines: &Engines, tokens: &[(String, String)]) -> String {
     let mut text = format!(
         "\nReady.\n\n\
          \x20 GraphiQL    http://{address}/graphiql   (signed in as {first})\n\
          \x20 GraphQL     http://{address}/graphql\n\
          \x20 DynamoDB    {dynamodb}\n\
-         \x20 PostgreSQL  {postgres}   (one connection at a time: the API waits while psql is open)\n\
+         \x20 PostgreSQL  {postgres}   (accepts one connection at a time: while psql is open, the API waits)\n\
          \x20 Data        {data}\n\n\
-         Access tokens, good for 30 days:\n\n",
+         Access tokens, valid for 30 days:\n\n",
         first = tokens.first().map_or("nobody", |(handle, _)| handle),
         dynamodb = engines.dynamodb.url(),
         postgres = engines.postgres.url(),
@@ -218,7 +219,7 @@ fn welcome(address: SocketAddr, data_dir: &DataDir, engines: &Engines, tokens: &
              \x20 -H 'Authorization: Bearer {token}' \\\n\
              \x20 -d '{{\"query\":\"{{ messageGroups {{ nodes {{ uuid otherParticipant {{ handle }} \
              lastMessage {{ body }} }} }} }}\"}}'\n\n\
-             Ctrl-C stops it.\n",
+             Ctrl-C stops the program.\n",
         ));
     }
     text

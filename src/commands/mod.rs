@@ -1,11 +1,13 @@
-//! The commands of the one binary, a file each.
+//! The commands of the program, one file for each.
 
 mod completions;
+mod database;
 mod db;
 mod ddb;
 #[cfg(feature = "embedded")]
 pub mod dev;
 mod failure;
+mod logging;
 mod output;
 mod schema;
 mod serve;
@@ -16,17 +18,16 @@ mod token;
 mod worker;
 
 use std::process::ExitCode;
-use std::sync::OnceLock;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::telemetry::{self, LogSettings, TraceSettings, Traces};
+use crate::telemetry::LogSettings;
 
-/// Direct messages for a social app: a GraphQL API over DynamoDB and PostgreSQL, with its stream consumer and the
-/// operator's commands.
+/// Direct messages for a social app: a GraphQL API over DynamoDB and PostgreSQL, its stream consumer, and commands for
+/// operators.
 #[derive(Parser, Debug)]
-#[command(version, about, max_term_width = 110, after_help = EXIT_STATUSES)]
+#[command(version, max_term_width = 110, after_help = EXIT_STATUSES)]
 struct Cli {
     #[command(flatten)]
     log: LogSettings,
@@ -34,57 +35,54 @@ struct Cli {
     command: Command,
 }
 
-/// As the command line says; set once, before any command runs.
-static LOG: OnceLock<LogSettings> = OnceLock::new();
-
 #[derive(Subcommand, Debug)]
 enum Command {
-    /// Run everything in one process on a bare machine: engines, data, tokens, API and stream consumer
+    /// Run everything in one process: DynamoDB, PostgreSQL, seed data, access tokens, API and stream consumer
     #[cfg(feature = "embedded")]
     #[command(after_help = "Example:\n  cruddur-messaging dev --data-dir .cruddur")]
     Dev(Box<dev::Options>),
-    /// Run the API and the stream consumer against real services
+    /// Run the API and the stream consumer with the configured DynamoDB, PostgreSQL and Cognito
     #[command(
         after_help = "Example:\n  DATABASE_URL=postgresql://… AWS_COGNITO_USER_POOL_ID=… AWS_COGNITO_USER_POOL_CLIENT_ID=… \\\n  cruddur-messaging serve --listen-addr 0.0.0.0:4567"
     )]
     Serve(Box<serve::Options>),
-    /// Run the stream consumer alone
+    /// Run the stream consumer without the API
     #[command(after_help = "Example:\n  AWS_REGION=eu-central-1 cruddur-messaging worker")]
     Worker(worker::Options),
-    /// Operate the DynamoDB tables
+    /// Create, fill, read and drop the DynamoDB tables
     Ddb(ddb::Options),
-    /// Operate the PostgreSQL database
+    /// Migrate and fill the PostgreSQL database
     Db(db::Options),
-    /// See and mend the stream consumer
+    /// Inspect and repair the stream consumer
     Stream(stream::Options),
     /// Print the GraphQL schema
     #[command(after_help = "Example:\n  cruddur-messaging schema > schema.graphql")]
     Schema,
-    /// Print the completions of a shell
+    /// Print the completion script for a shell
     #[command(after_help = "Example:\n  cruddur-messaging completions bash > /etc/bash_completion.d/cruddur-messaging")]
     Completions(completions::Completions),
-    /// Print the manual page
+    /// Print the manual page, or write one for each command
     #[command(after_help = "Example:\n  cruddur-messaging man --out-dir /usr/local/share/man/man1")]
     Man(completions::Man),
-    /// Print an access token of a user of `dev`, and nothing else
+    /// Print an access token for a user of `dev`
     #[cfg(feature = "embedded")]
     #[command(after_help = "Example:\n  cruddur-messaging token ana")]
     Token(token::Options),
 }
 
 const EXIT_STATUSES: &str = "Exit status:
-  0  done
-  1  failed; standard error has one line that says why
-  2  used wrongly, a setting is missing or wrong, or a flag is asked for; nothing was done
-  3  done, and something is left to the operator: differences, records still set aside, users that lack";
+  0  success
+  1  failure; one line on standard error gives the reason
+  2  wrong usage, a missing or wrong setting, or a missing flag; the command did nothing
+  3  partial success: differences, records that still fail or missing users are left for the operator";
 
-/// Runs the command line. An error is one line on standard error.
+/// Parses the command line and runs the command. Prints an error as one line on standard error.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
-    let _ = LOG.set(cli.log.clone());
+    logging::configure(cli.log);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.into()),
@@ -95,7 +93,7 @@ pub fn main() -> ExitCode {
             Err(error) => fail(&error),
         }
     });
-    // Whatever still blocks a thread must not keep the process.
+    // A thread that still blocks must not delay the exit.
     runtime.shutdown_background();
     code
 }
@@ -117,7 +115,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
     }
 }
 
-/// A wrong value of a setting is one line that names it; anything else clap explains at length.
+/// Prints a usage error: one line if a setting has a wrong value, clap's full text otherwise.
 fn usage(error: &clap::Error) -> ExitCode {
     match error.kind() {
         ErrorKind::ValueValidation | ErrorKind::InvalidValue => {
@@ -132,15 +130,5 @@ fn usage(error: &clap::Error) -> ExitCode {
 fn fail(error: &anyhow::Error) -> ExitCode {
     let text = crate::report(error.as_ref()).replace('\n', " ");
     eprintln!("error: {text}");
-    ExitCode::from(failure::status(error))
-}
-
-/// Sends the log to standard error, as `RUST_LOG` says or else `default`.
-fn log(default: &str) -> anyhow::Result<()> {
-    telemetry::start(LOG.get().cloned().unwrap_or_default(), default, None).map(drop)
-}
-
-/// Likewise, and traces where `traces` says.
-fn log_and_traces(default: &str, traces: &TraceSettings) -> anyhow::Result<Traces> {
-    telemetry::start(LOG.get().cloned().unwrap_or_default(), default, Some(traces))
+    ExitCode::from(failure::exit_status(error))
 }

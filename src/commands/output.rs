@@ -1,4 +1,4 @@
-//! What the operator's commands print: text for people, JSON lines for programs.
+//! Output of the commands for operators: text for people, JSON lines for programs.
 
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
@@ -7,16 +7,16 @@ use clap::Args;
 use serde_json::Value;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// The flag of every command that a program may read.
+/// Output options of a command.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct Output {
-    /// Print JSON, one value a line; what is said beside it goes to standard error
+    /// Print one JSON value for each line; notes go to standard error
     #[arg(long, global = true)]
     pub json: bool,
 }
 
 impl Output {
-    /// Says something to people.
+    /// Prints a note for people.
     pub fn say(self, text: impl Display) {
         if self.json {
             line(io::stderr().lock(), &text);
@@ -25,7 +25,7 @@ impl Output {
         }
     }
 
-    /// A result: `text` for people, `json` for programs.
+    /// Prints a result: `text` for people, `json` for programs.
     pub fn result(self, text: impl Display, json: impl FnOnce() -> Value) {
         if self.json {
             line(io::stdout().lock(), &json());
@@ -34,7 +34,7 @@ impl Output {
         }
     }
 
-    /// A row of a list, cut to the terminal's width.
+    /// Prints a row of a list, cut to the width of the terminal.
     pub fn row(self, text: &str, json: impl FnOnce() -> Value) {
         self.result(cut(&printable(text), width()), json);
     }
@@ -44,24 +44,24 @@ fn line(mut to: impl Write, text: &dyn Display) {
     if let Err(error) = writeln!(to, "{text}")
         && error.kind() == ErrorKind::BrokenPipe
     {
-        // Whoever reads has seen enough, as `head` does.
+        // The reader closed the pipe, as `head` does: that is no error.
         std::process::exit(0);
     }
 }
 
-/// The terminal's width; without a terminal what `COLUMNS` says, or no limit.
+/// Returns the width of the terminal in columns. Without a terminal it is `COLUMNS`, or unlimited.
 fn width() -> usize {
     let columns = || std::env::var("COLUMNS").ok()?.parse().ok();
     let terminal = terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
     terminal.or_else(columns).unwrap_or(usize::MAX)
 }
 
-/// Text that a terminal shows and does not obey: what people wrote must not move its cursor, nor turn text around.
+/// Replaces control and bidirectional characters with spaces: text from users must not control the terminal.
 fn printable(text: &str) -> String {
-    let obeyed = |it: char| {
+    let is_control = |it: char| {
         it.is_control() || matches!(it, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
-    text.chars().map(|it| if obeyed(it) { ' ' } else { it }).collect()
+    text.chars().map(|it| if is_control(it) { ' ' } else { it }).collect()
 }
 
 fn cut(text: &str, width: usize) -> String {
@@ -78,7 +78,7 @@ fn cut(text: &str, width: usize) -> String {
     text.chars().take_while(fits).chain(['…']).collect()
 }
 
-/// Pads to so many columns, whatever the letters.
+/// Pads `text` to a width in columns. A wide character takes two columns.
 pub fn padded(text: &str, columns: usize) -> String {
     let text = printable(text);
     let missing = columns.saturating_sub(text.width());
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_is_cut_to_columns_and_not_to_letters() {
+    fn text_is_cut_to_a_width_in_columns() {
         assert_eq!(cut("hello", 5), "hello");
         assert_eq!(cut("hello!", 5), "hell…");
         assert_eq!(cut("今日は", 5), "今日…");
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn what_people_wrote_does_not_steer_the_terminal() {
+    fn control_characters_are_not_printed() {
         assert_eq!(printable("a\u{1b}[2Jb\nc\u{202e}d"), "a [2Jb c d");
     }
 }

@@ -1,4 +1,4 @@
-//! `schema`: the SDL, which `schema.graphql` holds.
+//! `schema`: prints the GraphQL schema, which is also in `schema.graphql`.
 
 use std::io::Write;
 

@@ -1,9 +1,10 @@
-//! `serve`: the API and the stream consumer against real services.
+//! `serve`: runs the API and the stream consumer with the configured stores.
 
 use anyhow::Context;
 use clap::Args;
 use tokio::net::TcpListener;
 
+use super::logging::start_with_traces;
 use crate::app::{ApiParts, RequestParts, consume, fresh_name, pool, serve};
 use crate::aws::Aws;
 use crate::config::{CognitoSettings, DatabaseSettings, HttpSettings, MetricsSettings, RequestSettings, TableSettings};
@@ -29,13 +30,13 @@ pub struct Options {
     database: DatabaseSettings,
     #[command(flatten)]
     cognito: CognitoSettings,
-    /// Leave the stream consumer to other processes
+    /// Run the API without the stream consumer; other processes must run it
     #[arg(long)]
     no_worker: bool,
 }
 
 pub async fn run(options: Options) -> anyhow::Result<()> {
-    let traces = super::log_and_traces("info,aws_config=error", &options.traces)?;
+    let traces = start_with_traces("info,aws_config=error", &options.traces)?;
     let issuer = options.cognito.issuer()?;
     let pool = pool(options.database.url()?, options.database.database_max_connections)?;
     let aws = Aws::from_environment().await?;

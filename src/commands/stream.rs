@@ -61,7 +61,7 @@ const OUTAGE_TRIES: u32 = 8;
 const PROGRESS_INTERVAL: usize = 100;
 
 pub async fn run(options: Options) -> anyhow::Result<()> {
-    super::log("off")?;
+    super::logging::start("off")?;
     let Options { options: TableOptions { prod, output, table }, command } = options;
     let target = Target::reach(prod, table.ddb_message_table).await?;
     let consumer_table = ConsumerTable::new(target.aws.dynamodb.clone(), &target.table);
@@ -78,7 +78,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             replay(output, &messages, &consumer_table).await
         }
     };
-    done.map_err(|error| target.place().explain(error))
+    done.map_err(|error| target.endpoints().explain(error))
 }
 
 async fn status(target: &Target, output: Output, table: &ConsumerTable) -> anyhow::Result<()> {

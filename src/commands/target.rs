@@ -1,30 +1,30 @@
-//! Which DynamoDB the operator's commands reach: a local one, and AWS only when told to.
+//! Selects the DynamoDB endpoint of the commands for operators: a local one, or AWS if `--prod` is given.
 
 use std::fmt;
 use std::time::Duration;
 
 use clap::Args;
 
-use super::failure::{Place, Refused};
+use super::failure::{Endpoints, UsageError};
 use super::output::Output;
 use crate::aws::{Aws, is_aws};
 use crate::config::TableSettings;
 use crate::messages_table::MessagesTable;
 
-/// The endpoint of a local engine where nothing else is said.
+/// Endpoint if no setting names one.
 const LOCAL_ENDPOINT: &str = "http://127.0.0.1:8000";
-/// How long AWS may take to say whose account it is.
-const ACCOUNT_PATIENCE: Duration = Duration::from_secs(4);
+/// Timeout for the request to AWS that returns the account.
+const ACCOUNT_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// The flag that opens the way to AWS.
+/// The flag that allows access to AWS.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct Prod {
-    /// Reach AWS, as the environment configures it, and not a local engine
+    /// Allow access to AWS, with the account and region that the environment configures
     #[arg(long, global = true)]
     pub prod: bool,
 }
 
-/// What every command on the tables is told.
+/// Options of every command that uses the tables.
 #[derive(Args, Debug)]
 pub struct TableOptions {
     #[command(flatten)]
@@ -35,23 +35,22 @@ pub struct TableOptions {
     pub table: TableSettings,
 }
 
-/// A table, and where it is.
+/// The messages table and its endpoint.
 pub struct Target {
-    /// The clients.
+    /// Clients of the endpoint.
     pub aws: Aws,
-    /// The messages table's name.
+    /// Name of the messages table.
     pub table: String,
-    /// Whether it is AWS, or may be.
+    /// Whether the endpoint may be AWS.
     pub is_prod: bool,
     endpoint: String,
-    /// What says which endpoint it is.
+    /// Setting that selects the endpoint.
     setting: &'static str,
     region: String,
     account: String,
 }
 
 impl fmt::Display for Target {
-    /// What is about to be touched.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { table, endpoint, region, account, .. } = self;
         write!(f, "table {table} at {endpoint}, region {region}, account {account}")
@@ -59,7 +58,10 @@ impl fmt::Display for Target {
 }
 
 impl Target {
-    /// Reaches the endpoint that is named, or the local engine; AWS with `prod` only.
+    /// Selects the endpoint that the environment names, or the local one. AWS requires `prod`.
+    ///
+    /// # Errors
+    /// The endpoint is AWS and `prod` is missing, a setting is wrong, or there are no credentials.
     pub async fn reach(prod: Prod, table: String) -> anyhow::Result<Self> {
         let named = endpoint_of(&["AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL"]);
         let setting = named.as_ref().map(|(name, _)| *name);
@@ -77,35 +79,38 @@ impl Target {
         Ok(Self { aws, table, is_prod: true, endpoint, setting: setting.unwrap_or("AWS_REGION"), region, account })
     }
 
-    /// The messages table.
+    /// Returns the messages table.
     pub fn messages_table(&self) -> MessagesTable {
         MessagesTable::new(self.aws.dynamodb.clone(), &self.table)
     }
 
-    /// Where this is, for errors.
-    pub fn place(&self) -> Place {
-        Place {
+    /// Returns the endpoints to name in errors.
+    pub fn endpoints(&self) -> Endpoints {
+        Endpoints {
             table: Some(self.table.clone()),
             dynamodb: Some(self.endpoint.clone()),
             dynamodb_setting: Some(self.setting),
-            ..Place::default()
+            ..Endpoints::default()
         }
     }
 }
 
-/// The first of the variables that is set, and its value.
+/// Returns the first of the variables that is set, and its value.
 pub fn endpoint_of(names: &[&'static str]) -> Option<(&'static str, String)> {
     names.iter().find_map(|name| std::env::var(name).ok().filter(|url| !url.is_empty()).map(|url| (*name, url)))
 }
 
-/// The endpoint that is named, unless it is AWS.
+/// Returns the endpoint that a setting names, or the result of `otherwise` if there is none.
+///
+/// # Errors
+/// The endpoint is AWS, is not an address, or `otherwise` fails.
 pub fn local_only(
     named: Option<(&'static str, String)>,
     otherwise: impl FnOnce() -> anyhow::Result<String>,
 ) -> anyhow::Result<String> {
     match named {
         Some((name, url)) if is_aws(&url) => {
-            Err(Refused(format!("{name} is AWS ({url}): give --prod to reach it")).into())
+            Err(UsageError(format!("{name} names an endpoint of AWS ({url}): add --prod to use it")).into())
         }
         Some((name, url)) => {
             crate::config::checked_address(name, &url)?;
@@ -115,11 +120,14 @@ pub fn local_only(
     }
 }
 
-/// Whose account it is. Credentials that are missing are told of here, before anything is done with them.
+/// Returns the AWS account, or `unknown` if AWS does not respond in time.
+///
+/// # Errors
+/// There are no credentials. The error comes before any other request.
 pub async fn account(aws: &Aws) -> anyhow::Result<String> {
     if let Some(account) = aws.credentials_account().await? {
         return Ok(account);
     }
-    let asked = tokio::time::timeout(ACCOUNT_PATIENCE, aws.account()).await.ok().flatten();
-    Ok(asked.unwrap_or_else(|| "unknown".to_owned()))
+    let account = tokio::time::timeout(ACCOUNT_TIMEOUT, aws.account()).await.ok().flatten();
+    Ok(account.unwrap_or_else(|| "unknown".to_owned()))
 }

@@ -1,4 +1,4 @@
-//! `token`: an access token of a user of `dev`.
+//! `token`: prints an access token for a user of `dev`.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -16,9 +16,9 @@ use crate::users::Users;
 
 #[derive(Args, Debug)]
 pub struct Options {
-    /// Whose token
+    /// Handle of the user
     handle: String,
-    /// Folder that `dev` keeps everything in
+    /// Data folder of `dev`
     #[arg(long, env = "CRUDDUR_DATA_DIR", value_name = "CRUDDUR_DATA_DIR", default_value = ".cruddur")]
     data_dir: PathBuf,
 }
@@ -26,42 +26,43 @@ pub struct Options {
 pub async fn run(options: Options) -> anyhow::Result<()> {
     let key_file = DataDir::token_key(&options.data_dir);
     if !key_file.exists() {
-        bail!("there is no data of `dev` in {} (--data-dir): run `dev` first", options.data_dir.display());
+        bail!("{} has no data of `dev`: run `dev` first, or check --data-dir", options.data_dir.display());
     }
     let issuer = LocalIssuer::open(&key_file)?;
     let id = match DataDir::open(&options.data_dir) {
-        Ok(data_dir) => ask_stopped(&data_dir, &options.handle).await?,
-        Err(DataDirError::InUse(_)) => ask_running(&options).await?,
+        Ok(data_dir) => id_from_data_folder(&data_dir, &options.handle).await?,
+        Err(DataDirError::InUse(_)) => id_from_running_dev(&options).await?,
         Err(error) => return Err(error.into()),
     };
-    let Some(id) = id else { bail!("there is no user {}", options.handle) };
+    let Some(id) = id else { bail!("no user has the handle {:?}", options.handle) };
     println!("{}", issuer.token(&id)?);
     Ok(())
 }
 
-/// Asks a running `dev`.
-async fn ask_running(options: &Options) -> anyhow::Result<Option<String>> {
+/// Requests the user's id from a running `dev`.
+async fn id_from_running_dev(options: &Options) -> anyhow::Result<Option<String>> {
     let file = Running::file(&options.data_dir);
-    let Ok(text) = fs::read(&file) else { bail!("`dev` is not ready yet") };
+    let Ok(text) = fs::read(&file) else {
+        bail!("`dev` has not finished its start: try again when it prints `Ready.`")
+    };
     let running: Running =
         serde_json::from_slice(&text).with_context(|| format!("{} cannot be read", file.display()))?;
     let mut url: reqwest::Url = running.users_url.parse()?;
-    url.path_segments_mut().map_err(|()| anyhow!("the address of `dev` has no path"))?.push(&options.handle);
-    let answer = reqwest::get(url).await.and_then(reqwest::Response::error_for_status);
-    Ok(answer.context("`dev` does not answer; is psql open on its PostgreSQL?")?.json().await?)
+    url.path_segments_mut().map_err(|()| anyhow!("{} has no valid URL", file.display()))?.push(&options.handle);
+    let response = reqwest::get(url).await.and_then(reqwest::Response::error_for_status);
+    Ok(response
+        .context("`dev` does not respond: close other connections to its PostgreSQL, such as psql")?
+        .json()
+        .await?)
 }
 
-/// Starts the PostgreSQL of a `dev` that does not run, to ask it.
-async fn ask_stopped(data_dir: &DataDir, handle: &str) -> anyhow::Result<Option<String>> {
+/// Starts the PostgreSQL of a stopped `dev` and reads the user's id.
+async fn id_from_data_folder(data_dir: &DataDir, handle: &str) -> anyhow::Result<Option<String>> {
     let postgres =
         EmbeddedPostgres::start(Some(data_dir.postgres()), TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?).await?;
-    let id = ask(Users::new(postgres.pool()?), handle).await;
-    postgres.stop().await;
-    id
-}
-
-async fn ask(users: Users, handle: &str) -> anyhow::Result<Option<String>> {
+    let users = Users::new(postgres.pool()?);
     let id = users.cognito_user_id(handle).await;
     users.close().await;
+    postgres.stop().await;
     Ok(id?)
 }

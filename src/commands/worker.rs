@@ -1,7 +1,8 @@
-//! `worker`: the stream consumer alone.
+//! `worker`: runs the stream consumer without the API.
 
 use clap::Args;
 
+use super::logging::start_with_traces;
 use crate::app::{consume, fresh_name};
 use crate::aws::Aws;
 use crate::config::{MetricsSettings, TableSettings};
@@ -21,7 +22,7 @@ pub struct Options {
 }
 
 pub async fn run(options: Options) -> anyhow::Result<()> {
-    let traces = super::log_and_traces("info,aws_config=error", &options.traces)?;
+    let traces = start_with_traces("info,aws_config=error", &options.traces)?;
     let aws = Aws::from_environment().await?;
     let table = options.table.ddb_message_table;
     let shutdown = Shutdown::default();

@@ -1,56 +1,66 @@
-//! Settings of the Cognito user pool whose access tokens are accepted.
+//! Settings of the Amazon Cognito user pool.
 
 use clap::Args;
 
-use super::{SettingError, checked_address, given};
+use super::setting::{SettingError, checked_address, given};
 
-/// The user pool.
+/// Names the user pool.
 #[derive(Args, Clone, Debug)]
 pub struct UserPoolSettings {
-    /// Cognito user pool of the users, such as `eu-central-1_AbCdEfGhI`
+    /// Id of the Cognito user pool, such as `eu-central-1_AbCdEfGhI`
     #[arg(long, env = "AWS_COGNITO_USER_POOL_ID", value_name = "AWS_COGNITO_USER_POOL_ID")]
     pub cognito_user_pool_id: Option<String>,
 }
 
-/// The access tokens.
+/// Settings that decide which access tokens are accepted.
 #[derive(Args, Clone, Debug)]
 pub struct CognitoSettings {
     #[command(flatten)]
     pub user_pool: UserPoolSettings,
-    /// App client whose access tokens are accepted
+    /// Id of the app client whose access tokens are accepted
     #[arg(long, env = "AWS_COGNITO_USER_POOL_CLIENT_ID", value_name = "AWS_COGNITO_USER_POOL_CLIENT_ID")]
     pub cognito_user_pool_client_id: Option<String>,
-    /// URL of the user pool's keys, if it is not the pool's own address
+    /// URL of the user pool's public keys [default: the address that Cognito documents for the pool]
     #[arg(long, env = "COGNITO_JWKS_URL", value_name = "COGNITO_JWKS_URL")]
     pub cognito_jwks_url: Option<String>,
 }
 
-/// The issuer of the access tokens that are accepted.
+/// Issuer of the access tokens that the API accepts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenIssuer {
-    /// The claim `iss`.
+    /// Required value of the claim `iss`.
     pub issuer: String,
-    /// The claim `client_id`.
+    /// Required value of the claim `client_id`.
     pub client_id: String,
-    /// URL of the keys.
+    /// URL of the issuer's public keys, a JSON Web Key Set.
     pub jwks_url: String,
 }
 
 impl UserPoolSettings {
-    /// The id of the pool and its region, with which the id begins.
+    /// Returns the id of the user pool, and the AWS region that the id begins with.
+    ///
+    /// # Errors
+    /// The setting is missing or does not have the form REGION_ID.
     pub fn id_and_region(&self) -> Result<(&str, &str), SettingError> {
         let name = "AWS_COGNITO_USER_POOL_ID";
         let pool = given(name, &self.cognito_user_pool_id)?;
-        let is_plain = |text: &str| !text.is_empty() && text.chars().all(|it| it.is_ascii_alphanumeric() || it == '-');
+        let plain = |text: &str| !text.is_empty() && text.chars().all(|it| it.is_ascii_alphanumeric() || it == '-');
         match pool.split_once('_') {
-            Some((region, id)) if is_plain(region) && is_plain(id) => Ok((pool, region)),
-            _ => Err(SettingError::wrong(name, format!("must be of the form eu-central-1_AbCdEfGhI, got `{pool}`"))),
+            Some((region, id)) if plain(region) && plain(id) => Ok((pool, region)),
+            _ => Err(SettingError::wrong(
+                name,
+                format!("must have the form REGION_ID, such as eu-central-1_AbCdEfGhI, got `{pool}`"),
+            )),
         }
     }
 }
 
 impl CognitoSettings {
-    /// The issuer of the user pool. Source of the formats: "Verifying JSON web tokens", Cognito developer guide.
+    /// Returns the issuer of the user pool. The formats are those of "Verifying JSON web tokens" in Cognito's
+    /// developer guide.
+    ///
+    /// # Errors
+    /// A setting is missing or wrong.
     pub fn issuer(&self) -> Result<TokenIssuer, SettingError> {
         let (pool, region) = self.user_pool.id_and_region()?;
         let domain = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
@@ -78,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn the_issuer_is_that_of_the_user_pool() {
+    fn the_issuer_is_derived_from_the_user_pool() {
         let issuer = cognito("eu-central-1_AbC", "client", "").issuer().expect("an issuer");
         assert_eq!(issuer.issuer, "https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_AbC");
         assert_eq!(issuer.jwks_url, format!("{}/.well-known/jwks.json", issuer.issuer));
@@ -87,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_names_the_wrong_setting_in_one_line() {
+    fn an_error_names_the_setting() {
         for (settings, name) in [
             (cognito("", "client", ""), "AWS_COGNITO_USER_POOL_ID"),
             (cognito("nonsense", "client", ""), "AWS_COGNITO_USER_POOL_ID"),

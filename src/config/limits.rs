@@ -1,4 +1,4 @@
-//! The limits of requests and documents. Each limit is declared here once: as a flag, as an environment variable, with its
+//! Limits of requests and documents. Each limit is declared here once: as a flag, as an environment variable, with its
 //! default, and as the value that the code uses.
 
 use std::time::Duration;
@@ -8,12 +8,12 @@ use clap::Args;
 use clap::builder::RangedU64ValueParser;
 use reqwest::Url;
 
-use super::{SettingError, checked_address};
+use super::setting::{SettingError, checked_address};
 
 /// Limits of an HTTP request.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 pub struct HttpLimits {
-    /// Maximum size of a request body in bytes
+    /// Maximum size of a request body in bytes; a larger body gets 413
     #[arg(long = "max-body-bytes", env = "MAX_BODY_BYTES", value_name = "MAX_BODY_BYTES",
         default_value_t = Self::DEFAULT.body_bytes, value_parser = RangedU64ValueParser::<usize>::new().range(1_024..=U32_MAX))]
     pub body_bytes: usize,
@@ -21,33 +21,32 @@ pub struct HttpLimits {
     #[arg(long = "max-requests-in-flight", env = "MAX_REQUESTS_IN_FLIGHT", value_name = "MAX_REQUESTS_IN_FLIGHT",
         default_value_t = Self::DEFAULT.concurrent_requests, value_parser = RangedU64ValueParser::<usize>::new().range(1..=U32_MAX))]
     pub concurrent_requests: usize,
-    /// Maximum duration of a request in milliseconds
+    /// Maximum duration of a request in milliseconds; a request that takes longer gets 503
     #[arg(long = "request-timeout-ms", env = "REQUEST_TIMEOUT_MS", value_name = "REQUEST_TIMEOUT_MS",
         default_value_t = Self::DEFAULT.request_timeout_ms, value_parser = clap::value_parser!(u32).range(100..))]
     pub request_timeout_ms: u32,
-    /// Maximum number of messages that a user may send in a minute, for each process; 0 means no limit
+    /// Maximum number of messages that a user may send in a minute, counted by each process; 0 means no limit
     #[arg(long = "messages-per-minute", env = "MESSAGES_PER_MINUTE", value_name = "MESSAGES_PER_MINUTE",
         default_value_t = Self::DEFAULT.messages_per_minute)]
     pub messages_per_minute: u32,
 }
 
-/// Limits of a GraphQL document. A response that rejects a document names the limit.
+/// Limits of a GraphQL document. The error for a document that exceeds one names the limit.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 pub struct DocumentLimits {
-    /// Maximum size of a document in bytes
+    /// Maximum size of a GraphQL document in bytes; variables do not count
     #[arg(long = "graphql-max-document-bytes", env = "GRAPHQL_MAX_DOCUMENT_BYTES", value_name = "GRAPHQL_MAX_DOCUMENT_BYTES",
         default_value_t = Self::DEFAULT.bytes, value_parser = RangedU64ValueParser::<usize>::new().range(100..=U32_MAX))]
     pub bytes: usize,
-    /// Maximum number of tokens in a document
-    // White space between tokens counts as well.
+    /// Maximum number of tokens in a document: names, numbers, strings, punctuation and the white space between them
     #[arg(long = "graphql-max-tokens", env = "GRAPHQL_MAX_TOKENS", value_name = "GRAPHQL_MAX_TOKENS",
         default_value_t = Self::DEFAULT.tokens, value_parser = RangedU64ValueParser::<usize>::new().range(10..=U32_MAX))]
     pub tokens: usize,
-    /// Maximum number of fields and fragments in a document after its fragments are expanded
+    /// Maximum number of fields and fragments in a document, counted after fragment spreads are expanded
     #[arg(long = "graphql-max-selections", env = "GRAPHQL_MAX_SELECTIONS", value_name = "GRAPHQL_MAX_SELECTIONS",
         default_value_t = Self::DEFAULT.selections, value_parser = RangedU64ValueParser::<usize>::new().range(1..=U32_MAX))]
     pub selections: usize,
-    /// Maximum number of fields nested in each other
+    /// Maximum number of levels of nested fields
     #[arg(long = "graphql-max-depth", env = "GRAPHQL_MAX_DEPTH", value_name = "GRAPHQL_MAX_DEPTH",
         default_value_t = Self::DEFAULT.depth, value_parser = RangedU64ValueParser::<usize>::new().range(1..=64))]
     pub depth: usize,
@@ -59,16 +58,17 @@ pub struct DocumentLimits {
     #[arg(long = "graphql-max-directives", env = "GRAPHQL_MAX_DIRECTIVES", value_name = "GRAPHQL_MAX_DIRECTIVES",
         default_value_t = Self::DEFAULT.directives)]
     pub directives: usize,
-    /// Maximum cost of an operation: 1 for each field, 10 for each field that reads a store, multiplied by page sizes
+    /// Maximum cost of an operation: 1 for each field, 10 for a field that reads or writes a store, multiplied by the
+    /// page sizes of the connections around it
     #[arg(long = "graphql-max-cost", env = "GRAPHQL_MAX_COST", value_name = "GRAPHQL_MAX_COST",
         default_value_t = Self::DEFAULT.cost, value_parser = clap::value_parser!(u64).range(1..))]
     pub cost: u64,
 }
 
-/// Which pages may use the API from a browser.
+/// Settings of cross-origin requests.
 #[derive(Args, Clone, Debug)]
 pub struct CorsSettings {
-    /// Origins whose pages may use the API from a browser, such as `https://app.example.com`, separated by commas
+    /// Origins whose pages may call the API from a browser, separated by commas, such as https://app.example.com
     #[arg(long, env = "CORS_ORIGINS", value_name = "CORS_ORIGINS", value_delimiter = ',')]
     pub cors_origins: Vec<String>,
 }
@@ -110,7 +110,11 @@ impl Default for DocumentLimits {
 }
 
 impl CorsSettings {
-    /// The origins as browsers send them: in lower case, without a path and without the default port of the scheme.
+    /// Returns the origins. Browsers send an origin in lower case and without the default port: any other form would
+    /// never match.
+    ///
+    /// # Errors
+    /// One of them does not have this form.
     pub fn origins(&self) -> Result<Vec<HeaderValue>, SettingError> {
         self.cors_origins.iter().map(|text| text.trim()).filter(|text| !text.is_empty()).map(origin).collect()
     }

@@ -1,13 +1,13 @@
-//! Settings of the table and of PostgreSQL.
+//! Settings of the two stores: the DynamoDB table and the PostgreSQL database.
 
 use clap::Args;
 
-use super::{SettingError, given};
+use super::setting::{SettingError, given};
 
-/// The messages table.
+/// Names the DynamoDB table.
 #[derive(Args, Clone, Debug)]
 pub struct TableSettings {
-    /// Name of the messages table; the stream consumer's own table has the same name with `-leases` appended
+    /// Name of the messages table; the table of the stream consumer has the same name followed by `-leases`
     #[arg(
         long,
         env = "DDB_MESSAGE_TABLE",
@@ -19,10 +19,10 @@ pub struct TableSettings {
     pub ddb_message_table: String,
 }
 
-/// PostgreSQL.
+/// Settings of the PostgreSQL database.
 #[derive(Args, Clone, Debug)]
 pub struct DatabaseSettings {
-    /// PostgreSQL database with the users table: `postgresql://user:password@host:5432/database`
+    /// URL of the PostgreSQL database with the users table: `postgresql://user:password@host:5432/database`
     #[arg(long, global = true, env = "DATABASE_URL", value_name = "DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<String>,
     /// Maximum number of connections to PostgreSQL
@@ -38,24 +38,28 @@ pub struct DatabaseSettings {
 }
 
 impl DatabaseSettings {
-    /// The URL of the database.
+    /// Returns the URL of the database.
+    ///
+    /// # Errors
+    /// The setting is missing, or its URL does not begin with `postgresql://` or `postgres://`.
     pub fn url(&self) -> Result<&str, SettingError> {
         let name = "DATABASE_URL";
         let url = given(name, &self.database_url)?;
-        // The value is not part of the error, because it can have a password.
-        let problem = "must be a PostgreSQL URL such as postgresql://user:password@host:5432/database";
-        let is_postgres = url.starts_with("postgresql://") || url.starts_with("postgres://");
-        if is_postgres { Ok(url) } else { Err(SettingError::wrong(name, problem)) }
+        if url.starts_with("postgresql://") || url.starts_with("postgres://") {
+            return Ok(url);
+        }
+        // The URL may contain a password: no error shows it.
+        Err(SettingError::wrong(name, "must be a PostgreSQL URL, which begins with postgresql://"))
     }
 }
 
-/// DynamoDB's rules for names, with space for the suffix `-leases`.
+/// Checks a name against DynamoDB's rules. The limit of 255 characters leaves room for the suffix `-leases`.
 fn table_name(text: &str) -> Result<String, &'static str> {
-    let fits = (3..=248).contains(&text.len());
-    let is_plain = text.chars().all(|it| it.is_ascii_alphanumeric() || matches!(it, '_' | '-' | '.'));
-    if fits && is_plain {
+    let has_length = (3..=248).contains(&text.len());
+    let has_characters = text.chars().all(|it| it.is_ascii_alphanumeric() || matches!(it, '_' | '-' | '.'));
+    if has_length && has_characters {
         Ok(text.to_owned())
     } else {
-        Err("the name of a table must have 3 to 248 characters out of a-z, A-Z, 0-9, _, - and .")
+        Err("must be a table name of 3 to 248 characters from a-z, A-Z, 0-9, _, - and .")
     }
 }

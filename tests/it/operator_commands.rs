@@ -1,5 +1,5 @@
-//! What the operator's commands print, as processes against embedded engines: transcripts in `golden/`, in which each line
-//! that begins with `$` is run. `UPDATE_GOLDEN=1` writes them anew.
+//! Runs the commands for operators as processes with embedded stores, and compares their output with the transcripts in
+//! `golden/`. In a transcript, each line that begins with `$` is a command. `UPDATE_GOLDEN=1` rewrites the transcripts.
 
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::harness::process::{command, run};
 use crate::harness::{embedded_dynamodb, embedded_postgres, test};
 
-/// Engines with nothing in them.
+/// Empty stores.
 struct EmptyMachine {
     dynamodb: EmbeddedDynamoDb,
     postgres: EmbeddedPostgres,
@@ -23,7 +23,8 @@ impl EmptyMachine {
         Self { dynamodb: embedded_dynamodb().await, postgres: embedded_postgres().await }
     }
 
-    /// Runs a line, in which settings may stand before the command: what it prints, normalised, and its exit status.
+    /// Runs a command line, which may begin with environment variables. Returns the normalised output and the exit
+    /// status.
     fn run(&self, line: &str) -> (String, i32) {
         let words: Vec<&str> = line.split_whitespace().collect();
         let is_setting = |word: &&&str| word.split_once('=').is_some_and(|(name, _)| name == name.to_uppercase());
@@ -59,8 +60,8 @@ impl EmptyMachine {
         text.lines().map(|it| line(it) + "\n").collect()
     }
 
-    /// Runs the transcript's commands, in order, and compares.
-    fn holds(&self, name: &str, commands: &[String]) {
+    /// Runs the commands in order and compares the output with the transcript.
+    fn check_transcript(&self, name: &str, commands: &[String]) {
         let mut found = String::new();
         for line in commands {
             let (text, status) = self.run(line);
@@ -92,10 +93,10 @@ fn commands_of(name: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_readmes_operator_section_holds_from_an_empty_machine() {
+fn the_commands_in_the_readme_work_on_empty_stores() {
     test(async {
         let readme = include_str!("../../README.md");
-        let section = readme.split("## The operator's commands").nth(1).expect("the section");
+        let section = readme.split("## Commands for operators").nth(1).expect("the section");
         let block = section.split("```").nth(1).expect("a block of commands");
         let commands: Vec<String> = block
             .lines()
@@ -103,19 +104,19 @@ fn the_readmes_operator_section_holds_from_an_empty_machine() {
             .map(|line| line.split('#').next().unwrap_or_default().trim().to_owned())
             .collect();
         assert!(commands.len() > 10);
-        EmptyMachine::new().await.holds("operator.txt", &commands);
+        EmptyMachine::new().await.check_transcript("operator.txt", &commands);
     });
 }
 
 #[test]
-fn what_is_wrong_is_one_line_that_names_what_to_mend() {
+fn an_error_is_one_line_that_names_what_to_check() {
     test(async {
-        EmptyMachine::new().await.holds("wrong.txt", &commands_of("wrong.txt"));
+        EmptyMachine::new().await.check_transcript("wrong.txt", &commands_of("wrong.txt"));
     });
 }
 
 #[test]
-fn programs_read_json_lines() {
+fn json_output_is_one_value_for_each_line() {
     test(async {
         let machine = EmptyMachine::new().await;
         for line in [
@@ -148,14 +149,14 @@ fn programs_read_json_lines() {
                     assert!(summary["readUnits"].as_f64().is_some_and(|units| units > 0.0), "{summary}");
                 }
                 "ddb seed" => {
-                    // What was said to be the most it may cost is what an empty table costs.
+                    // The announced maximum is the cost of a seed into an empty table.
                     let said = String::from_utf8_lossy(&output.stderr).into_owned();
                     let units = values[0]["writeUnits"].as_f64().expect("units");
-                    assert!(said.contains(&format!("costs {units} write units at most")), "{said} {units}");
+                    assert!(said.contains(&format!("consumes at most {units} write units")), "{said} {units}");
                 }
                 _ if line.contains("get-conversation") => {
                     let bodies: Vec<&Value> = values.iter().filter_map(|it| it.get("message")?.get("body")).collect();
-                    assert_eq!(bodies.len(), 3, "one lies before the instant: {values:?}");
+                    assert_eq!(bodies.len(), 3, "one message is before --from: {values:?}");
                 }
                 _ => {}
             }
@@ -164,7 +165,7 @@ fn programs_read_json_lines() {
 }
 
 #[test]
-fn in_production_protections_are_on_and_a_drop_asks_for_the_name() {
+fn with_prod_tables_are_protected_and_a_drop_needs_the_name() {
     test(async {
         let machine = EmptyMachine::new().await;
         let aws = Aws::local(machine.dynamodb.url()).await;
@@ -185,7 +186,7 @@ fn in_production_protections_are_on_and_a_drop_asks_for_the_name() {
         assert!(status == 3 && text.contains("DIFFERS   deletion protection: on, and should be off"), "{text}");
         for line in ["ddb drop --prod", "ddb drop --prod --confirm cruddur-message"] {
             let (text, status) = run(line);
-            assert!(status == 2 && text.contains("nothing is dropped"), "{line}: {text}");
+            assert!(status == 2 && text.contains("nothing was dropped"), "{line}: {text}");
         }
         let (text, status) = run("ddb drop --prod --confirm cruddur-messages");
         assert!(status == 1 && text.contains("--no-deletion-protection-enabled"), "{text}");
@@ -201,7 +202,7 @@ fn in_production_protections_are_on_and_a_drop_asks_for_the_name() {
 }
 
 #[test]
-fn a_table_that_is_not_ours_is_told_of_and_left_alone() {
+fn a_table_with_another_schema_is_reported_and_not_changed() {
     test(async {
         let machine = EmptyMachine::new().await;
         let aws = Aws::local(machine.dynamodb.url()).await;

@@ -26,13 +26,13 @@ fn the_operators_commands_prepare_real_services_and_serve_runs_on_them() {
         };
         let blocking = |arguments: &'static [&'static str]| tokio::task::block_in_place(|| output(arguments));
         assert!(blocking(&["ddb", "schema-load"]).contains("renamed-messages: created"));
-        assert!(blocking(&["ddb", "schema-load"]).contains("renamed-messages: was there, ACTIVE"));
+        assert!(blocking(&["ddb", "schema-load"]).contains("renamed-messages: exists, ACTIVE"));
         blocking(&["db", "migrate"]);
         blocking(&["db", "migrate"]);
         assert!(blocking(&["db", "seed"]).contains("5 users added"));
         assert!(blocking(&["db", "seed"]).contains("0 users added"));
-        assert!(blocking(&["ddb", "seed"]).contains("3 conversations begun, 0 left alone"));
-        assert!(blocking(&["ddb", "seed"]).contains("0 conversations begun, 0 left alone"));
+        assert!(blocking(&["ddb", "seed"]).contains("conversations: 3 created, 0 conflict with existing ones"));
+        assert!(blocking(&["ddb", "seed"]).contains("conversations: 0 created, 0 conflict with existing ones"));
 
         // Real Cognito ids come with `db update-cognito-user-ids`; here by hand.
         let pool = postgres.pool().expect("a pool");

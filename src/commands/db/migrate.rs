@@ -1,12 +1,12 @@
-//! `db migrate`
+//! `db migrate`: applies the migrations.
 
 use serde_json::json;
 
-use super::Database;
+use crate::commands::database::Database;
 use crate::commands::output::Output;
 
 pub async fn run(database: &Database, output: Output) -> anyhow::Result<()> {
-    output.say(format!("Migrating PostgreSQL at {}", database.place));
+    output.say(format!("Migrating PostgreSQL at {}", database.location));
     database.users.migrate().await?;
     output.result("The schema is up to date.", || json!({ "upToDate": true }));
     Ok(())

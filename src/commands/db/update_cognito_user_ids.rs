@@ -1,14 +1,14 @@
-//! `db update-cognito-user-ids`
+//! `db update-cognito-user-ids`: copies the users' ids from Cognito to PostgreSQL.
 
 use std::collections::BTreeSet;
 
 use clap::Args;
 use serde_json::json;
 
-use super::Database;
 use crate::aws::Aws;
 use crate::cognito::users_of_pool;
-use crate::commands::failure::{Place, Refused};
+use crate::commands::database::Database;
+use crate::commands::failure::{Endpoints, UsageError};
 use crate::commands::output::Output;
 use crate::commands::target::{Prod, account, endpoint_of, local_only};
 use crate::config::UserPoolSettings;
@@ -24,10 +24,10 @@ const ENDPOINTS: [&str; 2] = ["AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER", "AWS
 pub struct Options {
     #[command(flatten)]
     user_pool: UserPoolSettings,
-    /// Say what would be done, and do nothing
+    /// Print the changes without writing them
     #[arg(long)]
     dry_run: bool,
-    /// Replace the real id that the user with this handle has; may be given more than once
+    /// Replace the id of the user with this handle even if it is not empty or MOCK; may be repeated
     #[arg(long, value_name = "HANDLE")]
     replace: Vec<String>,
 }
@@ -37,7 +37,7 @@ pub async fn run(
     output: Output,
     prod: Prod,
     options: &Options,
-    place: &mut Place,
+    endpoints: &mut Endpoints,
 ) -> anyhow::Result<()> {
     let (pool, region) = options.user_pool.id_and_region()?;
     let named = endpoint_of(&ENDPOINTS);
@@ -46,24 +46,21 @@ pub async fn run(
         let account = account(&aws).await?;
         (aws, named.map_or("AWS".to_owned(), |(_, url)| url), account)
     } else {
-        // There is no engine of Cognito that everybody has at the same address.
-        let nowhere = || {
-            Err(Refused(format!(
-                "{} is not set: it names a local Cognito; --prod reaches the one of AWS",
-                ENDPOINTS[0]
-            ))
-            .into())
+        // A local Cognito has no well-known address.
+        let missing = || {
+            let setting = ENDPOINTS[0];
+            Err(UsageError(format!("{setting} is not set: set it to a local Cognito, or add --prod to use AWS")).into())
         };
-        let url = local_only(named, nowhere)?;
+        let url = local_only(named, missing)?;
         (Aws::local_from_environment(&url).await?, url, "local".to_owned())
     };
-    place.cognito = Some(endpoint.clone());
+    endpoints.cognito = Some(endpoint.clone());
     output.say(format!(
-        "User pool {pool} at {endpoint}, region {region}, account {account}, into PostgreSQL at {}",
-        database.place
+        "Copying ids from user pool {pool} at {endpoint}, region {region}, account {account}, to PostgreSQL at {}",
+        database.location
     ));
     let in_cognito = users_of_pool(&aws.cognito(region), pool).await?;
-    output.say(format!("{} users in the pool", in_cognito.len()));
+    output.say(format!("{} users in the user pool", in_cognito.len()));
     let replace: BTreeSet<String> = options.replace.iter().cloned().collect();
     let plan = database.users.update_cognito_user_ids(&in_cognito, &replace, options.dry_run).await?;
     output.result(text(&plan, options.dry_run), || {
@@ -82,8 +79,8 @@ pub async fn run(
     });
     match plan.not_replaced.as_slice() {
         [] => Ok(()),
-        handles => Err(Refused(format!(
-            "--replace {}: there is no such user in PostgreSQL, or nobody in Cognito claims the handle",
+        handles => Err(UsageError(format!(
+            "--replace {}: PostgreSQL or Cognito has no user with this handle",
             handles.join(", ")
         ))
         .into()),
@@ -109,7 +106,7 @@ fn text(plan: &IdPlan, dry_run: bool) -> String {
         plan.skipped.len(),
         plan.in_cognito_only.len(),
         plan.in_postgres_only.len(),
-        if dry_run { "; a dry run: nothing was written" } else { "" }
+        if dry_run { "; dry run: nothing was written" } else { "" }
     ));
     lines.join("\n")
 }

@@ -1,4 +1,4 @@
-//! `ddb drop`
+//! `ddb drop`: deletes the tables.
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
@@ -6,7 +6,7 @@ use anyhow::bail;
 use clap::Args;
 use serde_json::json;
 
-use crate::commands::failure::Refused;
+use crate::commands::failure::UsageError;
 use crate::commands::output::Output;
 use crate::commands::target::Target;
 use crate::messages_table::schema::{drop_table, leases_table_name};
@@ -17,47 +17,47 @@ pub const EXAMPLE: &str = "Examples:
 
 #[derive(Args, Debug)]
 pub struct Options {
-    /// The table's name once more, which is asked for with --prod
+    /// Name of the messages table; confirms the deletion with --prod [default: read from standard input]
     #[arg(long, value_name = "TABLE")]
     confirm: Option<String>,
 }
 
 pub async fn run(target: &Target, output: Output, options: &Options) -> anyhow::Result<()> {
     let name = &target.table;
-    output.say(format!("Dropping {target}, and its {}", leases_table_name(name)));
+    output.say(format!("Dropping {target}, and table {}", leases_table_name(name)));
     if target.is_prod {
         let confirmed = match &options.confirm {
             Some(confirmed) => confirmed.clone(),
-            None => tokio::task::block_in_place(|| ask(name))?,
+            None => tokio::task::block_in_place(|| read_confirmation(name))?,
         };
         if confirmed != *name {
-            return Err(Refused(format!(
-                "nothing is dropped: with --prod the table's name is asked for (--confirm), and \"{confirmed}\" is not {name}"
+            return Err(UsageError(format!(
+                "nothing was dropped: with --prod, --confirm must be the table's name {name}, got \"{confirmed}\""
             ))
             .into());
         }
     }
     let mut dropped = 0;
     for name in [name.clone(), leases_table_name(name)] {
-        let was_there = drop_table(&target.aws.dynamodb, &name).await?;
-        dropped += usize::from(was_there);
-        let what = if was_there { "dropped" } else { "was not there" };
-        output.result(format!("{name}: {what}"), || json!({ "table": name, "dropped": was_there }));
+        let existed = drop_table(&target.aws.dynamodb, &name).await?;
+        dropped += usize::from(existed);
+        let state = if existed { "dropped" } else { "does not exist" };
+        output.result(format!("{name}: {state}"), || json!({ "table": name, "dropped": existed }));
     }
     if dropped == 0 {
-        bail!("table {name} is not there: is DDB_MESSAGE_TABLE right?");
+        bail!("table {name} does not exist: check DDB_MESSAGE_TABLE");
     }
     Ok(())
 }
 
-/// Asks a person, or takes a line that a program gives.
-fn ask(name: &str) -> io::Result<String> {
+/// Reads the table's name from standard input, with a prompt if it is a terminal.
+fn read_confirmation(name: &str) -> io::Result<String> {
     if io::stdin().is_terminal() {
         let mut stderr = io::stderr().lock();
-        write!(stderr, "All its messages are lost. Type the table's name, {name}, to drop it: ")?;
+        write!(stderr, "This deletes all messages. To confirm, type the table's name {name}: ")?;
         stderr.flush()?;
     }
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer)?;
-    Ok(answer.trim().to_owned())
+    let mut line = String::new();
+    io::stdin().lock().read_line(&mut line)?;
+    Ok(line.trim().to_owned())
 }

@@ -1,12 +1,13 @@
-//! `ddb patterns list-conversations`: access pattern B.
+//! `ddb patterns list-conversations`: prints the message groups of a user (access pattern B).
 
 use anyhow::bail;
 use chrono::{DateTime, Local};
 use clap::Args;
 use serde_json::json;
 
-use super::cost;
-use crate::commands::db::Database;
+use super::summary::summary;
+use crate::commands::database::Database;
+use crate::commands::failure::Endpoints;
 use crate::commands::output::{Output, padded};
 use crate::commands::target::{Prod, Target};
 use crate::config::DatabaseSettings;
@@ -15,34 +16,33 @@ use crate::instant::format_instant;
 pub const EXAMPLE: &str = "Example:
   cruddur-messaging ddb patterns list-conversations ana
 
-Handles of the others are those at the time of writing.";
+The handle of the other user is the one at the time of the last message.";
 
 #[derive(Args, Debug)]
 pub struct Options {
-    /// Whose conversations
+    /// Handle of the user
     handle: String,
     #[command(flatten)]
     database: DatabaseSettings,
-    /// How many conversations are printed at most
+    /// Maximum number of conversations to print
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     limit: u32,
 }
 
 pub async fn run(target: &Target, output: Output, prod: Prod, options: &Options) -> anyhow::Result<()> {
     let database = Database::open(&options.database, prod).await?;
-    let mut place = target.place();
-    place.postgres = Some(database.place.clone());
+    let endpoints = Endpoints { postgres: Some(database.location.clone()), ..target.endpoints() };
     let listed = list(target, output, options, &database).await;
     database.users.close().await;
-    listed.map_err(|error| place.explain(error))
+    listed.map_err(|error| endpoints.explain(error))
 }
 
 async fn list(target: &Target, output: Output, options: &Options, database: &Database) -> anyhow::Result<()> {
     let handle = &options.handle;
     let Some(user) = database.users.by_handle(handle).await? else {
-        bail!("no user has the handle {handle:?} in PostgreSQL at {} (DATABASE_URL)", database.place);
+        bail!("no user has the handle {handle:?} in PostgreSQL at {} (DATABASE_URL)", database.location);
     };
-    output.say(format!("Conversations of {handle}, {}, in {target}", user.uuid));
+    output.say(format!("Conversations of {handle} ({}) in {target}", user.uuid));
     let table = target.messages_table();
     let slice = table.message_groups(user.uuid, None, usize::try_from(options.limit)?).await?;
     let longest = slice.items.iter().map(|row| row.other.names.handle.chars().count()).max().unwrap_or(0);
@@ -62,11 +62,6 @@ async fn list(target: &Target, output: Output, options: &Options, database: &Dat
             })
         });
     }
-    let (count, units) = (slice.items.len(), table.consumed());
-    let more = if slice.more { ", and there are more" } else { "" };
-    output.result(
-        format!("{count} conversations{more}; {}", cost(units)),
-        || json!({ "messageGroups": count, "more": slice.more, "readUnits": units.read }),
-    );
+    summary(output, ("conversations", "messageGroups"), slice.items.len(), slice.more, table.consumed());
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `ddb list-tables`
+//! `ddb list-tables`: prints the names of all tables.
 
 use serde_json::json;
 

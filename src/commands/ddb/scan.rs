@@ -1,10 +1,10 @@
-//! `ddb scan`
+//! `ddb scan`: prints the items of the messages table.
 
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::cost;
-use crate::commands::failure::Refused;
+use super::summary::summary;
+use crate::commands::failure::UsageError;
 use crate::commands::output::Output;
 use crate::commands::target::{Prod, Target};
 use crate::messages_table::items::Item;
@@ -19,22 +19,23 @@ With --json each line is {\"item\": …}, and the last one {\"items\": …, \"mo
 
 #[derive(Args, Debug)]
 pub struct Options {
-    /// How many items are printed at most
+    /// Maximum number of items to print [default: all]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
-    /// Read a production table, too
+    /// Allow the scan with --prod
     #[arg(long)]
     even_in_production: bool,
 }
 
 impl Options {
-    pub fn check(&self, prod: Prod, table: &str) -> Result<(), Refused> {
+    /// Rejects a scan in production unless the operator allows it.
+    pub fn check(&self, prod: Prod, table: &str) -> Result<(), UsageError> {
         if !prod.prod || self.even_in_production {
             return Ok(());
         }
-        Err(Refused(format!(
-            "a scan reads, and AWS charges for, every item of {table}: half a read unit for each 4 KB, taken from what \
-             users need; `ddb patterns` read what they show; --even-in-production scans all the same, and --limit bounds it"
+        Err(UsageError(format!(
+            "a scan reads every item of {table}: it costs half a read unit for each 4 KB, and uses capacity that users \
+             need; use `ddb patterns`, or add --even-in-production (and --limit) to scan nevertheless"
         )))
     }
 }
@@ -58,13 +59,11 @@ pub async fn run(target: &Target, output: Output, options: &Options) -> anyhow::
             break;
         }
     }
-    let (more, units) = (from.is_some(), table.consumed());
-    let text = format!("{items} items{}; {}", if more { ", and there are more" } else { "" }, cost(units));
-    output.result(text, || json!({ "items": items, "more": more, "readUnits": units.read }));
+    summary(output, ("items", "items"), items, from.is_some(), table.consumed());
     Ok(())
 }
 
-/// Both keys, and what else there is.
+/// Returns an item as one line: both keys, then the other attributes.
 fn row(item: &Item) -> String {
     let Value::Object(attributes) = to_json(item) else { return String::new() };
     let key = |name: &str| attributes.get(name).and_then(Value::as_str).unwrap_or_default();

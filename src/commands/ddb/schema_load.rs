@@ -1,4 +1,4 @@
-//! `ddb schema-load`
+//! `ddb schema-load`: creates the tables, or compares existing ones with the schema.
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
@@ -16,56 +16,59 @@ pub const EXAMPLE: &str = "Examples:
 
 #[derive(Args, Debug)]
 pub struct Options {
-    /// How the capacity is paid for
-    #[arg(long, value_enum, default_value_t = BillingMode::Provisioned)]
-    billing: BillingMode,
-    /// Provisioned read units a second, on the table and on the index
+    /// Billing mode of the tables
+    #[arg(long, value_enum, default_value_t = BillingOption::Provisioned)]
+    billing: BillingOption,
+    /// Provisioned read units per second, for each table and for the index
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(i64).range(1..))]
     read_capacity: i64,
-    /// Provisioned write units a second, on the table and on the index
+    /// Provisioned write units per second, for each table and for the index
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(i64).range(1..))]
     write_capacity: i64,
-    /// Whether the tables are protected from being dropped [default: true with --prod]
+    /// Whether deletion protection is enabled [default: true with --prod, otherwise not checked]
     #[arg(long)]
     deletion_protection: Option<bool>,
-    /// Whether the messages can be restored to any second of the last weeks [default: true with --prod]
+    /// Whether point-in-time recovery is enabled [default: true with --prod, otherwise not checked]
     #[arg(long)]
     point_in_time_recovery: Option<bool>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum BillingMode {
+enum BillingOption {
     Provisioned,
     OnDemand,
 }
 
 pub async fn run(target: &Target, output: Output, options: &Options) -> anyhow::Result<()> {
     let name = &target.table;
-    let by_default = target.is_prod.then_some(true);
+    let default = target.is_prod.then_some(true);
     let wanted = Wanted {
         billing: match options.billing {
-            BillingMode::OnDemand => Billing::OnDemand,
-            BillingMode::Provisioned => {
+            BillingOption::OnDemand => Billing::OnDemand,
+            BillingOption::Provisioned => {
                 Billing::Provisioned { read: options.read_capacity, write: options.write_capacity }
             }
         },
-        deletion_protection: options.deletion_protection.or(by_default),
-        point_in_time_recovery: options.point_in_time_recovery.or(by_default),
+        deletion_protection: options.deletion_protection.or(default),
+        point_in_time_recovery: options.point_in_time_recovery.or(default),
     };
-    output.say(format!("Loading {target}, and its {} (an index takes AWS some minutes)", leases_table_name(name)));
+    output.say(format!(
+        "Creating or checking {target}, and table {} (on AWS, an index takes several minutes)",
+        leases_table_name(name)
+    ));
     let messages = load_messages_table(&target.aws.dynamodb, name, wanted).await?;
-    tell(output, name, &messages);
+    print(output, name, &messages);
     let leases = load_leases_table(&target.aws.dynamodb, name, wanted).await?;
-    tell(output, &leases_table_name(name), &leases);
+    print(output, &leases_table_name(name), &leases);
     match messages.differences.len() + leases.differences.len() {
         0 => Ok(()),
-        some => Err(LeftOver(format!("{some} differences, which `ddb schema-load` does not change by itself")).into()),
+        some => Err(LeftOver(format!("properties that differ: {some}; `ddb schema-load` does not change them")).into()),
     }
 }
 
-fn tell(output: Output, name: &str, loaded: &Loaded) {
+fn print(output: Output, name: &str, loaded: &Loaded) {
     let differences: Vec<&str> = loaded.differences.iter().map(String::as_str).collect();
-    let state = if loaded.created { "created" } else { "was there" };
+    let state = if loaded.created { "created" } else { "exists" };
     let mut lines = vec![format!("{name}: {state}, ACTIVE")];
     lines.extend(loaded.matches.iter().map(|it| format!("  matches   {it}")));
     lines.extend(loaded.changed.iter().map(|it| format!("  changed   {it}")));

@@ -1,11 +1,11 @@
-//! `ddb seed`
+//! `ddb seed`: writes the seed conversations.
 
 use clap::Args;
 use serde_json::json;
 
-use super::cost;
-use crate::commands::db::Database;
-use crate::commands::failure::{LeftOver, Refused};
+use super::summary::cost;
+use crate::commands::database::Database;
+use crate::commands::failure::{Endpoints, LeftOver, UsageError};
 use crate::commands::output::Output;
 use crate::commands::target::{Prod, Target};
 use crate::config::DatabaseSettings;
@@ -18,20 +18,20 @@ pub const EXAMPLE: &str = "Example:
 pub struct Options {
     #[command(flatten)]
     database: DatabaseSettings,
-    /// Write made-up conversations with --prod, too
+    /// Allow the seed with --prod
     #[arg(long)]
     even_in_production: bool,
 }
 
 impl Options {
-    pub fn check(&self, prod: Prod, output: Output) -> Result<(), Refused> {
-        output.say(format!("The seed costs {} write units at most", write_units()));
+    /// Prints the maximum cost, and rejects the seed in production unless the operator allows it.
+    pub fn check(&self, prod: Prod, output: Output) -> Result<(), UsageError> {
+        output.say(format!("The seed consumes at most {} write units", write_units()));
         if !prod.prod || self.even_in_production {
             return Ok(());
         }
-        let why =
-            "nothing is written: the seed's conversations are made up; --even-in-production writes them all the same";
-        Err(Refused(why.to_owned()))
+        let problem = "nothing was written: the seed is test data; add --even-in-production to write it nevertheless";
+        Err(UsageError(problem.to_owned()))
     }
 }
 
@@ -41,12 +41,11 @@ pub async fn run(target: &Target, output: Output, prod: Prod, options: &Options)
     let table = target.messages_table();
     let seeded = seed_messages(&table, &database.users).await;
     database.users.close().await;
-    let mut place = target.place();
-    place.postgres = Some(database.place);
-    let done = seeded.map_err(|error| place.explain(error.into()))?;
+    let endpoints = Endpoints { postgres: Some(database.location), ..target.endpoints() };
+    let done = seeded.map_err(|error| endpoints.explain(error.into()))?;
     let units = table.consumed();
     let text = format!(
-        "{} conversations begun, {} left alone, {} messages written, {} were there; {}",
+        "conversations: {} created, {} conflict with existing ones; messages: {} written, {} existed; {}",
         done.conversations,
         done.left_alone,
         done.messages,
@@ -67,7 +66,7 @@ pub async fn run(target: &Target, output: Output, prod: Prod, options: &Options)
     match done.without_users {
         0 => Ok(()),
         some => Err(LeftOver(format!(
-            "{some} conversations left out: PostgreSQL lacks their users, so run `db seed` first (DATABASE_URL)"
+            "{some} conversations were skipped: PostgreSQL lacks their users; run `db seed` first (DATABASE_URL)"
         ))
         .into()),
     }

@@ -1,0 +1,66 @@
+//! The PostgreSQL database of the commands for operators. One on AWS requires `--prod`.
+
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+use sqlx::ConnectOptions;
+use sqlx::postgres::PgConnectOptions;
+
+use super::failure::{Endpoints, UsageError};
+use super::target::Prod;
+use crate::app::pool;
+use crate::aws::is_aws;
+use crate::config::{DatabaseSettings, SettingError};
+use crate::users::{Users, UsersError};
+
+/// Timeout of the connection that finds out why the pool has none.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection that breaks is retried.
+const RETRY_TIME: Duration = Duration::from_secs(2);
+
+/// A PostgreSQL database.
+pub struct Database {
+    /// Users of the database.
+    pub users: Users,
+    /// Host, port and name of the database, without the password.
+    pub location: String,
+}
+
+impl Database {
+    /// Connects to the configured database. One on AWS requires `prod`.
+    ///
+    /// # Errors
+    /// The setting is missing or wrong, `prod` is missing, or the database is unreachable.
+    pub async fn open(settings: &DatabaseSettings, prod: Prod) -> anyhow::Result<Self> {
+        let url = settings.url()?;
+        let problem = "must have the form postgresql://user:password@host:5432/database";
+        let options = PgConnectOptions::from_str(url).map_err(|_| SettingError::wrong("DATABASE_URL", problem))?;
+        let host = options.get_host();
+        if is_aws(host) && !prod.prod {
+            return Err(
+                UsageError(format!("DATABASE_URL names a database on AWS ({host}): add --prod to use it")).into()
+            );
+        }
+        let name = options.get_database().unwrap_or_default();
+        let location = format!("{host}:{}/{name}", options.get_port());
+        let users = Users::new(pool(url, settings.database_max_connections)?);
+        let start = Instant::now();
+        let error = loop {
+            match users.ping().await {
+                Ok(()) => return Ok(Self { users, location }),
+                // The embedded PostgreSQL accepts a connection only some time after the previous one has ended.
+                Err(UsersError::Unavailable(sqlx::Error::Io(_))) if start.elapsed() < RETRY_TIME => {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                // The pool reports only a timeout; a single connection reports the cause.
+                Err(UsersError::Unavailable(timeout @ sqlx::Error::PoolTimedOut)) => {
+                    let connected = tokio::time::timeout(CONNECT_TIMEOUT, options.connect()).await;
+                    break UsersError::from(connected.ok().and_then(Result::err).unwrap_or(timeout));
+                }
+                Err(error) => break error,
+            }
+        };
+        users.close().await;
+        Err(Endpoints { postgres: Some(location), ..Endpoints::default() }.explain(error.into()))
+    }
+}
