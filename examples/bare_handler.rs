@@ -12,9 +12,9 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use cruddur_messaging::instant::format_instant;
 use cruddur_messaging::messages_table::items::PROJECTION;
 use cruddur_messaging::messages_table::json::to_json;
-use cruddur_messaging::messages_table::keys::format_instant;
 use serde_json::{Value, json};
 
 #[cfg(not(target_env = "msvc"))]

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::engine::FastPath;
-use crate::messages_table::keys::format_instant;
+use crate::instant::format_instant;
 
 /// An instant in RFC 3339 format. Responses use UTC with six digits of a second and `Z`:
 /// `2026-11-22T10:42:39.123456Z`. Input may use any UTC offset.

@@ -185,7 +185,7 @@ impl<R: GroupRows> Mover<'_, R> {
                 participant.names = message.author.names;
             }
         }
-        let membership = Membership { group, participants, from_earlier_system: true, version: 1 };
+        let membership = Membership { group, participants, is_legacy: true, version: 1 };
         self.table.write_down(&membership).await?;
         self.table.membership(group).await
     }

@@ -193,12 +193,7 @@ mod tests {
     }
 
     fn membership() -> Membership {
-        Membership {
-            group: message(8, 0).group,
-            participants: [user(1), user(2)],
-            from_earlier_system: false,
-            version: 5,
-        }
+        Membership { group: message(8, 0).group, participants: [user(1), user(2)], is_legacy: false, version: 5 }
     }
 
     fn plan_from_index(second: u32, rows: &[GroupRow]) -> Plan {

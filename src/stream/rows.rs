@@ -7,7 +7,6 @@ use crate::messages_table::{
     Direction, GroupRow, Membership, Message, MessagesTable, MoveOutcome, RowMove, ScanPosition, SortKeyRange,
     TableError,
 };
-use crate::messaging::earlier::write_down;
 use crate::model::{MessageGroupUuid, UserUuid};
 
 /// The rows of message groups and what is known about them.
@@ -74,7 +73,7 @@ impl GroupRows for MessagesTable {
     }
 
     async fn write_down(&self, membership: &Membership) -> Result<(), TableError> {
-        write_down(self, membership).await
+        self.adopt_legacy_group(membership).await
     }
 
     async fn move_rows(&self, rows: &RowMove) -> Result<MoveOutcome, TableError> {

@@ -6,7 +6,7 @@ use cruddur_messaging::users::Users;
 use serde_json::json;
 
 use crate::harness::client::{GROUPS, MESSAGES};
-use crate::harness::earlier::EarlierGroup;
+use crate::harness::legacy::LegacyGroup;
 use crate::harness::postgres_relay::relayed;
 use crate::harness::{World, eventually, shared, test, user, user_in};
 
@@ -21,7 +21,7 @@ fn a_hundred_groups_with_all_their_users_cost_one_select() {
             let friend = user_in(&users, "friend").await;
             // Some rows as the earlier system wrote them, whose newest message takes another read.
             if number % 4 == 0 {
-                let group = EarlierGroup::new();
+                let group = LegacyGroup::new();
                 let at = format!("2022-05-04T10:{:02}:{:02}.5", number / 60, number % 60);
                 group.message(&world, &at, &friend, "from before").await;
                 group.row(&world, &at, &ana, &friend, "from before").await;

@@ -6,13 +6,13 @@ mod cognito;
 mod consumer;
 mod consumer_faults;
 mod dev_command;
-mod earlier_system;
 mod fuzz;
 #[path = "../fuzzer/mod.rs"]
 mod fuzzer;
 mod gaps;
 mod harness;
 mod http_protocol;
+mod legacy;
 mod membership;
 mod once;
 mod operator_commands;

@@ -10,8 +10,8 @@ use super::cost;
 use crate::commands::failure::Refused;
 use crate::commands::output::{Output, padded};
 use crate::commands::target::Target;
+use crate::instant::format_instant;
 use crate::messages_table::Direction;
-use crate::messages_table::keys::format_instant;
 use crate::messaging::Window;
 use crate::model::MessageGroupUuid;
 

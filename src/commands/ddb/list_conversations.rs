@@ -10,7 +10,7 @@ use crate::commands::db::Database;
 use crate::commands::output::{Output, padded};
 use crate::commands::target::{Prod, Target};
 use crate::config::DatabaseSettings;
-use crate::messages_table::keys::format_instant;
+use crate::instant::format_instant;
 
 pub const EXAMPLE: &str = "Example:
   cruddur-messaging ddb patterns list-conversations ana

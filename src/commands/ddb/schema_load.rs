@@ -64,7 +64,7 @@ pub async fn run(target: &Target, output: Output, options: &Options) -> anyhow::
 }
 
 fn tell(output: Output, name: &str, loaded: &Loaded) {
-    let differences: Vec<&str> = loaded.differences.iter().map(|it| it.what.as_str()).collect();
+    let differences: Vec<&str> = loaded.differences.iter().map(String::as_str).collect();
     let state = if loaded.created { "created" } else { "was there" };
     let mut lines = vec![format!("{name}: {state}, ACTIVE")];
     lines.extend(loaded.matches.iter().map(|it| format!("  matches   {it}")));

@@ -1,8 +1,8 @@
 //! Starts the server and its engines for a test.
 
 pub mod client;
-pub mod earlier;
 pub mod fault_proxy;
+pub mod legacy;
 pub mod postgres_relay;
 pub mod process;
 

@@ -211,7 +211,7 @@ fn begin_group(state: &mut State, number: u128, at: i64) {
     let group = first.group;
     put_rows(state, &first, number, false);
     let participants = pair(number);
-    state.memberships.insert(group, Membership { group, participants, from_earlier_system: false, version: 1 });
+    state.memberships.insert(group, Membership { group, participants, is_legacy: false, version: 1 });
     state.store(first);
 }
 
@@ -249,7 +249,7 @@ fn populate(state: &mut State) {
         state.delete_row(owner, &spoiled.sort_key.clone());
         state.unreadable.insert((owner, spoiled.sort_key.clone()), group);
         let participants = pair(number);
-        state.memberships.insert(group, Membership { group, participants, from_earlier_system: false, version: 1 });
+        state.memberships.insert(group, Membership { group, participants, is_legacy: false, version: 1 });
         state.messages.entry(group).or_default().push(spoiled);
     }
     // What the earlier system wrote has been in the index for years.

@@ -3,12 +3,12 @@
 use serde_json::{Value, json};
 
 use crate::harness::client::{GROUPS, MESSAGES};
-use crate::harness::earlier::EarlierGroup;
+use crate::harness::legacy::LegacyGroup;
 use crate::harness::{Client, TestUser, World, eventually, test, user};
 
 /// Two users with one group, its messages in every form of time that system wrote.
-async fn plain(world: &World, ana: &TestUser, ben: &TestUser) -> EarlierGroup {
-    let group = EarlierGroup::new();
+async fn plain(world: &World, ana: &TestUser, ben: &TestUser) -> LegacyGroup {
+    let group = LegacyGroup::new();
     group.message(world, "2022-05-04T10:42:39.123456+00:00", ana, "0").await;
     group.message(world, "2022-05-04T10:42:40+00:00", ben, "1").await;
     group.message(world, "2022-05-04T10:42:41", ana, "2").await;
@@ -23,7 +23,7 @@ async fn uuids(client: &Client, size: usize) -> Vec<String> {
     client.groups(size).await.iter().map(|group| group["uuid"].as_str().expect("a uuid").to_owned()).collect()
 }
 
-async fn bodies(client: &Client, group: &EarlierGroup, arguments: Value) -> Vec<String> {
+async fn bodies(client: &Client, group: &LegacyGroup, arguments: Value) -> Vec<String> {
     let mut variables = arguments;
     variables["group"] = json!(group.uuid);
     let data = client.data(MESSAGES, variables).await;
@@ -128,7 +128,7 @@ fn of_two_groups_of_a_pair_both_stay_and_the_one_with_the_newest_message_goes_on
         let world = World::new().await;
         let server = world.server().await;
         let (ana, ben) = (user("ana").await, user("ben").await);
-        let (older, newer) = (EarlierGroup::new(), EarlierGroup::new());
+        let (older, newer) = (LegacyGroup::new(), LegacyGroup::new());
         older.message(&world, "2022-05-04T10:00:00", &ana, "old").await;
         newer.message(&world, "2022-05-05T10:00:00", &ben, "new").await;
         // The older group's rows claim to be newer: only messages count.
@@ -158,7 +158,7 @@ fn a_group_with_two_rows_in_a_list_is_listed_once_in_pages_of_any_size() {
         let ana = user("ana").await;
         let mut expected = Vec::new();
         for number in (0..6).rev() {
-            let (friend, group) = (user("friend").await, EarlierGroup::new());
+            let (friend, group) = (user("friend").await, LegacyGroup::new());
             group.message(&world, &format!("2022-05-1{number}T10:00:00"), &friend, "hello").await;
             group.row(&world, &format!("2022-05-1{number}T10:00:00"), &ana, &friend, "hello").await;
             group.row(&world, &format!("2022-05-0{}T10:00:00", number + 1), &ana, &friend, "stale").await;
@@ -179,7 +179,7 @@ fn a_row_whose_time_no_message_has_shows_the_newest_message() {
         let world = World::new().await;
         let server = world.server().await;
         let (ana, ben) = (user("ana").await, user("ben").await);
-        let group = EarlierGroup::new();
+        let group = LegacyGroup::new();
         group.message(&world, "2022-05-04T10:00:00.5", &ana, "the newest").await;
         group.row(&world, "2022-05-04T09:00:00", &ana, &ben, "something else").await;
         let client = server.client(&ana);
@@ -187,7 +187,7 @@ fn a_row_whose_time_no_message_has_shows_the_newest_message() {
         assert_eq!(listed[0]["lastMessage"]["body"], "the newest");
         assert_eq!(listed[0]["lastMessageAt"], "2022-05-04T10:00:00.500000Z");
         // A group without any message is readable too.
-        let (chloe, empty) = (user("chloe").await, EarlierGroup::new());
+        let (chloe, empty) = (user("chloe").await, LegacyGroup::new());
         empty.row(&world, "2022-05-03T09:00:00", &ana, &chloe, "all there is").await;
         let listed = client.groups(10).await;
         assert_eq!(listed[1]["lastMessage"]["body"], "all there is");
@@ -203,7 +203,7 @@ fn the_consumer_moves_a_group_with_all_its_faults() {
         let (ana, ben, chloe) = (user("ana").await, user("ben").await, user("chloe").await);
         let with_ben = plain(&world, &ana, &ben).await;
         // Two rows in one list, none in the other.
-        let with_chloe = EarlierGroup::new();
+        let with_chloe = LegacyGroup::new();
         with_chloe.message(&world, "2022-05-04T10:00:00", &chloe, "hello").await;
         with_chloe.row(&world, "2022-05-04T10:00:00", &ana, &chloe, "hello").await;
         with_chloe.row(&world, "2022-05-03T10:00:00", &ana, &chloe, "stale").await;
@@ -240,7 +240,7 @@ fn a_move_to_a_bare_time_overwrites_no_other_conversation() {
         let world = World::new().await;
         let server = world.server().await;
         let (ana, ben, chloe) = (user("ana").await, user("ben").await, user("chloe").await);
-        let (one, other) = (EarlierGroup::new(), EarlierGroup::new());
+        let (one, other) = (LegacyGroup::new(), LegacyGroup::new());
         let at = "2022-05-04T10:00:00";
         other.message(&world, at, &chloe, "other").await;
         other.row(&world, at, &ana, &chloe, "other").await;
@@ -264,7 +264,7 @@ fn a_pair_whose_groups_stand_in_one_list_each_can_be_written_to_from_both_sides(
         let world = World::new().await;
         let server = world.server().await;
         let (ana, ben) = (user("ana").await, user("ben").await);
-        let (both, bens) = (EarlierGroup::new(), EarlierGroup::new());
+        let (both, bens) = (LegacyGroup::new(), LegacyGroup::new());
         both.message(&world, "2022-05-04T10:00:00", &ana, "older").await;
         both.row(&world, "2022-05-04T10:00:00", &ana, &ben, "older").await;
         both.row(&world, "2022-05-04T10:00:00", &ben, &ana, "older").await;
@@ -285,7 +285,7 @@ fn the_newest_message_counts_when_the_consumer_comes_late() {
         let world = World::new().await;
         let server = world.server().await;
         let (ana, ben) = (user("ana").await, user("ben").await);
-        let group = EarlierGroup::new();
+        let group = LegacyGroup::new();
         // Its text is ahead of its instant, and of what is written now.
         group.message(&world, "2999-05-04T10:00:00+08:00", &ben, "ahead").await;
         group.row(&world, "2022-05-04T10:00:00", &ana, &ben, "behind").await;
@@ -312,7 +312,7 @@ fn a_window_behind_many_messages_is_found_in_a_few_reads() {
         let world = World::new().await;
         let server = world.server().await;
         let (ana, ben) = (user("ana").await, user("ben").await);
-        let group = EarlierGroup::new();
+        let group = LegacyGroup::new();
         for second in 0..60 {
             group.message(&world, &format!("2022-05-04T08:00:{second:02}"), &ben, "before").await;
         }

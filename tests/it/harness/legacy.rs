@@ -8,11 +8,11 @@ use uuid::Uuid;
 use super::{TABLE, TestUser, World};
 
 /// A group of the earlier system.
-pub struct EarlierGroup {
+pub struct LegacyGroup {
     pub uuid: Uuid,
 }
 
-impl EarlierGroup {
+impl LegacyGroup {
     pub fn new() -> Self {
         Self { uuid: Uuid::new_v4() }
     }
