@@ -165,7 +165,7 @@ pub fn from_group_row(row: &GroupRow) -> Item {
     item
 }
 
-/// Reads a message group row, of either system.
+/// Converts the item of a message group row of either system.
 pub fn to_group_row(item: &dyn Attributes) -> Result<GroupRow, ItemError> {
     let reader = AttributeReader(item);
     Ok(GroupRow {
