@@ -21,11 +21,12 @@ use cruddur_messaging::shutdown::Shutdown;
 use cruddur_messaging::stream::Consumer;
 use cruddur_messaging::stream::dynamodb::DynamoDbStream;
 use cruddur_messaging::stream::effect::move_to;
+use cruddur_messaging::stream::ids::{ShardId, StreamArn};
 use cruddur_messaging::stream::lease::{Checkpoint, LeaseTable};
 use cruddur_messaging::stream::lease_table::ConsumerTable;
 use cruddur_messaging::stream::planner::arrivals;
 use cruddur_messaging::stream::rows::GroupRows;
-use cruddur_messaging::stream::source::{Batch, Change, Position, Record, Shard, StreamError, StreamSource};
+use cruddur_messaging::stream::source::{Batch, Position, Record, RecordChange, Shard, StreamError, StreamSource};
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -121,8 +122,8 @@ fn message(group: MessageGroupUuid, author: &Participant) -> Message {
 }
 
 fn record(number: usize, message: &Message) -> Record {
-    let change = Change::Inserted(from_message(message));
-    Record { sequence_number: format!("{number:021}"), created_at: None, change }
+    let change = RecordChange::Inserted(from_message(message));
+    Record { sequence_number: format!("{number:021}").into(), created_at: None, change }
 }
 
 /// Median, 99th percentile and worst.
@@ -230,8 +231,8 @@ impl GroupRows for Timed {
         GroupRows::newest_message(&self.table, group, author).await
     }
 
-    async fn write_down(&self, membership: &Membership) -> Result<(), TableError> {
-        GroupRows::write_down(&self.table, membership).await
+    async fn adopt_legacy_group(&self, membership: &Membership) -> Result<(), TableError> {
+        GroupRows::adopt_legacy_group(&self.table, membership).await
     }
 
     async fn groups(
@@ -282,7 +283,7 @@ async fn lag(world: &World) -> anyhow::Result<Vec<Duration>> {
     };
     until(async || Ok(written.iter().all(|message| moved(message).is_some()))).await?;
     stop.cancel();
-    running.await.context("the consumer")?;
+    running.await.context("the consumer")??;
     let lag = |message| Some(moved(message)?.saturating_duration_since(message.2));
     Ok(written.iter().filter_map(lag).collect())
 }
@@ -291,19 +292,24 @@ async fn lag(world: &World) -> anyhow::Result<Vec<Duration>> {
 struct Backlog(Mutex<VecDeque<Record>>);
 
 impl StreamSource for Backlog {
-    async fn stream(&self) -> Result<String, StreamError> {
-        Ok("backlog".to_owned())
+    async fn stream(&self) -> Result<StreamArn, StreamError> {
+        Ok("backlog".into())
     }
 
-    async fn shards(&self, _stream: &str) -> Result<Vec<Shard>, StreamError> {
-        Ok(vec![Shard { id: "backlog".to_owned(), parent: None }])
+    async fn shards(&self, _stream: &StreamArn) -> Result<Vec<Shard>, StreamError> {
+        Ok(vec![Shard { id: "backlog".into(), parent: None }])
     }
 
-    async fn children(&self, _stream: &str, _parent: &str) -> Result<Vec<Shard>, StreamError> {
+    async fn children(&self, _stream: &StreamArn, _parent: &ShardId) -> Result<Vec<Shard>, StreamError> {
         Ok(Vec::new())
     }
 
-    async fn iterator(&self, _stream: &str, _shard: &str, _position: &Position) -> Result<String, StreamError> {
+    async fn iterator(
+        &self,
+        _stream: &StreamArn,
+        _shard: &ShardId,
+        _position: &Position,
+    ) -> Result<String, StreamError> {
         Ok("next".to_owned())
     }
 
@@ -333,13 +339,13 @@ async fn backlog(world: &World) -> anyhow::Result<()> {
     let begin = Instant::now();
     let running = tokio::spawn(consumer.run(stop.clone()));
     until(async || {
-        let lease = leases.get("backlog", "backlog").await?;
+        let lease = leases.get(&"backlog".into(), &"backlog".into()).await?;
         Ok(lease.is_some_and(|lease| lease.checkpoint == Some(Checkpoint::ShardEnd)))
     })
     .await?;
     let took = begin.elapsed().as_secs_f64();
     stop.cancel();
-    running.await.context("the consumer")?;
+    running.await.context("the consumer")??;
     if consumer_is_wrong(world, &firsts).await? {
         return Err(anyhow!("a row is not at its newest message"));
     }

@@ -1,4 +1,4 @@
-//! Puts the parts together: the API on a listener, and the stream consumer.
+//! Builds the API and the stream consumer from their parts.
 
 use std::fmt::Display;
 use std::path::PathBuf;
@@ -33,18 +33,18 @@ use crate::users::Users;
 /// How long a request may wait for a connection to PostgreSQL.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How often the metrics get the numbers that nobody counts.
-const SHOWN_EVERY: Duration = Duration::from_secs(5);
+/// How often the gauges are recorded.
+const GAUGE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What the API is built from.
 pub struct ApiParts {
-    /// Which DynamoDB.
+    /// Clients of DynamoDB.
     pub aws: Aws,
-    /// Which table.
+    /// Name of the messages table.
     pub table: String,
-    /// Which PostgreSQL.
+    /// Users in PostgreSQL.
     pub users: Users,
-    /// Whose tokens.
+    /// Issuer of the access tokens.
     pub issuer: TokenIssuer,
     /// Which requests are accepted.
     pub requests: RequestParts,
@@ -52,7 +52,7 @@ pub struct ApiParts {
     pub introspection: bool,
     /// The stream consumer of this process, if it runs one.
     pub consumer: Option<Arc<Health>>,
-    /// A token for GraphiQL to start with.
+    /// An access token that GraphiQL starts with.
     pub graphiql_token: Option<String>,
 }
 
@@ -88,7 +88,7 @@ impl RequestParts {
     }
 }
 
-/// A pool that connects when it is first needed: a PostgreSQL that is away must not keep the process from starting.
+/// A pool that connects at its first use: the process starts also while PostgreSQL is unavailable.
 pub fn pool(url: &str, max_connections: u32) -> Result<PgPool, SettingError> {
     PgPoolOptions::new()
         .max_connections(max_connections)
@@ -97,7 +97,7 @@ pub fn pool(url: &str, max_connections: u32) -> Result<PgPool, SettingError> {
         .map_err(|error| SettingError::wrong("DATABASE_URL", format!("cannot be read: {error}")))
 }
 
-/// Serves the API on `listener` until the shutdown; whatever runs then is finished.
+/// Serves the API on `listener` until the shutdown. Requests that run then are finished.
 pub async fn serve(parts: ApiParts, listener: TcpListener, shutdown: &Shutdown) -> anyhow::Result<()> {
     let TokenIssuer { issuer, client_id, jwks_url } = parts.issuer;
     let keys = KeySource::new(jwks_url, COOLDOWN).context("the HTTP client for COGNITO_JWKS_URL cannot be built")?;
@@ -123,39 +123,35 @@ pub async fn serve(parts: ApiParts, listener: TcpListener, shutdown: &Shutdown) 
         graphiql_token: parts.graphiql_token,
     };
     let api = Arc::new(api);
-    let (watched, stop) = (api.clone(), shutdown.token());
+    let (gauges, stop) = (api.clone(), shutdown.token());
     shutdown.spawn(async move {
         while !stop.is_cancelled() {
-            watched.record_gauges();
+            gauges.record_gauges();
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(SHOWN_EVERY) => {}
+                () = tokio::time::sleep(GAUGE_INTERVAL) => {}
             }
         }
     });
     let stop = shutdown.token();
     let server = axum::serve(listener, router(api)).with_graceful_shutdown(stop.cancelled_owned());
-    shutdown.spawn(async move {
-        if let Err(error) = server.await {
-            tracing::error!(%error, "the server ended badly");
-        }
-    });
+    shutdown.spawn_critical("HTTP server", server.into_future());
     Ok(())
 }
 
-/// A name for a process as a holder of leases, which no other process ever has.
+/// A name for a process as a holder of leases. No other process ever has the same.
 pub fn fresh_name() -> String {
     Uuid::new_v4().to_string()
 }
 
-/// Runs the stream consumer until the shutdown. Leases in its `name` it takes for its own, so no other process may have
-/// it at the same time.
+/// Runs the stream consumer until the shutdown. It treats leases under its `name` as its own, so no other process may have the
+/// same name at the same time.
 pub fn consume(aws: &Aws, table: &str, name: String, shutdown: &Shutdown) -> Arc<Health> {
     let source = DynamoDbStream::new(aws.dynamodb.clone(), aws.streams.clone(), table);
     let leases = ConsumerTable::new(aws.dynamodb.clone(), table);
     let rows = MessagesTable::new(aws.dynamodb.clone(), table);
     let consumer = Arc::new(Consumer::new(source, leases, rows, name, Arc::new(SystemEnvironment)));
     let health = consumer.health();
-    shutdown.spawn(consumer.run(shutdown.token()));
+    shutdown.spawn_critical("stream consumer", consumer.run(shutdown.token()));
     health
 }

@@ -6,6 +6,7 @@
 pub mod app;
 pub mod auth;
 pub mod aws;
+pub mod backoff;
 pub mod cognito;
 pub mod commands;
 pub mod config;

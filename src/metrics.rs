@@ -1,6 +1,6 @@
-//! The process's numbers for Prometheus, on an address of their own: `GET /metrics`.
+//! Metrics of the process for Prometheus, on an address of their own: `GET /metrics`.
 //!
-//! The names stand here; the places that count use these functions. Where nothing collects them, counting does nothing.
+//! All names are here. Without a recorder, counting has no effect.
 
 use std::io;
 use std::net::SocketAddr;
@@ -20,27 +20,27 @@ use tokio::net::TcpListener;
 use crate::outcome::Outcome;
 use crate::shutdown::Shutdown;
 
-/// Where the numbers are served when nothing is said.
+/// Default address of the metrics.
 pub const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9464);
 
-const UPKEEP_EVERY: Duration = Duration::from_secs(5);
-/// Shards come and go: the lag of one that this process has left is shown for so long.
-const FORGOTTEN_AFTER: Duration = Duration::from_secs(300);
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
+/// For how long the lag of a shard is shown after this process has stopped reading the shard.
+const GAUGE_IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Something that is counted.
+/// A counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Count {
     /// Stream records read.
     Read,
-    /// Of those, records that are none of the consumer's business.
+    /// Stream records that are not new messages.
     Skipped,
     /// Groups moved.
     Moves,
-    /// Messages covered by a newer one of their group in the same batch.
+    /// Messages that a newer message of their group in the same batch replaces.
     Coalesced,
-    /// Moves that found another writer at the same rows.
+    /// Moves that conflicted with another writer.
     Conflicts,
-    /// Calls tried again.
+    /// Calls that were retried.
     Retries,
     /// Records set aside.
     SetAside,
@@ -57,13 +57,17 @@ pub enum Count {
 impl Count {
     const ALL: [(Self, &'static str, &'static str); 11] = [
         (Self::Read, "consumer_records_read_total", "Stream records read"),
-        (Self::Skipped, "consumer_records_skipped_total", "Stream records that are no new messages"),
+        (Self::Skipped, "consumer_records_skipped_total", "Stream records that are not new messages"),
         (Self::Moves, "consumer_moves_total", "Message groups moved to the top"),
-        (Self::Coalesced, "consumer_coalesced_total", "Messages covered by a newer one in the same batch"),
-        (Self::Conflicts, "consumer_conflicts_total", "Moves that met another writer"),
-        (Self::Retries, "consumer_retries_total", "Calls tried again"),
-        (Self::SetAside, "consumer_set_aside_total", "Records set aside for their own fault"),
-        (Self::Gaps, "consumer_gaps_total", "Gaps in the stream, reconciled"),
+        (
+            Self::Coalesced,
+            "consumer_coalesced_total",
+            "Messages replaced by a newer message of their group in the same batch",
+        ),
+        (Self::Conflicts, "consumer_conflicts_total", "Moves that conflicted with another writer"),
+        (Self::Retries, "consumer_retries_total", "Calls that were retried"),
+        (Self::SetAside, "consumer_set_aside_total", "Records set aside because they failed permanently"),
+        (Self::Gaps, "consumer_gaps_total", "Gaps in the stream; each is reconciled"),
         (Self::LeasesTaken, "consumer_leases_taken_total", "Leases taken"),
         (Self::LeasesLost, "consumer_leases_lost_total", "Leases lost to another process"),
         (Self::LeasesReleased, "consumer_leases_released_total", "Leases handed over"),
@@ -73,7 +77,7 @@ impl Count {
         Self::ALL.iter().find(|(count, _, _)| *count == self).map_or("consumer_unnamed_total", |(_, name, _)| name)
     }
 
-    /// Counts `by` more.
+    /// Adds `by`.
     pub fn add(self, by: usize) {
         counter!(self.name()).increment(by as u64);
     }
@@ -92,8 +96,8 @@ const BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 
 const LAG: &str = "consumer_lag_seconds";
 const ACTIVE_SHARDS: &str = "consumer_active_shards";
 
-/// Counters by a name, which each request counts by: looked up at the first time, when whoever collects them is there.
-/// There are far fewer names than it keeps: operations, or fields of the schema's root.
+/// Counters by a name. A counter is looked up at its first use, because the recorder is installed by then. There are few names:
+/// operations of DynamoDB, or root fields of the schema.
 type Known<T> = LazyLock<Cache<String, T>>;
 
 fn known<T: Clone>(all: &Known<T>, name: &str, look_up: impl FnOnce() -> T) -> T {
@@ -118,7 +122,7 @@ pub fn succeeded(operation: &'static str, halves: u64) {
     consumed.increment(halves);
 }
 
-/// Counts a request by one of its root fields, and how long it took.
+/// Counts a request by one of its root fields, and records its duration.
 pub fn request(field: &str, outcome: Outcome, duration: Duration) {
     let counter = |outcome: Outcome| counter!(REQUESTS, "field" => field.to_owned(), "outcome" => outcome.as_str());
     let (succeeded, seconds) =
@@ -127,20 +131,19 @@ pub fn request(field: &str, outcome: Outcome, duration: Duration) {
     seconds.record(duration.as_secs_f64());
 }
 
-/// Counts a call to DynamoDB that failed; `outcome` is DynamoDB's error code, `unreachable` or `unreadable`.
+/// Counts a failed call to DynamoDB. `outcome` is DynamoDB's error code, `unreachable` or `unreadable`.
 pub fn failed(operation: &'static str, outcome: &str) {
     counter!(CALLS, "operation" => operation, "outcome" => outcome.to_owned()).increment(1);
 }
 
-/// Counts the looks into a cache. There are dozens in a request, so the counters are looked up once: at the first look,
-/// when whoever collects them is there.
+/// Counts the lookups in a cache. A request makes dozens of them, so the counters are looked up once.
 pub struct CacheCounts {
     name: &'static str,
     hits_and_misses: OnceLock<(Counter, Counter)>,
 }
 
 impl CacheCounts {
-    /// Of the cache of this name.
+    /// The counts of the cache `name`.
     pub const fn new(name: &'static str) -> Self {
         Self { name, hits_and_misses: OnceLock::new() }
     }
@@ -153,46 +156,46 @@ impl CacheCounts {
     }
 }
 
-/// Says how many connections to PostgreSQL there are, and how many of them nobody uses.
+/// Records the number of connections to PostgreSQL and how many of them are idle.
 pub fn connections(all: usize, idle: usize) {
     gauge!(CONNECTIONS, "state" => "idle").set(idle as f64);
     gauge!(CONNECTIONS, "state" => "used").set(all.saturating_sub(idle) as f64);
 }
 
-/// Says how many requests are under way.
+/// Records the number of concurrent requests.
 pub fn in_flight(count: usize) {
     gauge!(IN_FLIGHT).set(count as f64);
 }
 
-/// Says by how much our clock is ahead of DynamoDB's; its answers tell whole seconds.
+/// Records how far the local clock is ahead of DynamoDB's, whose `Date` header has whole seconds.
 pub fn clock_ahead(seconds: f64) {
     gauge!(CLOCK).set(seconds);
 }
 
-/// Collects the numbers of this process from now on.
+/// Installs the recorder.
 pub fn collect() -> anyhow::Result<PrometheusHandle> {
-    let builder = PrometheusBuilder::new().idle_timeout(MetricKindMask::GAUGE, Some(FORGOTTEN_AFTER));
-    let builder = builder.set_buckets(&BUCKETS).context("the metrics' buckets")?;
-    builder.install_recorder().context("the metrics cannot be collected")
+    let builder = PrometheusBuilder::new().idle_timeout(MetricKindMask::GAUGE, Some(GAUGE_IDLE_TIMEOUT));
+    let builder = builder.set_buckets(&BUCKETS).context("the buckets of the metrics are invalid")?;
+    builder.install_recorder().context("the recorder of the metrics cannot be installed")
 }
 
-/// Says how far behind a shard is.
-pub fn lag(shard: &str, behind: Duration) {
-    gauge!(LAG, "shard" => shard.to_owned()).set(behind.as_secs_f64());
+/// Records the lag of a shard.
+pub fn lag(shard: &str, lag: Duration) {
+    gauge!(LAG, "shard" => shard.to_owned()).set(lag.as_secs_f64());
 }
 
-/// Says how many shards this process reads.
+/// Records the number of shards that this process reads.
 pub fn active_shards(count: usize) {
     gauge!(ACTIVE_SHARDS).set(count as f64);
 }
 
-/// Serves the numbers until the shutdown. The default address may be another process's already: then this one goes
-/// without, and says so; an address that was asked for must be had.
+/// Serves the metrics until the shutdown. If the default address is in use, metrics are disabled with a warning. A configured
+/// address must be free.
 pub async fn serve(address: Option<SocketAddr>, shutdown: &Shutdown) -> anyhow::Result<()> {
     let listener = match (address, TcpListener::bind(address.unwrap_or(DEFAULT_ADDRESS)).await) {
         (_, Ok(listener)) => listener,
         (None, Err(error)) if error.kind() == io::ErrorKind::AddrInUse => {
-            tracing::warn!("no metrics: {DEFAULT_ADDRESS} is in use (METRICS_ADDR)");
+            tracing::warn!("metrics are disabled, because {DEFAULT_ADDRESS} is in use (METRICS_ADDR)");
             return Ok(());
         }
         (address, Err(error)) => {
@@ -205,32 +208,28 @@ pub async fn serve(address: Option<SocketAddr>, shutdown: &Shutdown) -> anyhow::
         describe_counter!(name, description);
         counter!(name).absolute(0);
     }
-    describe_counter!(CONSUMED, "Halves of capacity units consumed, as DynamoDB says");
+    describe_counter!(CONSUMED, "Half capacity units that DynamoDB reports as consumed");
     describe_counter!(CALLS, "Calls to DynamoDB by operation and outcome");
     describe_counter!(REQUESTS, "GraphQL requests by root field and outcome");
-    describe_histogram!(REQUEST_SECONDS, "How long GraphQL requests took, by root field");
-    describe_counter!(CACHE, "Looks into the caches");
+    describe_histogram!(REQUEST_SECONDS, "Duration of GraphQL requests by root field");
+    describe_counter!(CACHE, "Lookups in caches");
     describe_gauge!(CONNECTIONS, "Connections to PostgreSQL");
-    describe_gauge!(IN_FLIGHT, "GraphQL requests under way");
-    describe_gauge!(CLOCK, "How far our clock is ahead of DynamoDB's");
-    describe_gauge!(LAG, "Age of the oldest record that waits");
-    describe_gauge!(ACTIVE_SHARDS, "Shards this process reads");
-    let (upkept, stop) = (handle.clone(), shutdown.token());
+    describe_gauge!(IN_FLIGHT, "Concurrent GraphQL requests");
+    describe_gauge!(CLOCK, "How far the local clock is ahead of DynamoDB's");
+    describe_gauge!(LAG, "Age of the oldest waiting record");
+    describe_gauge!(ACTIVE_SHARDS, "Shards that this process reads");
+    let (upkeep, stop) = (handle.clone(), shutdown.token());
     shutdown.spawn(async move {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(UPKEEP_EVERY) => upkept.run_upkeep(),
+                () = tokio::time::sleep(UPKEEP_INTERVAL) => upkeep.run_upkeep(),
             }
         }
     });
-    let answer = async move || ([(CONTENT_TYPE, "text/plain; version=0.0.4")], handle.render());
-    let router = Router::new().route("/metrics", get(answer));
+    let render = async move || ([(CONTENT_TYPE, "text/plain; version=0.0.4")], handle.render());
+    let router = Router::new().route("/metrics", get(render));
     let server = axum::serve(listener, router).with_graceful_shutdown(shutdown.token().cancelled_owned());
-    shutdown.spawn(async move {
-        if let Err(error) = server.await {
-            tracing::error!(%error, "the metrics are not served any more");
-        }
-    });
+    shutdown.spawn_critical("metrics server", server.into_future());
     Ok(())
 }

@@ -24,7 +24,7 @@ use crate::messages_table::MessagesTable;
 use crate::messages_table::schema::{Billing, load_leases_table, load_messages_table};
 use crate::metrics;
 use crate::seed::{local_cognito_user_id, seed_messages, seed_users, user_uuids};
-use crate::shutdown::{self, Shutdown};
+use crate::shutdown::Shutdown;
 use crate::telemetry::TraceSettings;
 use crate::users::Users;
 
@@ -80,9 +80,9 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     }
     let engines = Engines::start(&data_dir).await?;
     let shutdown = Shutdown::default();
-    let signal = shutdown::signal();
+    let signal = shutdown.requested();
     tokio::pin!(signal);
-    // Ctrl-C ends it while everything is still being made, too.
+    // Ctrl-C also ends the start.
     let started = tokio::select! {
         started = start(&options, &data_dir, &engines, listener, &shutdown) => Some(started),
         signalled = &mut signal => signalled.map(|()| None)?,
@@ -100,7 +100,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     traces.finish().await;
     // Where it cannot be removed, the next start writes it anew.
     let _ = fs::remove_file(Running::file(data_dir.path()));
-    outcome
+    outcome.and_then(|()| Ok(shutdown.failure()?))
 }
 
 struct Engines {
@@ -189,11 +189,7 @@ async fn serve_users(users: Users, shutdown: &Shutdown) -> anyhow::Result<String
     };
     let router = Router::new().route("/users/{handle}", get(answer));
     let server = axum::serve(listener, router).with_graceful_shutdown(shutdown.token().cancelled_owned());
-    shutdown.spawn(async move {
-        if let Err(error) = server.await {
-            tracing::error!(%error, "the ids of users are not served any more");
-        }
-    });
+    shutdown.spawn_critical("server of user ids", server.into_future());
     Ok(url)
 }
 

@@ -9,7 +9,7 @@ use crate::aws::Aws;
 use crate::config::{CognitoSettings, DatabaseSettings, HttpSettings, MetricsSettings, RequestSettings, TableSettings};
 use crate::metrics;
 use crate::preflight::{check_migrations, check_tables};
-use crate::shutdown::{self, Shutdown};
+use crate::shutdown::Shutdown;
 use crate::telemetry::TraceSettings;
 use crate::users::Users;
 
@@ -67,12 +67,10 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
     serve(parts, listener, &shutdown).await?;
     tracing::info!(%address, table, worker = !options.no_worker, "serving");
-    shutdown::signal().await?;
+    shutdown.requested().await?;
     tracing::info!("stopping");
-    if !shutdown.finish().await {
-        tracing::warn!("not everything finished in time");
-    }
+    shutdown.finish().await;
     users.close().await;
     traces.finish().await;
-    Ok(())
+    Ok(shutdown.failure()?)
 }

@@ -1,4 +1,4 @@
-//! `stream`: the stream consumer, seen and mended. Reaches AWS only with `--prod`.
+//! `stream`: inspects and repairs the stream consumer. Uses AWS only with `--prod`.
 
 use anyhow::bail;
 use chrono::{DateTime, Utc};
@@ -11,14 +11,13 @@ use super::output::Output;
 use super::target::{TableOptions, Target};
 use crate::environment::{Environment, SystemEnvironment};
 use crate::messages_table::MessagesTable;
-use crate::messages_table::keys::group_of_messages_pk;
 use crate::model::MessageGroupUuid;
 use crate::stream::dynamodb::DynamoDbStream;
 use crate::stream::effect::{Effect, EffectError, move_to};
 use crate::stream::lease::{Checkpoint, Lease, LeaseTable};
 use crate::stream::lease_table::ConsumerTable;
-use crate::stream::reconcile::{Failed, Reconciled, Reconciler};
-use crate::stream::set_aside::{SetAside, SetAsideTable};
+use crate::stream::reconcile::{FailedGroup, Reconciled, Reconciler};
+use crate::stream::set_aside::{SetAside, SetAsideTable, Subject};
 use crate::stream::source::StreamSource;
 
 #[derive(Args, Debug)]
@@ -31,35 +30,35 @@ pub struct Options {
 
 #[derive(Subcommand, Debug)]
 enum Command {
-    /// Print the shards, who reads them, how far, and how many records are set aside
+    /// Print the shards with their readers and checkpoints, and the number of set-aside records
     #[command(after_help = "Example:\n  cruddur-messaging stream status --prod")]
     Status,
-    /// Bring message group rows to their groups' newest messages: of all groups that have a row, or of one
+    /// Move message groups to their newest messages: all groups that have a row, or one group
     #[command(after_help = "Example:\n  cruddur-messaging stream reconcile --prod")]
     Reconcile {
-        /// The one group
+        /// Reconcile only this group
         #[arg(long, value_name = "UUID")]
         group: Option<Uuid>,
     },
-    /// The records that failed by their own fault
+    /// List or replay the records that failed permanently
     #[command(subcommand)]
     SetAside(SetAsideCommand),
 }
 
 #[derive(Subcommand, Debug)]
 enum SetAsideCommand {
-    /// Print them with their reasons
+    /// Print the set-aside records with their reasons
     #[command(after_help = "Example:\n  cruddur-messaging stream set-aside list --prod --json")]
     List,
-    /// Put them into effect again, and forget those that succeed
+    /// Process the set-aside records again, and remove those that succeed
     #[command(after_help = "Example:\n  cruddur-messaging stream set-aside replay --prod")]
     Replay,
 }
 
-/// How often a call that cannot get through is tried before the command gives up: some half a minute.
-const TRIES_OF_AN_OUTAGE: u32 = 8;
-/// After how many groups reconciling says how far it is.
-const TOLD_EVERY: usize = 100;
+/// Maximum number of tries of a call during an outage: about half a minute.
+const OUTAGE_TRIES: u32 = 8;
+/// After how many groups reconciling prints its progress.
+const PROGRESS_INTERVAL: usize = 100;
 
 pub async fn run(options: Options) -> anyhow::Result<()> {
     super::log("off")?;
@@ -75,7 +74,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         }
         Command::SetAside(SetAsideCommand::List) => list(output, &consumer_table).await,
         Command::SetAside(SetAsideCommand::Replay) => {
-            output.say(format!("Replaying the records set aside into {target}"));
+            output.say(format!("Replaying the set-aside records into {target}"));
             replay(output, &messages, &consumer_table).await
         }
     };
@@ -99,17 +98,17 @@ async fn status(target: &Target, output: Output, table: &ConsumerTable) -> anyho
         let text = row(&lease.shard, lease.owner.as_deref().unwrap_or("-"), checkpoint(lease), &until);
         output.result(text, || {
             json!({
-                "shard": lease.shard,
-                "owner": lease.owner,
+                "shard": &*lease.shard,
+                "owner": lease.owner.as_deref(),
                 "checkpoint": checkpoint(lease),
                 "handledUntilSecondsAgo": age,
             })
         });
     }
     for shard in listed.iter().filter(|shard| leases.iter().all(|lease| lease.shard != shard.id)) {
-        output.result(row(&shard.id, "-", "no lease yet", "-"), || json!({ "shard": shard.id, "checkpoint": null }));
+        output.result(row(&shard.id, "-", "no lease yet", "-"), || json!({ "shard": &*shard.id, "checkpoint": null }));
     }
-    output.result(format!("{aside} records set aside"), || json!({ "setAside": aside, "stream": stream }));
+    output.result(format!("{aside} records set aside"), || json!({ "setAside": aside, "stream": &*stream }));
     Ok(())
 }
 
@@ -119,7 +118,7 @@ fn row(shard: &str, owner: &str, checkpoint: &str, until: &str) -> String {
 
 fn checkpoint(lease: &Lease) -> &str {
     match &lease.checkpoint {
-        None => "not begun",
+        None => "not started",
         Some(Checkpoint::TrimHorizon) => "after a gap",
         Some(Checkpoint::BehindGap) => "before a gap",
         Some(Checkpoint::At(number)) => number,
@@ -128,34 +127,35 @@ fn checkpoint(lease: &Lease) -> &str {
 }
 
 async fn reconcile(output: Output, messages: &MessagesTable, group: Option<MessageGroupUuid>) -> anyhow::Result<()> {
-    let reconciler =
-        Reconciler { rows: messages, environment: &SystemEnvironment, tries_of_an_outage: TRIES_OF_AN_OUTAGE };
+    let reconciler = Reconciler { rows: messages, environment: &SystemEnvironment, outage_tries: OUTAGE_TRIES };
     if let Some(group) = group {
         match reconciler.group(group).await? {
             Some(Effect::Moved) => {
                 output.result(format!("{group}: moved"), || json!({ "group": group.to_string(), "moved": true }));
             }
-            Some(Effect::UpToDate) => output
-                .result(format!("{group}: right already"), || json!({ "group": group.to_string(), "moved": false })),
-            Some(Effect::NobodyThere) => bail!("group {group}: {}", Effect::NOBODY_THERE),
-            None => bail!("group {group} has no message: is the uuid right?"),
+            Some(Effect::UpToDate) => output.result(
+                format!("{group}: already up to date"),
+                || json!({ "group": group.to_string(), "moved": false }),
+            ),
+            Some(Effect::NoParticipants) => bail!("group {group}: {}", Effect::NO_PARTICIPANTS),
+            None => bail!("group {group} has no message: check the uuid"),
         }
         return Ok(());
     }
-    let mut told = 0;
-    let tell = |done: &Reconciled| {
-        if done.groups >= told + TOLD_EVERY {
-            told = done.groups;
-            output.say(format!("{} groups looked at, {} moved", done.groups, done.moved));
+    let mut reported = 0;
+    let report_progress = |done: &Reconciled| {
+        if done.groups >= reported + PROGRESS_INTERVAL {
+            reported = done.groups;
+            output.say(format!("{} groups checked, {} moved", done.groups, done.moved));
         }
     };
-    let done = reconciler.all(tell).await?;
-    for Failed { group, reason, .. } in &done.failed {
+    let done = reconciler.all(report_progress).await?;
+    for FailedGroup { group, reason, .. } in &done.failed {
         output.result(format!("group {group}: {reason}"), || json!({ "group": group.to_string(), "failed": reason }));
     }
     let failed = done.failed.len();
     output.result(
-        format!("Done: {} groups looked at, {} moved, {failed} failed", done.groups, done.moved),
+        format!("Done: {} groups checked, {} moved, {failed} failed", done.groups, done.moved),
         || json!({ "groups": done.groups, "moved": done.moved, "failed": failed }),
     );
     if failed > 0 {
@@ -166,12 +166,12 @@ async fn reconcile(output: Output, messages: &MessagesTable, group: Option<Messa
 
 async fn list(output: Output, table: &ConsumerTable) -> anyhow::Result<()> {
     let set_aside = SetAsideTable::list(table).await?;
-    for SetAside { stream, sequence_number, reason, message_pk, message_sk, set_aside_at } in &set_aside {
-        let text = format!("{set_aside_at}  record {sequence_number}  {message_pk} / {message_sk}\n    {reason}");
+    for SetAside { stream, subject, reason, message_pk, message_sk, set_aside_at } in &set_aside {
+        let text = format!("{set_aside_at}  {subject}  {message_pk} / {message_sk}\n    {reason}");
         output.result(text, || {
             json!({
-                "stream": stream,
-                "sequenceNumber": sequence_number,
+                "stream": &**stream,
+                "subject": subject.to_string(),
                 "reason": reason,
                 "messagePk": message_pk,
                 "messageSk": message_sk,
@@ -183,16 +183,14 @@ async fn list(output: Output, table: &ConsumerTable) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What is set aside after a gap may be a whole conversation whose newest message could not be read.
+/// Applies one entry again. The entry of a group has no message if its newest message could not be read.
 async fn replay_one(
     messages: &MessagesTable,
     aside: &SetAside,
     environment: &dyn Environment,
 ) -> Result<Option<Effect>, EffectError> {
-    if aside.message_sk.is_empty()
-        && let Some(Ok(group)) = group_of_messages_pk(&aside.message_pk)
-    {
-        let reconciler = Reconciler { rows: messages, environment, tries_of_an_outage: TRIES_OF_AN_OUTAGE };
+    if let Subject::Group(group) = aside.subject {
+        let reconciler = Reconciler { rows: messages, environment, outage_tries: OUTAGE_TRIES };
         return reconciler.group(group).await;
     }
     match messages.message_at(&aside.message_pk, &aside.message_sk).await? {
@@ -206,29 +204,29 @@ async fn replay(output: Output, messages: &MessagesTable, table: &ConsumerTable)
     for aside in SetAsideTable::list(table).await? {
         let outcome = match replay_one(messages, &aside, &SystemEnvironment).await {
             Ok(Some(Effect::Moved | Effect::UpToDate)) => Ok("done"),
-            Ok(Some(Effect::NobodyThere)) => Err(Effect::NOBODY_THERE.to_owned()),
+            Ok(Some(Effect::NoParticipants)) => Err(Effect::NO_PARTICIPANTS.to_owned()),
             Ok(None) => Ok("the message is gone, nothing to do"),
-            // An outage is no record's fault, and the next one would meet it too.
-            Err(error) if error.is_passing() => return Err(error.into()),
+            // An outage affects all entries.
+            Err(error) if error.is_transient() => return Err(error.into()),
             Err(error) => Err(crate::report(&error)),
         };
-        let number = &aside.sequence_number;
+        let subject = &aside.subject;
         match outcome {
             Ok(done) => {
                 SetAsideTable::remove(table, &aside).await?;
-                output.result(format!("record {number}: {done}"), || json!({ "sequenceNumber": number, "done": true }));
+                output.result(format!("{subject}: {done}"), || json!({ "subject": subject.to_string(), "done": true }));
             }
             Err(reason) => {
                 failed += 1;
                 output.result(
-                    format!("record {number}: still fails: {reason}"),
-                    || json!({ "sequenceNumber": number, "done": false, "reason": reason }),
+                    format!("{subject}: still fails: {reason}"),
+                    || json!({ "subject": subject.to_string(), "done": false, "reason": reason }),
                 );
             }
         }
     }
     if failed > 0 {
-        return Err(LeftOver(format!("{failed} records stay set aside")).into());
+        return Err(LeftOver(format!("{failed} records are still set aside")).into());
     }
     Ok(())
 }

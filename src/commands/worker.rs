@@ -7,7 +7,7 @@ use crate::aws::Aws;
 use crate::config::{MetricsSettings, TableSettings};
 use crate::metrics;
 use crate::preflight::check_tables;
-use crate::shutdown::{self, Shutdown};
+use crate::shutdown::Shutdown;
 use crate::telemetry::TraceSettings;
 
 #[derive(Args, Debug)]
@@ -29,11 +29,9 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     check_tables(&aws, &table, true).await?;
     consume(&aws, &table, fresh_name(), &shutdown);
     tracing::info!(table, "consuming");
-    shutdown::signal().await?;
+    shutdown.requested().await?;
     tracing::info!("stopping");
-    if !shutdown.finish().await {
-        tracing::warn!("not everything finished in time");
-    }
+    shutdown.finish().await;
     traces.finish().await;
-    Ok(())
+    Ok(shutdown.failure()?)
 }

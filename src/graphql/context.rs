@@ -69,7 +69,7 @@ impl RequestContext {
     /// The user, if this request has looked them up or if they are in the cache.
     pub(super) fn cached_user(&self, uuid: UserUuid) -> Option<Arc<User>> {
         let requester = self.requester.get().filter(|requester| requester.uuid == uuid);
-        requester.cloned().or_else(|| self.messaging.users().at_hand(uuid))
+        requester.cloned().or_else(|| self.messaging.users().cached(uuid))
     }
 
     /// The user with the names that Postgres has now. If the user is gone there, the names that the item has copied.

@@ -28,7 +28,7 @@ impl From<GroupView> for MessageGroupObject {
 
 impl MessageGroupObject {
     fn both_participants(&self) -> List<ParticipantObject<'_>> {
-        // The earlier system let a user write to themselves.
+        // The legacy system let a user write to themselves.
         let other = Some(&self.other).filter(|other| other.uuid != self.viewer.uuid);
         [&self.viewer].into_iter().chain(other).map(ParticipantObject).collect()
     }

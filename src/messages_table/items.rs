@@ -45,6 +45,13 @@ pub struct ItemError {
     problem: &'static str,
 }
 
+impl ItemError {
+    /// An error about `attribute` of `item`. `problem` completes a sentence that starts with the attribute.
+    pub(crate) fn new(item: &Item, attribute: &'static str, problem: &'static str) -> Self {
+        AttributeReader(item).error(attribute, problem)
+    }
+}
+
 /// The value of an attribute. Conversion needs only strings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attribute<'a> {

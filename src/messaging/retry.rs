@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use super::error::MessagingError;
+use crate::backoff::Backoff;
 use crate::environment::Environment;
 use crate::messages_table::TableError;
 
@@ -13,14 +14,15 @@ use crate::messages_table::TableError;
 const MAX_ATTEMPTS: u32 = 6;
 /// No attempt starts later than this after the first one, because a client is waiting for the response.
 const MAX_ELAPSED: Duration = Duration::from_secs(6);
-/// Wait after the first attempt, before jitter. Each wait is twice as long as the one before.
-const FIRST_WAIT: Duration = Duration::from_millis(25);
+const FIRST_WAIT: Duration = Duration::from_millis(40);
+const MAX_WAIT: Duration = Duration::from_secs(1);
 
 /// Counts the attempts of one write and waits between them.
 pub(super) struct Retry<'a> {
     environment: &'a dyn Environment,
     started: Instant,
     attempts: u32,
+    backoff: Backoff,
     /// Whether a failed attempt may have written.
     outcome_unknown: bool,
 }
@@ -28,7 +30,8 @@ pub(super) struct Retry<'a> {
 impl<'a> Retry<'a> {
     /// Starts with the first attempt of a write.
     pub(super) fn new(environment: &'a dyn Environment) -> Self {
-        Self { environment, started: environment.monotonic(), attempts: 0, outcome_unknown: false }
+        let backoff = Backoff::new(FIRST_WAIT, MAX_WAIT);
+        Self { environment, started: environment.monotonic(), attempts: 0, backoff, outcome_unknown: false }
     }
 
     /// Runs an idempotent write until it succeeds or no attempt is left.
@@ -92,7 +95,7 @@ impl<'a> Retry<'a> {
         if self.attempts >= MAX_ATTEMPTS || elapsed > MAX_ELAPSED {
             return false;
         }
-        tokio::time::sleep(self.environment.jitter(FIRST_WAIT * 2u32.pow(self.attempts - 1))).await;
+        tokio::time::sleep(self.backoff.next(self.environment)).await;
         true
     }
 }

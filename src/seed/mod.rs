@@ -25,9 +25,6 @@ pub const USERS: [(&str, &str); 5] = [
     ("esi", "Esi Mensah"),
 ];
 
-/// What stands in `cognito_user_id` until Cognito's own ids are filled in, as the earlier system had it.
-pub const NOT_IN_COGNITO_YET: &str = "MOCK";
-
 /// What could not be seeded.
 #[derive(Debug, thiserror::Error)]
 pub enum SeedError {

@@ -5,7 +5,8 @@ use aws_sdk_dynamodbstreams::Client;
 use aws_sdk_dynamodbstreams::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodbstreams::types::{self as streams, OperationType, ShardFilter, ShardFilterType, ShardIteratorType};
 
-use super::source::{Batch, Change, Position, Record, Shard, StreamError, StreamSource};
+use super::ids::{ShardId, StreamArn};
+use super::source::{Batch, Position, Record, RecordChange, Shard, StreamError, StreamSource};
 use crate::messages_table::items::Item;
 use crate::messages_table::schema::describe;
 
@@ -24,24 +25,25 @@ impl DynamoDbStream {
 }
 
 impl DynamoDbStream {
-    async fn list(&self, stream: &str, filter: Option<ShardFilter>) -> Result<Vec<Shard>, StreamError> {
+    async fn list(&self, stream: &StreamArn, filter: Option<ShardFilter>) -> Result<Vec<Shard>, StreamError> {
         let mut shards = Vec::new();
         let mut start = None;
         loop {
             let request = self
                 .streams
                 .describe_stream()
-                .stream_arn(stream)
+                .stream_arn(&**stream)
                 .set_shard_filter(filter.clone())
                 .set_exclusive_start_shard_id(start);
-            let answer = request.send().await.map_err(|error| sort("DescribeStream", error))?;
-            let Some(page) = answer.stream_description else {
-                // Not an empty list: by that, open shards would count as no more.
-                let source = "the answer describes no stream".into();
+            let response = request.send().await.map_err(|error| classify("DescribeStream", error))?;
+            let Some(page) = response.stream_description else {
+                // Not an empty list: then open shards would count as unlisted.
+                let source = "the response describes no stream".into();
                 return Err(StreamError::Unavailable { operation: "DescribeStream", source });
             };
             shards.extend(page.shards.unwrap_or_default().into_iter().filter_map(|shard| {
-                Some(Shard { id: shard.shard_id?, parent: shard.parent_shard_id.filter(|id| !id.is_empty()) })
+                let parent = shard.parent_shard_id.filter(|id| !id.is_empty());
+                Some(Shard { id: shard.shard_id?.into(), parent: parent.map(ShardId::from) })
             }));
             start = page.last_evaluated_shard_id;
             if start.is_none() {
@@ -52,7 +54,7 @@ impl DynamoDbStream {
 }
 
 impl StreamSource for DynamoDbStream {
-    async fn stream(&self) -> Result<String, StreamError> {
+    async fn stream(&self) -> Result<StreamArn, StreamError> {
         let operation = "DescribeTable";
         let table = describe(&self.tables, &self.table).await.map_err(|error| {
             let unavailable = error.is_unavailable();
@@ -63,19 +65,20 @@ impl StreamSource for DynamoDbStream {
                 StreamError::Refused { operation, source }
             }
         })?;
-        table.and_then(|table| table.latest_stream_arn).ok_or(StreamError::Gone { operation })
+        let arn = table.and_then(|table| table.latest_stream_arn);
+        arn.map(StreamArn::from).ok_or(StreamError::Gone { operation })
     }
 
-    async fn shards(&self, stream: &str) -> Result<Vec<Shard>, StreamError> {
+    async fn shards(&self, stream: &StreamArn) -> Result<Vec<Shard>, StreamError> {
         self.list(stream, None).await
     }
 
-    /// By the filter for children; not every engine knows it, nor a shard that is no more, so a full listing is looked
-    /// through where it finds none. A stream that is no more has no children either.
-    async fn children(&self, stream: &str, parent: &str) -> Result<Vec<Shard>, StreamError> {
-        let filter = ShardFilter::builder().r#type(ShardFilterType::ChildShards).shard_id(parent).build();
+    /// Uses the filter for children. If it finds none, searches the full listing, because not every engine knows the filter,
+    /// and none knows a shard that is not listed any more. A stream that does not exist has no children.
+    async fn children(&self, stream: &StreamArn, parent: &ShardId) -> Result<Vec<Shard>, StreamError> {
+        let filter = ShardFilter::builder().r#type(ShardFilterType::ChildShards).shard_id(&**parent).build();
         let of_parent = |mut shards: Vec<Shard>| {
-            shards.retain(|shard| shard.parent.as_deref() == Some(parent));
+            shards.retain(|shard| shard.parent.as_ref() == Some(parent));
             shards
         };
         match self.list(stream, Some(filter)).await.map(of_parent) {
@@ -90,28 +93,28 @@ impl StreamSource for DynamoDbStream {
         }
     }
 
-    async fn iterator(&self, stream: &str, shard: &str, position: &Position) -> Result<String, StreamError> {
+    async fn iterator(&self, stream: &StreamArn, shard: &ShardId, position: &Position) -> Result<String, StreamError> {
         let operation = "GetShardIterator";
-        let request = self.streams.get_shard_iterator().stream_arn(stream).shard_id(shard);
+        let request = self.streams.get_shard_iterator().stream_arn(&**stream).shard_id(&**shard);
         let request = match position {
             Position::TrimHorizon => request.shard_iterator_type(ShardIteratorType::TrimHorizon),
             Position::After(number) => {
-                request.shard_iterator_type(ShardIteratorType::AfterSequenceNumber).sequence_number(number)
+                request.shard_iterator_type(ShardIteratorType::AfterSequenceNumber).sequence_number(&**number)
             }
         };
-        let answer = request.send().await.map_err(|error| sort(operation, error))?;
-        answer.shard_iterator.ok_or(StreamError::Gone { operation })
+        let response = request.send().await.map_err(|error| classify(operation, error))?;
+        response.shard_iterator.ok_or(StreamError::Gone { operation })
     }
 
     async fn records(&self, iterator: &str) -> Result<Batch, StreamError> {
-        let answer = self.streams.get_records().shard_iterator(iterator).send().await;
-        let answer = answer.map_err(|error| sort("GetRecords", error))?;
-        let records = answer.records.unwrap_or_default().into_iter().filter_map(record).collect();
-        Ok(Batch { records, next: answer.next_shard_iterator })
+        let response = self.streams.get_records().shard_iterator(iterator).send().await;
+        let response = response.map_err(|error| classify("GetRecords", error))?;
+        let records = response.records.unwrap_or_default().into_iter().filter_map(record).collect();
+        Ok(Batch { records, next: response.next_shard_iterator })
     }
 }
 
-fn sort<E>(
+fn classify<E>(
     operation: &'static str,
     error: SdkError<E, aws_sdk_dynamodbstreams::config::http::HttpResponse>,
 ) -> StreamError
@@ -140,10 +143,10 @@ fn record(record: streams::Record) -> Option<Record> {
     let sequence_number = change.sequence_number?;
     let created_at = change.approximate_creation_date_time.and_then(|at| at.to_millis().ok());
     let change = match change.new_image {
-        Some(image) if inserted => Change::Inserted(item(image)),
-        _ => Change::Other,
+        Some(image) if inserted => RecordChange::Inserted(item(image)),
+        _ => RecordChange::Other,
     };
-    Some(Record { sequence_number, created_at, change })
+    Some(Record { sequence_number: sequence_number.into(), created_at, change })
 }
 
 /// The two SDK crates have a type each for the same thing.

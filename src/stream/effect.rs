@@ -1,43 +1,44 @@
-//! Moving a group to the top of both lists.
+//! Moves a group to the top of the lists of both participants.
 //!
-//! Every transaction deletes the row it replaces on the condition that it is still there, or, where none is, raises the
-//! membership's version on the condition that nobody else has: of two writers one wins, the other looks again.
+//! Each transaction deletes the row that it replaces, on the condition that the row is still there. If a row is missing, the
+//! transaction increments the version of the membership, on the condition that no other writer has done so. Of two concurrent
+//! writers, one succeeds, and the other reads the rows again.
 
 use std::time::Duration;
 
-use super::planner::{Plan, View, participants_of, plan};
+use super::planner::{MovePlan, RowsSource, participants_of, plan};
 use super::rows::GroupRows;
+use crate::backoff::Backoff;
 use crate::environment::Environment;
 use crate::messages_table::{GroupRow, Membership, Message, MoveOutcome, RowMove, SortKey, TableError};
 use crate::metrics::Count;
 use crate::model::NameCopy;
 
-/// How long the index is given to catch up before the table is asked, which reads both lists; the waits before later
-/// looks double, up to so many times.
+/// How long the index usually lags: the first wait before the rows are read again.
 const INDEX_LAG: Duration = Duration::from_millis(40);
-const DOUBLINGS: u32 = 4;
-/// How many looks at the index come before the table is asked.
-const LOOKS_AT_INDEX: u32 = 2;
-/// How many looks are taken before the effect counts as failed for now; each one lost means that another writer won.
-const MOST_LOOKS: u32 = 12;
+const MAX_WAIT: Duration = Duration::from_millis(640);
+/// How often the rows are read from the index before they are read from the table, which costs a read of both lists.
+const INDEX_READS: u32 = 2;
+/// Maximum number of reads. Each one that was in vain means that another writer was faster.
+const MAX_READS: u32 = 12;
 
-/// How often a move that fails by its own fault is tried.
-pub const TRIES_OF_A_FAULT: u32 = 5;
+/// Maximum number of tries of a move that fails permanently.
+pub const FAULT_TRIES: u32 = 5;
 
-/// What a message did to its group's rows.
+/// What a message did to the rows of its group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// They moved.
     Moved,
-    /// They were as new already.
+    /// They were up to date.
     UpToDate,
-    /// Nobody is known to take part in the group: there is no row and no membership.
-    NobodyThere,
+    /// The group has no rows and no membership, so its participants are unknown.
+    NoParticipants,
 }
 
 impl Effect {
-    /// What is wrong where nobody is there.
-    pub const NOBODY_THERE: &str = "nobody is known to take part in the group";
+    /// The reason that an operator reads for [`Effect::NoParticipants`].
+    pub const NO_PARTICIPANTS: &str = "the participants of the group are unknown: it has no rows and no membership";
 }
 
 /// Why the rows were not moved.
@@ -46,17 +47,18 @@ pub enum EffectError {
     /// A call failed.
     #[error(transparent)]
     Table(#[from] TableError),
-    /// Another transaction was under way at some look: worth another try for as long as it takes.
+    /// Another transaction held the rows. A retry will succeed at some time.
     #[error("other transactions held the rows")]
     Conflicting,
-    /// The rows were never what they seemed: worth another try, but not for ever.
-    #[error("the rows changed at every look")]
+    /// The rows changed after each read. A limited number of retries makes sense.
+    #[error("the rows changed after each read")]
     Contended,
 }
 
 impl EffectError {
-    /// Whether it is no fault of the group's: it will pass, or an operator must mend what all groups need, such as a right.
-    pub fn is_passing(&self) -> bool {
+    /// Whether the error is not about this group: it will end, or an operator must repair something that all groups need, such
+    /// as an IAM permission.
+    pub fn is_transient(&self) -> bool {
         match self {
             Self::Table(TableError::Unavailable { .. } | TableError::Refused { .. }) | Self::Conflicting => true,
             Self::Table(TableError::Invalid { .. } | TableError::Item(_)) | Self::Contended => false,
@@ -71,17 +73,18 @@ pub async fn move_to<R: GroupRows>(
     environment: &dyn Environment,
 ) -> Result<Effect, EffectError> {
     let mut mover = Mover { table, to: message.sort_key.clone(), message: message.clone(), missing_under: None };
+    let mut backoff = Backoff::new(INDEX_LAG, MAX_WAIT);
     let mut conflicts = 0;
-    for look in 0..MOST_LOOKS {
-        if look > 0 {
-            tokio::time::sleep(environment.jitter(INDEX_LAG * 2u32.pow(DOUBLINGS.min(look - 1)))).await;
+    for read in 0..MAX_READS {
+        if read > 0 {
+            tokio::time::sleep(backoff.next(environment)).await;
         }
-        let planned = if look < LOOKS_AT_INDEX { mover.look_at_index().await? } else { mover.look_at_table().await? };
+        let planned = if read < INDEX_READS { mover.read_index().await? } else { mover.read_table().await? };
         let rows = match planned {
-            Planned::Now(Plan::Nothing) => return Ok(Effect::UpToDate),
-            Planned::Now(Plan::Move(rows)) => rows,
-            Planned::Now(Plan::AskTable) | Planned::LookAgain => continue,
-            Planned::Nobody => return Ok(Effect::NobodyThere),
+            Planned::Now(MovePlan::Nothing) => return Ok(Effect::UpToDate),
+            Planned::Now(MovePlan::Move(rows)) => rows,
+            Planned::Now(MovePlan::ReadTable) | Planned::ReadAgain => continue,
+            Planned::NoParticipants => return Ok(Effect::NoParticipants),
         };
         match table.move_rows(&rows).await? {
             MoveOutcome::Done => return Ok(Effect::Moved),
@@ -90,7 +93,7 @@ pub async fn move_to<R: GroupRows>(
                 Count::Conflicts.add(1);
                 conflicts += 1;
             }
-            // Only a bare time of the earlier system can be another row's too.
+            // Only a bare timestamp of the legacy system can be the sort key of another row too.
             MoveOutcome::Taken => mover.to = SortKey::made_unique_by(&mover.to, mover.message.uuid.0),
         }
     }
@@ -98,53 +101,52 @@ pub async fn move_to<R: GroupRows>(
 }
 
 enum Planned {
-    Now(Plan),
-    /// Not enough is seen yet.
-    LookAgain,
-    Nobody,
+    Now(MovePlan),
+    /// The rows that were read do not suffice for a decision.
+    ReadAgain,
+    NoParticipants,
 }
 
-/// One move under way.
+/// One move.
 struct Mover<'a, R> {
     table: &'a R,
     message: Message,
-    /// The sort key that the rows are to have.
+    /// The sort key that the rows will have.
     to: SortKey,
-    /// The membership version under which the look before found a row missing.
+    /// The version of the membership under which the previous read found a row missing.
     missing_under: Option<u64>,
 }
 
 impl<R: GroupRows> Mover<'_, R> {
-    async fn look_at_index(&mut self) -> Result<Planned, EffectError> {
+    async fn read_index(&mut self) -> Result<Planned, EffectError> {
         let rows = self.table.indexed_rows(self.message.group).await?;
-        let Some(participants) = participants_of(&rows) else { return Ok(Planned::LookAgain) };
-        let view = View::Index { participants: &participants };
-        if matches!(plan(&self.message, &self.to, &view, &rows), Plan::Move(_)) && rows.iter().any(is_of_earlier_system)
-        {
+        let Some(participants) = participants_of(&rows) else { return Ok(Planned::ReadAgain) };
+        let source = RowsSource::Index { participants: &participants };
+        if matches!(plan(&self.message, &self.to, &source, &rows), MovePlan::Move(_)) && rows.iter().any(is_legacy) {
             self.ensure_membership(&rows).await?;
             self.prefer_newest().await?;
         }
-        Ok(Planned::Now(plan(&self.message, &self.to, &view, &rows)))
+        Ok(Planned::Now(plan(&self.message, &self.to, &source, &rows)))
     }
 
-    /// Reads the membership first: a row that another writer puts after that raises its version.
-    async fn look_at_table(&mut self) -> Result<Planned, EffectError> {
-        let Some(membership) = self.find_membership().await? else { return Ok(Planned::Nobody) };
+    /// Reads the membership first: a writer that puts a row after that increments its version.
+    async fn read_table(&mut self) -> Result<Planned, EffectError> {
+        let Some(membership) = self.find_membership().await? else { return Ok(Planned::NoParticipants) };
         let [one, other] = &membership.participants;
         let mut rows = self.table.own_rows(one.uuid, self.message.group).await?;
         if other.uuid != one.uuid {
             rows.extend(self.table.own_rows(other.uuid, self.message.group).await?);
         }
-        if rows.iter().any(is_of_earlier_system) {
+        if rows.iter().any(is_legacy) {
             self.prefer_newest().await?;
         }
-        let planned = plan(&self.message, &self.to, &View::Table { membership: &membership }, &rows);
-        if let Plan::Move(RowMove { bump: Some(bump), .. }) = &planned
+        let planned = plan(&self.message, &self.to, &RowsSource::Table { membership: &membership }, &rows);
+        if let MovePlan::Move(RowMove { bump: Some(bump), .. }) = &planned
             && self.missing_under.replace(bump.version) != Some(bump.version)
         {
-            // A Query may look between the two halves of another writer's move, which leaves the version as it is:
-            // missing is what two looks found missing.
-            return Ok(Planned::LookAgain);
+            // A Query can run between the delete and the put of another move, which does not change the version. A row is
+            // missing only if two reads found it missing.
+            return Ok(Planned::ReadAgain);
         }
         Ok(Planned::Now(planned))
     }
@@ -155,13 +157,13 @@ impl<R: GroupRows> Mover<'_, R> {
         }
         let mut rows = self.table.indexed_rows(self.message.group).await?;
         if rows.is_empty() {
-            // The index lags; the author is one of the participants.
+            // The index lags. The author is one of the participants.
             rows = self.table.own_rows(self.message.author.uuid, self.message.group).await?;
         }
         self.ensure_membership(&rows).await
     }
 
-    /// Beside rows of the earlier system the newest message is what counts, whatever arrives in which order.
+    /// With legacy rows, the newest message counts, in whatever order the messages arrive.
     async fn prefer_newest(&mut self) -> Result<(), TableError> {
         if let Some(newest) = self.table.newest_message(self.message.group, None).await?
             && newest.sort_key > self.message.sort_key
@@ -172,7 +174,7 @@ impl<R: GroupRows> Mover<'_, R> {
         Ok(())
     }
 
-    /// Writes down who takes part in a group of the earlier system, as its rows say.
+    /// Writes the membership of a legacy group, with the participants that its rows name.
     async fn ensure_membership(&self, rows: &[GroupRow]) -> Result<Option<Membership>, TableError> {
         let group = self.message.group;
         if let Some(membership) = self.table.membership(group).await? {
@@ -180,18 +182,18 @@ impl<R: GroupRows> Mover<'_, R> {
         }
         let Some(mut participants) = participants_of(rows) else { return Ok(None) };
         for participant in participants.iter_mut().filter(|it| *it.names == NameCopy::default()) {
-            // Nobody's row has this one's names: a message of theirs has.
+            // No row has the names of this participant, but a message that they wrote has.
             if let Some(message) = self.table.newest_message(group, Some(participant.uuid)).await? {
                 participant.names = message.author.names;
             }
         }
         let membership = Membership { group, participants, is_legacy: true, version: 1 };
-        self.table.write_down(&membership).await?;
+        self.table.adopt_legacy_group(&membership).await?;
         self.table.membership(group).await
     }
 }
 
-/// Rows that this system wrote say who wrote the newest message, and stand beside a membership item.
-fn is_of_earlier_system(row: &GroupRow) -> bool {
+/// A row of this system names the author of the newest message, and its group has a membership item.
+fn is_legacy(row: &GroupRow) -> bool {
     row.author.is_none()
 }

@@ -1,4 +1,4 @@
-//! Whether the consumer of this process gets on, for readiness and metrics.
+//! Whether the consumer of this process makes progress: for readiness and metrics.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::source::ShardId;
+use super::ids::ShardId;
 use crate::metrics;
 
-/// How long records of a shard may wait without progress, or the shards go unseen, before this process counts as not ready.
+/// How long a shard may make no progress, or the leases or shards be unreadable, before this process is not ready.
 pub const STUCK_AFTER: Duration = Duration::from_secs(60);
 
 /// The shards that this process reads.
@@ -18,25 +18,25 @@ pub struct Health(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
-    /// When the leases were last looked at with success.
+    /// When the leases were last read.
     looked: Instant,
-    /// When the shards were last listed with success.
+    /// When the shards were last listed.
     listed: Instant,
-    shards: BTreeMap<ShardId, Progress>,
+    shards: BTreeMap<ShardId, ShardState>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Progress {
-    /// Since when something waits and nothing of it got on.
+struct ShardState {
+    /// Since when something waits without progress.
     stalled: Option<Instant>,
-    /// When something began to wait.
+    /// When something started to wait.
     waiting: Option<Instant>,
-    /// How old the oldest of what waits was then, at most.
+    /// Maximum age of the oldest waiting record at that time.
     age: Duration,
 }
 
-impl Progress {
-    /// How old the oldest of what waits is now, at most.
+impl ShardState {
+    /// Maximum age of the oldest waiting record now.
     fn lag(&self) -> Duration {
         self.waiting.map_or(Duration::ZERO, |since| self.age + since.elapsed())
     }
@@ -54,31 +54,31 @@ impl Health {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The leases could be looked at.
+    /// The leases were read.
     pub(super) fn looked(&self) {
         self.lock().looked = Instant::now();
     }
 
-    /// The shards could be listed.
+    /// The shards were listed.
     pub(super) fn listed(&self) {
         self.lock().listed = Instant::now();
     }
 
-    /// The shard is read now, as far as a record of the age `behind`: what may wait is younger. Without one, nothing waits.
-    pub(super) fn progressed(&self, shard: &str, behind: Option<Duration>) {
+    /// The shard is read up to a record of the age `last`: waiting records are younger. Without it, nothing waits.
+    pub(super) fn progressed(&self, shard: &ShardId, last: Option<Duration>) {
         let mut state = self.lock();
-        let waiting = behind.map(|_| Instant::now());
-        let progress = Progress { stalled: None, waiting, age: behind.unwrap_or_default() };
-        state.shards.insert(shard.to_owned(), progress);
+        let waiting = last.map(|_| Instant::now());
+        let progress = ShardState { stalled: None, waiting, age: last.unwrap_or_default() };
+        state.shards.insert(shard.clone(), progress);
         metrics::active_shards(state.shards.len());
         metrics::lag(shard, progress.age);
     }
 
-    /// Something of the shard waits, the oldest of it of this age; without one, the shard cannot be read.
-    pub(super) fn waits(&self, shard: &str, age: Option<Duration>) {
+    /// Records of the shard wait, the oldest one with this age. Without an age, the shard cannot be read.
+    pub(super) fn waits(&self, shard: &ShardId, age: Option<Duration>) {
         let now = Instant::now();
         let mut state = self.lock();
-        let progress = state.shards.entry(shard.to_owned()).or_default();
+        let progress = state.shards.entry(shard.clone()).or_default();
         progress.stalled.get_or_insert(now);
         if age.is_some() || progress.waiting.is_none() {
             (progress.waiting, progress.age) = (Some(now), age.unwrap_or_default());
@@ -86,8 +86,8 @@ impl Health {
         metrics::lag(shard, progress.lag());
     }
 
-    /// Something of what waits got on.
-    pub(super) fn moved(&self, shard: &str) {
+    /// A part of what waits is done.
+    pub(super) fn moved(&self, shard: &ShardId) {
         if let Some(progress) = self.lock().shards.get_mut(shard)
             && progress.stalled.is_some()
         {
@@ -95,16 +95,16 @@ impl Health {
         }
     }
 
-    /// The shard is not this process's any more.
-    pub(super) fn left(&self, shard: &str) {
+    /// This process does not read the shard any more.
+    pub(super) fn left(&self, shard: &ShardId) {
         let mut state = self.lock();
         state.shards.remove(shard);
         metrics::active_shards(state.shards.len());
         metrics::lag(shard, Duration::ZERO);
     }
 
-    /// Shows the metrics how far behind each shard is now.
-    pub(super) fn show(&self) {
+    /// Records the lag of each shard in the metrics.
+    pub(super) fn record_lag(&self) {
         let state = self.lock();
         metrics::active_shards(state.shards.len());
         for (shard, progress) in &state.shards {
@@ -112,16 +112,16 @@ impl Health {
         }
     }
 
-    /// What has made no progress for too long.
+    /// What has made no progress for too long, if anything.
     pub fn stuck(&self) -> Option<String> {
         let state = self.lock();
         if state.looked.elapsed() > STUCK_AFTER {
-            return Some("the leases cannot be looked at".to_owned());
+            return Some("the leases cannot be read".to_owned());
         }
         if state.listed.elapsed() > STUCK_AFTER {
             return Some("the shards cannot be listed".to_owned());
         }
-        let stuck = |progress: &Progress| progress.stalled.is_some_and(|since| since.elapsed() > STUCK_AFTER);
+        let stuck = |progress: &ShardState| progress.stalled.is_some_and(|since| since.elapsed() > STUCK_AFTER);
         let shard = state.shards.iter().find(|(_, progress)| stuck(progress));
         shard.map(|(shard, _)| format!("shard {shard} makes no progress"))
     }
@@ -140,24 +140,24 @@ mod tests {
             health.listed();
         };
         let stuck = || health.stuck().is_some_and(|what| what.contains("shard b"));
-        health.progressed("a", None);
-        health.waits("b", None);
+        health.progressed(&"a".into(), None);
+        health.waits(&"b".into(), None);
         later(STUCK_AFTER).await;
-        health.waits("b", None);
+        health.waits(&"b".into(), None);
         assert!(!stuck());
         later(Duration::from_secs(1)).await;
         assert!(stuck());
-        health.moved("b");
+        health.moved(&"b".into());
         assert!(!stuck(), "a large batch gets on");
         later(STUCK_AFTER * 2).await;
         assert!(stuck());
-        health.progressed("b", Some(Duration::ZERO));
-        health.moved("b");
+        health.progressed(&"b".into(), Some(Duration::ZERO));
+        health.moved(&"b".into());
         later(STUCK_AFTER * 2).await;
         assert!(!stuck(), "nothing waits");
-        health.waits("b", None);
+        health.waits(&"b".into(), None);
         later(STUCK_AFTER * 2).await;
-        health.left("b");
+        health.left(&"b".into());
         assert_eq!(health.stuck(), None);
     }
 
@@ -178,17 +178,17 @@ mod tests {
     async fn a_shard_far_behind_does_not_look_caught_up_between_its_batches() {
         let health = Health::default();
         let seconds = Duration::from_secs;
-        let lag = || health.lock().shards["a"].lag();
-        health.waits("a", Some(seconds(100)));
+        let lag = || health.lock().shards[&"a".into()].lag();
+        health.waits(&"a".into(), Some(seconds(100)));
         tokio::time::advance(seconds(1)).await;
         assert_eq!(lag(), seconds(101));
-        health.progressed("a", Some(seconds(90)));
+        health.progressed(&"a".into(), Some(seconds(90)));
         tokio::time::advance(seconds(1)).await;
         assert_eq!(lag(), seconds(91), "what follows is younger than what was read");
-        health.waits("a", Some(seconds(80)));
-        health.waits("a", None);
+        health.waits(&"a".into(), Some(seconds(80)));
+        health.waits(&"a".into(), None);
         assert_eq!(lag(), seconds(80));
-        health.progressed("a", None);
+        health.progressed(&"a".into(), None);
         assert_eq!(lag(), seconds(0));
     }
 }

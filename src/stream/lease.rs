@@ -1,10 +1,11 @@
-//! Leases: which process reads which shard, and how far it has come.
+//! Leases: which process reads which shard, and how far it has read.
 //!
-//! A lease is taken and renewed by conditional writes on numbers in its row. `counter` rises with every write: a holder
-//! is dead when its counter stands still, judged by whoever watches on a monotonic clock of their own, so that wall clocks
-//! of two machines are never compared. `epoch` rises with every change of hands: a holder writes only under the epoch in
-//! which it took the lease, so that a process that was paused and comes back writes nothing. `step` rises with every
-//! checkpoint of one holder, so that an older call that arrives late takes none back.
+//! A lease is taken and renewed by conditional writes on numbers in its row:
+//! - `counter` increases with each write. A holder whose counter does not change is dead. Each process judges that by its own
+//!   monotonic clock, so the wall clocks of two machines are never compared.
+//! - `epoch` increases with each change of the holder. A holder writes only under the epoch in which it took the lease, so a
+//!   process that was paused and continues writes nothing.
+//! - `step` increases with each checkpoint of one holder, so a write that arrives late does not take back a later checkpoint.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::future::Future;
@@ -12,22 +13,23 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::source::{Shard, ShardId};
+use super::ids::{LeaseOwner, SequenceNumber, ShardId, StreamArn};
+use super::source::Shard;
 use crate::messages_table::TableError;
 
-/// How long a holder may be silent before others take its lease.
+/// After this time without a write of its holder, other processes take a lease.
 pub const LEASE_TIME: Duration = Duration::from_secs(10);
 
 /// How far a shard has been consumed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Checkpoint {
-    /// Anew from the oldest record there is, after a gap was made up for.
+    /// Reading starts at the oldest record of the shard. A gap before it is repaired.
     TrimHorizon,
-    /// Likewise, and the gap before it is still to be made up for.
+    /// Reading starts at the oldest record of the shard. A gap before it is not repaired yet.
     BehindGap,
-    /// Up to and with the record of this sequence number.
-    At(String),
-    /// To its end.
+    /// The record with this sequence number and all before it are handled.
+    At(SequenceNumber),
+    /// The shard is finished.
     ShardEnd,
 }
 
@@ -36,162 +38,171 @@ pub enum Checkpoint {
 pub struct Lease {
     /// The shard.
     pub shard: ShardId,
-    /// The shard it continues.
+    /// The shard that it continues.
     pub parent: Option<ShardId>,
-    /// The process that reads it; none when it was handed over or never taken.
-    pub owner: Option<String>,
-    /// Rises with every change of hands.
+    /// The process that reads the shard. `None` if the lease was handed over or never taken.
+    pub owner: Option<LeaseOwner>,
+    /// Increases with each change of the holder.
     pub epoch: u64,
-    /// Rises with every write.
+    /// Increases with each write.
     pub counter: u64,
-    /// Rises with every checkpoint of one holder.
+    /// Increases with each checkpoint of one holder.
     pub step: u64,
-    /// How far it has been consumed; not at all when there is none.
+    /// How far the shard has been consumed. `None` if nobody has read it.
     pub checkpoint: Option<Checkpoint>,
-    /// The shard's records are younger, in milliseconds since 1970: when the row was made, or until when the shard's parent
-    /// was handled then. A shard that is begun only when its oldest records may be trimmed has a gap that no error tells of.
+    /// The records of the shard are younger than this, in milliseconds since 1970: the time when the lease was created, or
+    /// until when the parent of the shard was handled then. If reading starts so late that the oldest records can be trimmed,
+    /// there is a gap that no error shows.
     pub created_at: Option<i64>,
-    /// Until when everything is handled, in milliseconds since 1970: when the last record that was handled came into the
-    /// stream, or the time of the repair of a gap or of a reading that found nothing more.
+    /// Everything until this time is handled, in milliseconds since 1970: the time of the last handled record, of the repair of
+    /// a gap, or of a read that returned no records.
     pub handled_until: Option<i64>,
 }
 
 impl Lease {
-    /// Whether the shard is consumed to its end.
+    /// Whether the shard is finished.
     pub fn is_finished(&self) -> bool {
         self.checkpoint == Some(Checkpoint::ShardEnd)
     }
 
-    /// Since when a reading from the oldest record on loses none, in milliseconds since 1970.
+    /// A reading from the oldest record on loses no record that is younger than this, in milliseconds since 1970.
     pub fn complete_since(&self) -> Option<i64> {
         self.handled_until.max(self.created_at)
     }
 }
 
-/// What must hold for a write to a lease.
+/// The condition of a write to a lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Condition {
-    /// Nobody has written since this counter was read.
+    /// Nobody has written since the counter had this value.
     CounterIs(u64),
-    /// This process holds it, since this epoch.
+    /// This process holds the lease since this epoch.
     HeldSince {
         /// The process.
-        owner: String,
+        owner: LeaseOwner,
         /// The epoch.
         epoch: u64,
     },
 }
 
-/// What a write to a lease changes, beside raising its counter.
+/// What a write to a lease changes. Each write also increments the counter.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// It changes hands.
+pub enum LeaseUpdate {
+    /// A process takes the lease.
     Take {
-        /// Whose it is now.
-        owner: String,
-        /// The epoch that begins.
+        /// The new holder.
+        owner: LeaseOwner,
+        /// The new epoch.
         epoch: u64,
     },
-    /// Its holder lives.
+    /// The holder is alive.
     Renew,
-    /// Its holder has come so far, unless it came further since.
+    /// The holder writes a checkpoint, unless it has written a later one.
     Advance {
-        /// Which one of the holder's checkpoints this is: a call that was given up for lost may still arrive, after a later
-        /// one.
+        /// The number of the checkpoint. A write that timed out can still arrive after a later one.
         step: u64,
-        /// So far.
+        /// The checkpoint.
         checkpoint: Checkpoint,
-        /// Until when everything is handled now; where nothing is known, it stays as it was.
+        /// See [`Lease::handled_until`]. `None` keeps the old value.
         handled_until: Option<i64>,
     },
-    /// Its holder gives it up.
+    /// The holder hands the lease over.
     Release,
 }
 
-/// The lease of a shard that had none.
+/// A lease for a shard that has none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewLease {
     /// The shard.
     pub shard: Shard,
     /// See [`Lease::created_at`].
     pub created_at: i64,
-    /// Whether what came before it was never seen.
+    /// Whether records before it were lost.
     pub is_behind_gap: bool,
 }
 
-/// The rows of leases: DynamoDB, or a simulation of it.
+/// The table of leases: a seam with DynamoDB behind it, or the simulator of the tests.
 pub trait LeaseTable: Send + Sync + 'static {
     /// All leases of a stream.
-    fn list(&self, stream: &str) -> impl Future<Output = Result<Vec<Lease>, TableError>> + Send;
+    fn list(&self, stream: &StreamArn) -> impl Future<Output = Result<Vec<Lease>, TableError>> + Send;
     /// One lease, strongly consistent.
-    fn get(&self, stream: &str, shard: &str) -> impl Future<Output = Result<Option<Lease>, TableError>> + Send;
-    /// Puts a lease, which is nobody's, unless the shard has one.
-    fn create(&self, stream: &str, new: &NewLease) -> impl Future<Output = Result<(), TableError>> + Send;
-    /// Writes to a lease if `condition` holds; whether it did.
+    fn get(
+        &self,
+        stream: &StreamArn,
+        shard: &ShardId,
+    ) -> impl Future<Output = Result<Option<Lease>, TableError>> + Send;
+    /// Creates a lease without a holder, unless the shard has a lease.
+    fn create(&self, stream: &StreamArn, new: &NewLease) -> impl Future<Output = Result<(), TableError>> + Send;
+    /// Writes to a lease if `condition` holds. Returns whether it did.
     fn write(
         &self,
-        stream: &str,
-        shard: &str,
+        stream: &StreamArn,
+        shard: &ShardId,
         condition: &Condition,
-        change: &Change,
+        update: &LeaseUpdate,
     ) -> impl Future<Output = Result<bool, TableError>> + Send;
-    /// The stream that was consumed last; strongly consistent.
-    fn last_stream(&self) -> impl Future<Output = Result<Option<String>, TableError>> + Send;
-    /// Notes that `stream` is consumed now.
-    fn note_stream(&self, stream: &str) -> impl Future<Output = Result<(), TableError>> + Send;
-    /// Removes the lease of a shard that is no more.
-    fn remove(&self, stream: &str, shard: &str) -> impl Future<Output = Result<(), TableError>> + Send;
+    /// The stream that was consumed last, strongly consistent.
+    fn last_stream(&self) -> impl Future<Output = Result<Option<StreamArn>, TableError>> + Send;
+    /// Records that `stream` is consumed now.
+    fn note_stream(&self, stream: &StreamArn) -> impl Future<Output = Result<(), TableError>> + Send;
+    /// Removes the lease of a shard that is not listed any more.
+    fn remove(&self, stream: &StreamArn, shard: &ShardId) -> impl Future<Output = Result<(), TableError>> + Send;
 }
 
 /// A lease that this process holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Held {
+pub struct HeldLease {
     /// The shard.
     pub shard: ShardId,
-    /// Under which name.
-    pub owner: String,
-    /// Since when.
+    /// This process.
+    pub owner: LeaseOwner,
+    /// The epoch in which it took the lease.
     pub epoch: u64,
 }
 
-impl Held {
+impl HeldLease {
     fn condition(&self) -> Condition {
         Condition::HeldSince { owner: self.owner.clone(), epoch: self.epoch }
     }
 
-    /// Writes under the lease; `false` when it is somebody else's by now. Writing twice because an answer was lost is
-    /// the same as writing once.
-    pub async fn write<T: LeaseTable>(&self, table: &T, stream: &str, change: &Change) -> Result<bool, TableError> {
-        table.write(stream, &self.shard, &self.condition(), change).await
+    /// Writes under the lease. Returns `false` if another process has the lease. A write that is repeated because its response
+    /// was lost has no further effect.
+    pub async fn write<T: LeaseTable>(
+        &self,
+        table: &T,
+        stream: &StreamArn,
+        update: &LeaseUpdate,
+    ) -> Result<bool, TableError> {
+        table.write(stream, &self.shard, &self.condition(), update).await
     }
 }
 
-/// Takes a lease as it was seen; `None` when somebody else was faster.
+/// Takes a lease that was read as `seen`. Returns `None` if another process was faster.
 pub async fn take<T: LeaseTable>(
     table: &T,
-    stream: &str,
+    stream: &StreamArn,
     seen: &Lease,
-    owner: &str,
-) -> Result<Option<Held>, TableError> {
+    owner: &LeaseOwner,
+) -> Result<Option<HeldLease>, TableError> {
     let epoch = seen.epoch + 1;
-    let change = Change::Take { owner: owner.to_owned(), epoch };
-    let held = Held { shard: seen.shard.clone(), owner: owner.to_owned(), epoch };
-    if table.write(stream, &seen.shard, &Condition::CounterIs(seen.counter), &change).await? {
+    let update = LeaseUpdate::Take { owner: owner.clone(), epoch };
+    let held = HeldLease { shard: seen.shard.clone(), owner: owner.clone(), epoch };
+    if table.write(stream, &seen.shard, &Condition::CounterIs(seen.counter), &update).await? {
         return Ok(Some(held));
     }
-    // The condition may have failed on our own write, whose answer was lost.
+    // The condition can fail because of our own write, whose response was lost.
     let now = table.get(stream, &seen.shard).await?;
-    Ok(now.filter(|now| now.owner.as_deref() == Some(owner) && now.epoch == epoch).map(|_| held))
+    Ok(now.filter(|now| now.owner.as_ref() == Some(owner) && now.epoch == epoch).map(|_| held))
 }
 
-/// Watches the counters of leases on this process's clock.
+/// Watches the counters of leases by the clock of this process.
 #[derive(Debug, Default)]
 pub struct Watch {
     seen: HashMap<ShardId, (u64, Instant)>,
 }
 
 impl Watch {
-    /// Notes what the counters are now.
+    /// Records the counters.
     pub fn observe(&mut self, leases: &[Lease], now: Instant) {
         let shards: HashSet<&ShardId> = leases.iter().map(|lease| &lease.shard).collect();
         self.seen.retain(|shard, _| shards.contains(shard));
@@ -203,7 +214,7 @@ impl Watch {
         }
     }
 
-    /// Whether the holder of a lease has been silent for too long.
+    /// Whether the holder of a lease has not written for too long.
     pub fn is_expired(&self, lease: &Lease, now: Instant) -> bool {
         self.seen
             .get(&lease.shard)
@@ -211,8 +222,8 @@ impl Watch {
     }
 }
 
-/// The leases whose shards may be read: not finished, and their parents are. A parent without a lease is not listed any
-/// more, or it would have one; it counts as finished.
+/// The leases whose shards may be read: they are not finished, and their parents are finished. A parent without a lease is not
+/// listed any more, so it counts as finished.
 pub fn open_leases(leases: &[Lease]) -> Vec<&Lease> {
     let unfinished: HashSet<&ShardId> =
         leases.iter().filter(|lease| !lease.is_finished()).map(|lease| &lease.shard).collect();
@@ -222,24 +233,24 @@ pub fn open_leases(leases: &[Lease]) -> Vec<&Lease> {
     leases.iter().filter(is_open).collect()
 }
 
-/// Which leases `me`, who reads `reading` now, should take so that all living processes have about as many: those of
-/// nobody and of the dead first, and otherwise one from whoever has most.
+/// The leases that the process `me`, which reads the shards `reading`, should take. All living processes get about the same
+/// number: first the leases without a holder and those of dead processes; otherwise one of the process that has most.
 pub fn leases_to_take<'a>(
     leases: &'a [Lease],
     watch: &Watch,
     now: Instant,
-    me: &str,
+    me: &LeaseOwner,
     reading: &HashSet<ShardId>,
 ) -> Vec<&'a Lease> {
     let open = open_leases(leases);
-    // What we read is ours, whatever the list says: it may show a moment before we took it.
+    // We hold the leases of the shards that we read, even if a list that lags shows other holders.
     let (mine, others): (Vec<&Lease>, Vec<&Lease>) =
         open.iter().copied().partition(|lease| reading.contains(&lease.shard));
     let living = |lease: &Lease| {
-        let owner = lease.owner.as_deref().filter(|owner| *owner != me);
-        owner.filter(|_| !watch.is_expired(lease, now)).map(str::to_owned)
+        let owner = lease.owner.as_ref().filter(|owner| *owner != me);
+        owner.filter(|_| !watch.is_expired(lease, now)).cloned()
     };
-    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    let mut counts: BTreeMap<LeaseOwner, usize> = BTreeMap::new();
     for owner in others.iter().filter_map(|lease| living(lease)) {
         *counts.entry(owner).or_default() += 1;
     }
@@ -251,7 +262,7 @@ pub fn leases_to_take<'a>(
     }
     let richest = counts.into_iter().filter(|(_, count)| *count > mine.len() + 1).max_by_key(|(_, count)| *count);
     let Some((richest, _)) = richest else { return Vec::new() };
-    others.into_iter().filter(|lease| lease.owner.as_deref() == Some(richest.as_str())).take(1).collect()
+    others.into_iter().filter(|lease| lease.owner.as_ref() == Some(&richest)).take(1).collect()
 }
 
 #[cfg(test)]
@@ -261,8 +272,8 @@ mod tests {
     fn lease(shard: &str, parent: Option<&str>, owner: Option<&str>) -> Lease {
         Lease {
             shard: shard.into(),
-            parent: parent.map(str::to_owned),
-            owner: owner.map(str::to_owned),
+            parent: parent.map(ShardId::from),
+            owner: owner.map(LeaseOwner::from),
             epoch: 1,
             counter: 1,
             step: 0,
@@ -273,7 +284,7 @@ mod tests {
     }
 
     fn shards(leases: &[&Lease]) -> Vec<String> {
-        leases.iter().map(|lease| lease.shard.clone()).collect()
+        leases.iter().map(|lease| lease.shard.to_string()).collect()
     }
 
     #[test]
@@ -302,24 +313,32 @@ mod tests {
         let (now, watch) = (Instant::now(), Watch::default());
         let none = HashSet::new();
         let all: Vec<Lease> = ["a", "b", "c", "d"].map(|shard| lease(shard, None, None)).to_vec();
-        assert_eq!(leases_to_take(&all, &watch, now, "me", &none).len(), 4);
+        assert_eq!(leases_to_take(&all, &watch, now, &"me".into(), &none).len(), 4);
         let other: Vec<Lease> = ["a", "b", "c", "d"].map(|shard| lease(shard, None, Some("other"))).to_vec();
-        assert_eq!(leases_to_take(&other, &watch, now, "me", &none).len(), 1, "one at a time");
+        assert_eq!(leases_to_take(&other, &watch, now, &"me".into(), &none).len(), 1, "one at a time");
         let mut half = other.clone();
         half[0].owner = Some("me".into());
         half[1].owner = Some("me".into());
-        let mine: HashSet<ShardId> = ["a".to_owned(), "b".to_owned()].into();
-        assert_eq!(leases_to_take(&half, &watch, now, "me", &mine), Vec::<&Lease>::new());
+        let mine: HashSet<ShardId> = ["a".into(), "b".into()].into();
+        assert_eq!(leases_to_take(&half, &watch, now, &"me".into(), &mine), Vec::<&Lease>::new());
         half[3].owner = None;
-        assert_eq!(leases_to_take(&half, &watch, now, "me", &mine), Vec::<&Lease>::new(), "the other one's share");
+        assert_eq!(
+            leases_to_take(&half, &watch, now, &"me".into(), &mine),
+            Vec::<&Lease>::new(),
+            "the other one's share"
+        );
         let one = vec![lease("a", None, Some("other"))];
-        assert_eq!(leases_to_take(&one, &watch, now, "me", &none), Vec::<&Lease>::new(), "no use in swapping");
-        // A list that lags shows another's name on what we read already.
+        assert_eq!(
+            leases_to_take(&one, &watch, now, &"me".into(), &none),
+            Vec::<&Lease>::new(),
+            "a swap would not help"
+        );
+        // A list that lags shows another holder of a shard that we read.
         let lagging: Vec<Lease> = ["a", "b", "c", "d"].map(|shard| lease(shard, None, Some("other"))).to_vec();
-        let reading: HashSet<ShardId> = ["a".to_owned()].into();
-        assert_eq!(shards(&leases_to_take(&lagging, &watch, now, "me", &reading)), ["b"]);
-        // A lease in our name that we do not read: its answer was lost, or an earlier life of ours took it.
+        let reading: HashSet<ShardId> = ["a".into()].into();
+        assert_eq!(shards(&leases_to_take(&lagging, &watch, now, &"me".into(), &reading)), ["b"]);
+        // A lease that is ours, but whose shard we do not read: the response was lost, or this process took it before a restart.
         let mine = vec![lease("a", None, Some("me"))];
-        assert_eq!(leases_to_take(&mine, &watch, now, "me", &none).len(), 1);
+        assert_eq!(leases_to_take(&mine, &watch, now, &"me".into(), &none).len(), 1);
     }
 }

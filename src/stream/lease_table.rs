@@ -1,31 +1,27 @@
-//! Leases and set-aside records in DynamoDB, in the consumer's own table: beside the messages, each heartbeat would be a
-//! stream record.
+//! Leases and set-aside entries in DynamoDB, in the consumer's own table. In the messages table each heartbeat would itself
+//! be a record of the stream.
 //!
 //! | item | pk | sk | attributes |
 //! |---|---|---|---|
-//! | lease | `LEASE#{stream}` | shard id | `epoch`, `counter`, `step`, `created_at`, and where known `parent`, `owner`, `checkpoint` (a sequence number, `TRIM_HORIZON`, `BEHIND_GAP` or `SHARD_END`), `handled_until` |
-//! | the stream consumed last | `STREAM` | `STREAM` | `stream` |
-//! | record set aside | `ASIDE` | `{stream}#{sequence number}` | `reason`, `message_pk`, `message_sk`, `set_aside_at` |
+//! | lease | `LEASE#{stream}` | shard id | `epoch`, `counter` and `created_at` (numbers) always; `parent` if there is one; `owner` while a process holds it; `checkpoint` (a sequence number, `TRIM_HORIZON`, `BEHIND_GAP` or `SHARD_END`), `step` and `handled_until` (numbers) once they are written |
+//! | the stream that was consumed last | `STREAM` | `STREAM` | `stream` |
+//! | set-aside record | `ASIDE` | `{stream}#{sequence number}` | `reason`, `message_pk`, `message_sk`, `set_aside_at` |
+//! | set-aside group | `ASIDE` | `{stream}#reconcile-{group}` | the same |
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::AttributeValue;
 
-use super::lease::{Change, Checkpoint, Condition, Lease, LeaseTable, NewLease};
+use super::ids::{ShardId, StreamArn};
+use super::lease::{Condition, Lease, LeaseTable, LeaseUpdate, NewLease};
+use super::lease_items as items;
+use super::lease_update::UpdateExpression;
 use super::set_aside::{SetAside, SetAsideTable};
 use crate::messages_table::TableError;
 use crate::messages_table::error::classify;
 use crate::messages_table::items::{Item, key};
 use crate::messages_table::schema::leases_table_name;
-
-const SHARD_END: &str = "SHARD_END";
-const TRIM_HORIZON: &str = "TRIM_HORIZON";
-const BEHIND_GAP: &str = "BEHIND_GAP";
-const ASIDE: &str = "ASIDE";
-/// Both keys of the item that says which stream was consumed last, and the attribute in it.
-const LAST_STREAM: &str = "STREAM";
-const STREAM: &str = "stream";
 
 /// The consumer's table.
 #[derive(Clone)]
@@ -41,24 +37,11 @@ impl ConsumerTable {
     }
 
     async fn partition(&self, pk: String, consistent: bool) -> Result<Vec<Item>, TableError> {
-        let mut items = Vec::new();
-        let mut start = None;
-        loop {
-            let request = self
-                .client
-                .query()
-                .table_name(&self.name)
-                .consistent_read(consistent)
-                .key_condition_expression("pk = :pk")
-                .expression_attribute_values(":pk", AttributeValue::S(pk.clone()))
-                .set_exclusive_start_key(start);
-            let page = request.send().await.map_err(|error| classify("Query", error))?;
-            items.extend(page.items.unwrap_or_default());
-            start = page.last_evaluated_key;
-            if start.is_none() {
-                return Ok(items);
-            }
-        }
+        let request = self.client.query().table_name(&self.name).consistent_read(consistent);
+        let request =
+            request.key_condition_expression("pk = :pk").expression_attribute_values(":pk", AttributeValue::S(pk));
+        let items = request.into_paginator().items().send().collect::<Result<_, _>>().await;
+        items.map_err(|error| classify("Query", error))
     }
 
     async fn item(&self, key: Item) -> Result<Option<Item>, TableError> {
@@ -77,70 +60,35 @@ impl ConsumerTable {
     }
 }
 
-fn lease_key(stream: &str, shard: &str) -> Item {
-    key(format!("LEASE#{stream}"), shard)
-}
-
-fn text(item: &Item, name: &str) -> Option<String> {
-    item.get(name).and_then(|value| value.as_s().ok()).cloned()
-}
-
-fn number<T: std::str::FromStr>(item: &Item, name: &str) -> Option<T> {
-    item.get(name).and_then(|value| value.as_n().ok()).and_then(|text| text.parse().ok())
-}
-
-/// A row that lacks its numbers reads as one that nobody has ever taken.
-fn lease(item: &Item) -> Option<Lease> {
-    Some(Lease {
-        shard: text(item, "sk")?,
-        parent: text(item, "parent"),
-        owner: text(item, "owner"),
-        epoch: number(item, "epoch").unwrap_or_default(),
-        counter: number(item, "counter").unwrap_or_default(),
-        step: number(item, "step").unwrap_or_default(),
-        checkpoint: text(item, "checkpoint").map(|text| match text.as_str() {
-            SHARD_END => Checkpoint::ShardEnd,
-            TRIM_HORIZON => Checkpoint::TrimHorizon,
-            BEHIND_GAP => Checkpoint::BehindGap,
-            _ => Checkpoint::At(text),
-        }),
-        created_at: number(item, "created_at"),
-        handled_until: number(item, "handled_until"),
-    })
-}
-
 impl LeaseTable for ConsumerTable {
-    /// Twice a second in every process, so for half the price: what is decided by a view that lags, conditions check.
-    async fn list(&self, stream: &str) -> Result<Vec<Lease>, TableError> {
-        Ok(self.partition(format!("LEASE#{stream}"), false).await?.iter().filter_map(lease).collect())
+    /// Every process lists the leases twice a second, so with reads that may lag, for half the price. Conditions check what is
+    /// decided by such a list. A malformed lease is reported and left out: it must not stop the other shards.
+    async fn list(&self, stream: &StreamArn) -> Result<Vec<Lease>, TableError> {
+        let items = self.partition(items::lease_pk(stream), false).await?;
+        let lease = |item: &Item| {
+            let report =
+                |error: &_| tracing::error!(table = self.name, %error, "a lease is malformed, its shard is not read");
+            items::to_lease(item).inspect_err(report).ok()
+        };
+        Ok(items.iter().filter_map(lease).collect())
     }
 
-    async fn get(&self, stream: &str, shard: &str) -> Result<Option<Lease>, TableError> {
-        Ok(self.item(lease_key(stream, shard)).await?.as_ref().and_then(lease))
+    async fn get(&self, stream: &StreamArn, shard: &ShardId) -> Result<Option<Lease>, TableError> {
+        let item = self.item(key(items::lease_pk(stream), shard)).await?;
+        Ok(item.as_ref().map(items::to_lease).transpose()?)
     }
 
-    async fn last_stream(&self) -> Result<Option<String>, TableError> {
-        let item = self.item(key(LAST_STREAM.to_owned(), LAST_STREAM)).await?;
-        Ok(item.and_then(|item| text(&item, STREAM)))
+    async fn last_stream(&self) -> Result<Option<StreamArn>, TableError> {
+        let item = self.item(key(items::LAST_STREAM.to_owned(), items::LAST_STREAM)).await?;
+        Ok(item.as_ref().map(items::to_last_stream).transpose()?)
     }
 
-    async fn note_stream(&self, stream: &str) -> Result<(), TableError> {
-        let mut item = key(LAST_STREAM.to_owned(), LAST_STREAM);
-        item.insert(STREAM.to_owned(), AttributeValue::S(stream.to_owned()));
-        self.put_item(item).await
+    async fn note_stream(&self, stream: &StreamArn) -> Result<(), TableError> {
+        self.put_item(items::from_last_stream(stream)).await
     }
 
-    async fn create(&self, stream: &str, new: &NewLease) -> Result<(), TableError> {
-        let mut item = lease_key(stream, &new.shard.id);
-        item.insert("created_at".to_owned(), AttributeValue::N(new.created_at.to_string()));
-        if new.is_behind_gap {
-            item.insert("checkpoint".to_owned(), AttributeValue::S(BEHIND_GAP.to_owned()));
-        }
-        item.extend(["epoch", "counter"].map(|name| (name.to_owned(), AttributeValue::N("0".to_owned()))));
-        if let Some(parent) = &new.shard.parent {
-            item.insert("parent".to_owned(), AttributeValue::S(parent.clone()));
-        }
-        let request = self.client.put_item().table_name(&self.name).set_item(Some(item));
+    async fn create(&self, stream: &StreamArn, new: &NewLease) -> Result<(), TableError> {
+        let request = self.client.put_item().table_name(&self.name).set_item(Some(items::from_new_lease(stream, new)));
         match request.condition_expression("attribute_not_exists(pk)").send().await {
             Ok(_) => Ok(()),
             Err(error)
@@ -154,70 +102,14 @@ impl LeaseTable for ConsumerTable {
 
     async fn write(
         &self,
-        stream: &str,
-        shard: &str,
+        stream: &StreamArn,
+        shard: &ShardId,
         condition: &Condition,
-        change: &Change,
+        update: &LeaseUpdate,
     ) -> Result<bool, TableError> {
-        let (number, string) =
-            (|it: u64| AttributeValue::N(it.to_string()), |it: &str| AttributeValue::S(it.to_owned()));
-        let mut request = self
-            .client
-            .update_item()
-            .table_name(&self.name)
-            .set_key(Some(lease_key(stream, shard)))
-            .expression_attribute_names("#counter", "counter")
-            .expression_attribute_values(":one", number(1));
-        request = match condition {
-            Condition::CounterIs(counter) => request
-                .condition_expression("#counter = :counter")
-                .expression_attribute_values(":counter", number(*counter)),
-            Condition::HeldSince { owner, epoch } => request
-                .condition_expression(match change {
-                    Change::Advance { .. } => {
-                        "#owner = :me AND #epoch = :since AND (attribute_not_exists(#step) OR #step <= :step)"
-                    }
-                    _ => "#owner = :me AND #epoch = :since",
-                })
-                .expression_attribute_names("#owner", "owner")
-                .expression_attribute_names("#epoch", "epoch")
-                .expression_attribute_values(":me", string(owner))
-                .expression_attribute_values(":since", number(*epoch)),
-        };
-        let raise = "SET #counter = #counter + :one";
-        request = match change {
-            Change::Renew => request.update_expression(raise),
-            Change::Release => request
-                .update_expression(format!("{raise} REMOVE #owner"))
-                .expression_attribute_names("#owner", "owner"),
-            Change::Take { owner, epoch } => request
-                .update_expression(format!("{raise}, #owner = :owner, #epoch = :epoch REMOVE #step"))
-                .expression_attribute_names("#step", "step")
-                .expression_attribute_names("#owner", "owner")
-                .expression_attribute_names("#epoch", "epoch")
-                .expression_attribute_values(":owner", string(owner))
-                .expression_attribute_values(":epoch", number(*epoch)),
-            Change::Advance { step, checkpoint, handled_until } => {
-                let checkpoint = match checkpoint {
-                    Checkpoint::At(number) => number.as_str(),
-                    Checkpoint::ShardEnd => SHARD_END,
-                    Checkpoint::TrimHorizon => TRIM_HORIZON,
-                    Checkpoint::BehindGap => BEHIND_GAP,
-                };
-                let until = handled_until.map(|until| AttributeValue::N(until.to_string()));
-                let set_until = if until.is_some() { ", handled_until = :until" } else { "" };
-                let mut request = request
-                    .update_expression(format!("{raise}, #step = :step, checkpoint = :checkpoint{set_until}"))
-                    .expression_attribute_names("#step", "step")
-                    .expression_attribute_values(":step", number(*step))
-                    .expression_attribute_values(":checkpoint", string(checkpoint));
-                if let Some(until) = until {
-                    request = request.expression_attribute_values(":until", until);
-                }
-                request
-            }
-        };
-        match request.send().await {
+        let key = key(items::lease_pk(stream), shard);
+        let request = self.client.update_item().table_name(&self.name).set_key(Some(key));
+        match UpdateExpression::of(condition, update).apply(request).send().await {
             Ok(_) => Ok(true),
             Err(error)
                 if matches!(error.as_service_error(), Some(UpdateItemError::ConditionalCheckFailedException(_))) =>
@@ -228,47 +120,27 @@ impl LeaseTable for ConsumerTable {
         }
     }
 
-    async fn remove(&self, stream: &str, shard: &str) -> Result<(), TableError> {
-        self.delete(lease_key(stream, shard)).await
+    async fn remove(&self, stream: &StreamArn, shard: &ShardId) -> Result<(), TableError> {
+        self.delete(key(items::lease_pk(stream), shard)).await
     }
-}
-
-fn aside_sk(stream: &str, sequence_number: &str) -> String {
-    format!("{stream}#{sequence_number}")
 }
 
 impl SetAsideTable for ConsumerTable {
     async fn put(&self, aside: &SetAside) -> Result<(), TableError> {
-        let mut item = key(ASIDE.to_owned(), &aside_sk(&aside.stream, &aside.sequence_number));
-        for (name, value) in [
-            ("reason", &aside.reason),
-            ("message_pk", &aside.message_pk),
-            ("message_sk", &aside.message_sk),
-            ("set_aside_at", &aside.set_aside_at),
-        ] {
-            item.insert(name.to_owned(), AttributeValue::S(value.clone()));
-        }
-        self.put_item(item).await
+        self.put_item(items::from_set_aside(aside)).await
     }
 
+    /// A malformed entry is reported and left out.
     async fn list(&self) -> Result<Vec<SetAside>, TableError> {
-        let read = |item: &Item| {
-            let sk = text(item, "sk")?;
-            let (stream, sequence_number) = sk.rsplit_once('#')?;
-            let of = |name| text(item, name).unwrap_or_default();
-            Some(SetAside {
-                stream: stream.to_owned(),
-                sequence_number: sequence_number.to_owned(),
-                reason: of("reason"),
-                message_pk: of("message_pk"),
-                message_sk: of("message_sk"),
-                set_aside_at: of("set_aside_at"),
-            })
+        let items = self.partition(items::SET_ASIDE.to_owned(), true).await?;
+        let entry = |item: &Item| {
+            let report = |error: &_| tracing::error!(table = self.name, %error, "a set-aside entry is malformed");
+            items::to_set_aside(item).inspect_err(report).ok()
         };
-        Ok(self.partition(ASIDE.to_owned(), true).await?.iter().filter_map(read).collect())
+        Ok(items.iter().filter_map(entry).collect())
     }
 
     async fn remove(&self, aside: &SetAside) -> Result<(), TableError> {
-        self.delete(key(ASIDE.to_owned(), &aside_sk(&aside.stream, &aside.sequence_number))).await
+        self.delete(items::set_aside_key(aside)).await
     }
 }

@@ -1,63 +1,56 @@
-//! Reads one shard under a lease and puts its records into effect.
+//! Reads one shard under a lease and applies its records.
 //!
-//! What cannot be reached is waited for; what fails by its own fault is tried a few times and set aside, since one bad
-//! record must not hold up everybody behind it; what was lost to trimming is reconciled.
+//! What is unavailable is waited for. A record that fails permanently is retried a few times and set aside, because one bad
+//! record must not stop the records after it. Records that were lost to trimming are made up for by reconciling.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, trace_span};
 
-use super::backoff::Backoff;
-use super::consumer::Consumer;
-use super::effect::{Effect, TRIES_OF_A_FAULT, move_to};
-use super::lease::{Change, Checkpoint, Held, Lease, LeaseTable};
+use super::effect::{Effect, FAULT_TRIES, move_to};
+use super::ids::StreamArn;
+use super::lease::{Checkpoint, HeldLease, Lease, LeaseTable, LeaseUpdate};
+use super::parts::{Parts, retry_backoff};
 use super::planner::{Arrival, Malformed, arrivals};
-use super::reconcile::{Failed, Reconciler};
+use super::progress::Progress;
+use super::reconcile::{FailedGroup, Reconciler};
 use super::rows::GroupRows;
-use super::set_aside::{SetAside, SetAsideTable};
+use super::set_aside::{SetAside, SetAsideTable, Subject};
 use super::source::{Batch, Position, Record, StreamError, StreamSource};
 use crate::messages_table::keys::messages_pk;
 use crate::metrics::Count;
 use crate::report;
 
-/// Four reads a second, of the five that a shard allows.
-const READ_EVERY: Duration = Duration::from_millis(250);
-/// How many groups are moved at once.
+/// Maximum number of groups that are moved concurrently.
 const CONCURRENT_MOVES: usize = 8;
-/// How long a checkpoint past records that had no effect may wait.
-const IDLE_CHECKPOINT_EVERY: Duration = Duration::from_secs(5);
-/// How long the batch at hand may go on when it is time to stop: what is left of it, the next process does.
+/// How long the current batch may go on after the stop. The next process does the rest of it.
 const DRAIN: Duration = Duration::from_millis(250);
-/// How often the children of an ended shard are looked for before the listing that comes anyway must find them.
-const LOOKS_FOR_CHILDREN: u32 = 6;
+/// How often the children of an ended shard are requested, before it is left to the regular listing to find them.
+const CHILDREN_TRIES: u32 = 6;
 
-/// Why a shard is not read any more.
+/// Why the reading of a shard ended.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Left {
-    /// It is consumed to its end.
+pub enum Left {
+    /// The shard is consumed to its end.
     Finished,
-    /// It is time to stop; the lease is ours still.
+    /// The process stops. It still holds the lease.
     Stopped,
-    /// The lease is somebody else's.
+    /// Another process has the lease.
     Lost,
 }
 
 /// Reads one shard.
-pub(super) struct Reader<'a, S, T, R> {
-    pub consumer: &'a Consumer<S, T, R>,
-    pub stream: &'a str,
-    pub held: &'a Held,
+pub struct ShardReader<'a, S, T, R> {
+    pub parts: &'a Parts<S, T, R>,
+    pub stream: &'a StreamArn,
+    pub lease: &'a HeldLease,
     pub stop: &'a CancellationToken,
-    /// How many checkpoints were drawn up under this lease.
-    pub steps: AtomicU64,
 }
 
-impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Reader<'_, S, T, R> {
-    /// Reads from the checkpoint to the shard's end.
+impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> ShardReader<'_, S, T, R> {
+    /// Reads from the checkpoint to the end of the shard.
     pub async fn read(&self) -> Left {
         match self.run().await {
             Ok(()) => Left::Finished,
@@ -66,215 +59,198 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Reader<'_, S,
     }
 
     async fn run(&self) -> Result<(), Left> {
-        let lease = self.retry("reading the checkpoint", || self.consumer.table.get(self.stream, &self.held.shard));
-        let lease = lease.await?;
-        let mut complete_since = match &lease {
-            Some(lease) => lease.complete_since().max(self.end_of_parent(lease).await?),
-            None => None,
-        };
-        let mut position = match lease.and_then(|lease| lease.checkpoint) {
-            Some(Checkpoint::ShardEnd) => return Ok(()),
-            Some(Checkpoint::At(number)) => Position::After(number),
-            Some(Checkpoint::TrimHorizon) | None => Position::TrimHorizon,
-            Some(Checkpoint::BehindGap) => {
-                complete_since = Some(self.begin_behind_gap(&Position::TrimHorizon).await?);
-                Position::TrimHorizon
-            }
-        };
-        let mut iterator: Option<String> = None;
-        let mut written = Instant::now();
-        let mut unwritten: Option<Change> = None;
-        let mut due = written;
-        let mut next_read = Instant::now();
-        let mut backoff = Backoff::default();
+        let Some(mut progress) = self.start().await? else { return Ok(()) };
         loop {
             tokio::select! {
                 biased;
-                () = self.stop.cancelled() => {
-                    if let Some(change) = unwritten
-                        && let Err(error) = self.held.write(&self.consumer.table, self.stream, &change).await
-                    {
-                        tracing::warn!(error = report(&error), "the last checkpoint was not written");
-                    }
-                    return Err(Left::Stopped);
-                }
-                () = tokio::time::sleep_until(next_read) => {}
+                () = self.stop.cancelled() => return Err(self.stopped(progress).await),
+                () = tokio::time::sleep_until(progress.next_read()) => {}
             }
-            next_read = Instant::now() + READ_EVERY;
-            let batch = match self.next_batch(&position, complete_since, iterator.take()).await {
-                Ok(batch) => batch,
-                Err(StreamError::IteratorExpired) => continue,
-                Err(StreamError::Trimmed) => {
-                    complete_since = Some(self.begin_behind_gap(&position).await?);
-                    (position, unwritten) = (Position::TrimHorizon, None);
-                    continue;
+            let iterator = progress.start_read();
+            match self.next_batch(&progress, iterator).await {
+                Ok(batch) => {
+                    let oldest_wait = self.apply_batch(&batch, &mut progress).await?;
+                    progress.on_read(batch.next);
+                    if let Some(update) = progress.take_due_checkpoint() {
+                        self.write(&update).await?;
+                    }
+                    self.parts.health.progressed(&self.lease.shard, oldest_wait);
+                    if progress.is_at_end() {
+                        return self.finish(&mut progress).await;
+                    }
                 }
-                Err(StreamError::Gone { .. }) if self.is_no_more().await => {
-                    // A shard that vanishes half read counts as finished, and what was in it is made up for.
-                    let begun = self.now();
-                    self.mend_gap(&position).await?;
-                    return self.finish(Some(begun)).await;
+                Err(StreamError::IteratorExpired) => {}
+                Err(StreamError::Trimmed) => self.repair_gap(&mut progress).await?,
+                Err(StreamError::Gone { .. }) if self.is_unlisted().await => {
+                    // A shard that vanishes before its end counts as finished, and reconciling makes up for the rest of it.
+                    let since = self.parts.now();
+                    self.reconcile(&progress.position).await?;
+                    progress.complete_since = Some(since);
+                    return self.finish(&mut progress).await;
                 }
                 Err(error) => {
                     Count::Retries.add(1);
-                    self.consumer.health.waits(&self.held.shard, None);
-                    tracing::warn!(error = report(&error), shard = self.held.shard, "the shard could not be read");
-                    next_read = Instant::now() + backoff.next(&*self.consumer.environment);
-                    continue;
+                    self.parts.health.waits(&self.lease.shard, None);
+                    tracing::warn!(error = report(&error), shard = %self.lease.shard, "reading the shard failed, retrying");
+                    progress.on_error(&*self.parts.environment);
                 }
-            };
-            backoff = Backoff::default();
-            let Batch { records, next } = batch;
-            // What follows a batch is younger than its last record. Behind none, nothing waits.
-            let mut behind = None;
-            if let Some(last) = records.last() {
-                let age = |at: Option<i64>| {
-                    Duration::from_millis(
-                        at.and_then(|at| u64::try_from(self.now().saturating_sub(at)).ok()).unwrap_or_default(),
-                    )
-                };
-                let oldest = records.iter().find_map(|record| record.created_at);
-                self.consumer.health.waits(&self.held.shard, Some(age(oldest)));
-                let acted = self.apply(&records).await?;
-                position = Position::After(last.sequence_number.clone());
-                let checkpoint = Checkpoint::At(last.sequence_number.clone());
-                unwritten = Some(self.advance(checkpoint, last.created_at));
-                complete_since = last.created_at.or(complete_since);
-                behind = Some(age(last.created_at));
-                due = if acted { Instant::now() } else { due.max(written + IDLE_CHECKPOINT_EVERY) };
-            } else {
-                complete_since = Some(self.now());
             }
-            if Instant::now() >= due
-                && let Some(change) = unwritten.take()
-            {
-                self.write(&change).await?;
-                written = Instant::now();
-            }
-            self.consumer.health.progressed(&self.held.shard, behind);
-            if next.is_none() {
-                return self.finish(complete_since).await;
-            }
-            iterator = next;
         }
     }
 
-    /// Until when the shard's parent was handled when it ended. Its lease may have had an older time when the shard's was
-    /// made: where nothing is written, leases are passed on from shard to shard without any record.
+    /// The progress that the lease has recorded, or `None` if the shard is finished.
+    async fn start(&self) -> Result<Option<Progress>, Left> {
+        let read = self.retry("reading the checkpoint", || self.parts.table.get(self.stream, &self.lease.shard));
+        let Some(lease) = read.await? else { return Ok(Some(Progress::new(Position::TrimHorizon, None))) };
+        let complete_since = lease.complete_since().max(self.end_of_parent(&lease).await?);
+        match lease.checkpoint {
+            Some(Checkpoint::ShardEnd) => Ok(None),
+            Some(Checkpoint::At(number)) => Ok(Some(Progress::new(Position::After(number), complete_since))),
+            Some(Checkpoint::TrimHorizon) | None => Ok(Some(Progress::new(Position::TrimHorizon, complete_since))),
+            Some(Checkpoint::BehindGap) => {
+                let mut progress = Progress::new(Position::TrimHorizon, complete_since);
+                self.repair_gap(&mut progress).await?;
+                Ok(Some(progress))
+            }
+        }
+    }
+
+    /// The process stops: the last checkpoint is written once, without retries.
+    async fn stopped(&self, mut progress: Progress) -> Left {
+        if let Some(update) = progress.take_checkpoint()
+            && let Err(error) = self.lease.write(&self.parts.table, self.stream, &update).await
+        {
+            tracing::warn!(error = report(&error), "the last checkpoint was not written");
+        }
+        Left::Stopped
+    }
+
+    /// Until when the parent of the shard was handled when it ended. The lease of the shard may have an older time: a shard
+    /// without records hands its own lease's time on.
     async fn end_of_parent(&self, lease: &Lease) -> Result<Option<i64>, Left> {
         let Some(parent) = lease.parent.as_ref().filter(|_| lease.checkpoint.is_none()) else { return Ok(None) };
-        let table = &self.consumer.table;
-        let parent = self.retry("reading the parent's end", || table.get(self.stream, parent)).await?;
+        let table = &self.parts.table;
+        let parent = self.retry("reading the end of the parent", || table.get(self.stream, parent)).await?;
         Ok(parent.filter(Lease::is_finished).and_then(|parent| parent.handled_until))
     }
 
-    fn advance(&self, checkpoint: Checkpoint, handled_until: Option<i64>) -> Change {
-        Change::Advance { step: self.steps.fetch_add(1, Ordering::Relaxed) + 1, checkpoint, handled_until }
-    }
-
-    fn now(&self) -> i64 {
-        self.consumer.environment.now().timestamp_millis()
-    }
-
-    /// Reading from the oldest record there is would not tell that older ones were trimmed: only the time does.
-    async fn next_batch(
-        &self,
-        position: &Position,
-        complete_since: Option<i64>,
-        iterator: Option<String>,
-    ) -> Result<Batch, StreamError> {
-        let source = &self.consumer.source;
+    /// Reads the next records. Reading from the oldest record would not show that older ones were trimmed; only the time
+    /// shows it.
+    async fn next_batch(&self, progress: &Progress, iterator: Option<String>) -> Result<Batch, StreamError> {
+        let Parts { source, .. } = self.parts;
+        let position = &progress.position;
         let iterator = match iterator {
             Some(iterator) => iterator,
-            None if *position == Position::TrimHorizon && self.consumer.may_be_trimmed(complete_since) => {
+            None if *position == Position::TrimHorizon && self.parts.may_be_trimmed(progress.complete_since) => {
                 return Err(StreamError::Trimmed);
             }
-            None => source.iterator(self.stream, &self.held.shard, position).await?,
+            None => source.iterator(self.stream, &self.lease.shard, position).await?,
         };
         source.records(&iterator).await
     }
 
     /// Whether the stream does not list the shard any more.
-    async fn is_no_more(&self) -> bool {
-        match self.consumer.source.shards(self.stream).await {
-            Ok(shards) => shards.iter().all(|shard| shard.id != self.held.shard),
+    async fn is_unlisted(&self) -> bool {
+        match self.parts.source.shards(self.stream).await {
+            Ok(shards) => shards.iter().all(|shard| shard.id != self.lease.shard),
             Err(error) => matches!(error, StreamError::Gone { .. }),
         }
     }
 
-    /// Gives the children their leases, and then writes the end: whoever sees the end sees the children. The records of
-    /// the children are younger than `complete_since`.
-    async fn finish(&self, complete_since: Option<i64>) -> Result<(), Left> {
-        let Consumer { source, table, environment, .. } = self.consumer;
-        let shard = &self.held.shard;
-        let mut backoff = Backoff::default();
-        for _ in 0..LOOKS_FOR_CHILDREN {
-            let children = self.retry("listing children", || source.children(self.stream, shard)).await?;
+    /// Creates the leases of the children, and then writes the end: a process that sees the end also sees the children. The
+    /// records of the children are younger than `progress.complete_since`.
+    async fn finish(&self, progress: &mut Progress) -> Result<(), Left> {
+        let Parts { source, table, environment, .. } = self.parts;
+        let shard = &self.lease.shard;
+        let mut backoff = retry_backoff();
+        for _ in 0..CHILDREN_TRIES {
+            let children = self.retry("listing the children", || source.children(self.stream, shard)).await?;
             for child in &children {
-                let lease = self.consumer.new_lease(child.clone(), complete_since, false);
-                self.retry("giving a child its lease", || table.create(self.stream, &lease)).await?;
+                let lease = self.parts.new_lease(child.clone(), progress.complete_since, false);
+                self.retry("creating the lease of a child", || table.create(self.stream, &lease)).await?;
             }
             if !children.is_empty() {
                 break;
             }
             self.sleep(backoff.next(&**environment)).await?;
         }
-        self.write(&self.advance(Checkpoint::ShardEnd, complete_since)).await
+        let end = progress.update(Checkpoint::ShardEnd, progress.complete_since);
+        self.write(&end).await
     }
 
-    /// Makes up for a gap, so that reading can begin with the oldest record there is. Returns until when everything is
-    /// handled then.
-    async fn begin_behind_gap(&self, position: &Position) -> Result<i64, Left> {
-        let begun = self.now();
-        self.mend_gap(position).await?;
-        self.write(&self.advance(Checkpoint::TrimHorizon, Some(begun))).await?;
-        Ok(begun)
+    /// Records were lost before the oldest one that the stream has. Reconciles all groups, so that reading can continue with
+    /// that record.
+    async fn repair_gap(&self, progress: &mut Progress) -> Result<(), Left> {
+        let since = self.parts.now();
+        self.reconcile(&progress.position).await?;
+        let checkpoint = progress.update(Checkpoint::TrimHorizon, Some(since));
+        self.write(&checkpoint).await?;
+        progress.on_gap_repaired(since);
+        Ok(())
     }
 
-    /// Records are gone that were never read: all groups are brought to their newest messages. Those that cannot be are
-    /// set aside. To be cut off at any point costs nothing but time.
-    async fn mend_gap(&self, position: &Position) -> Result<(), Left> {
-        let Self { consumer: Consumer { rows, environment, health, .. }, held, .. } = self;
+    /// Brings all groups to their newest messages, and sets aside the groups for which that fails. It can be interrupted at
+    /// any point and costs only time then.
+    async fn reconcile(&self, position: &Position) -> Result<(), Left> {
+        let Parts { rows, environment, health, .. } = self.parts;
+        let shard = &self.lease.shard;
         Count::Gaps.add(1);
-        health.waits(&held.shard, None);
-        tracing::error!(shard = held.shard, ?position, "records were trimmed before they were read: reconciling");
-        let reconciler = Reconciler { rows, environment: &**environment, tries_of_an_outage: u32::MAX };
+        health.waits(shard, None);
+        tracing::error!(%shard, ?position, "records were trimmed before they were read, reconciling all groups");
+        let reconciler = Reconciler { rows, environment: &**environment, outage_tries: u32::MAX };
         let done = tokio::select! {
             biased;
             () = self.stop.cancelled() => return Err(Left::Stopped),
-            done = self.retry("reconciling", || reconciler.all(|_| health.moved(&held.shard))) => done?,
+            done = self.retry("reconciling", || reconciler.all(|_| health.moved(shard))) => done?,
         };
-        tracing::warn!(groups = done.groups, moved = done.moved, failed = done.failed.len(), "reconciled");
-        for Failed { group, newest, reason } in done.failed {
+        tracing::warn!(groups = done.groups, moved = done.moved, failed = done.failed.len(), "all groups reconciled");
+        for FailedGroup { group, newest, reason } in done.failed {
             let sk = newest.map(|newest| newest.sort_key.as_str().to_owned()).unwrap_or_default();
-            self.set_aside(&format!("reconcile-{group}"), reason, &messages_pk(group), &sk).await?;
+            self.set_aside(Subject::Group(group), reason, &messages_pk(group), &sk).await?;
         }
         Ok(())
     }
 
-    /// Writes to the lease; a lease that is somebody else's ends the reading.
-    async fn write(&self, change: &Change) -> Result<(), Left> {
-        let table = &self.consumer.table;
-        let written = self.retry("writing the checkpoint", || self.held.write(table, self.stream, change)).await?;
+    /// Writes to the lease. The reading ends if another process has the lease.
+    async fn write(&self, update: &LeaseUpdate) -> Result<(), Left> {
+        let table = &self.parts.table;
+        let written = self.retry("writing the checkpoint", || self.lease.write(table, self.stream, update)).await?;
         if written { Ok(()) } else { Err(Left::Lost) }
     }
 
-    /// Puts a batch into effect. Returns whether it had any business with us.
-    async fn apply(&self, records: &[Record]) -> Result<bool, Left> {
-        let sorted = arrivals(records);
-        Count::Read.add(records.len());
-        Count::Skipped.add(sorted.skipped);
-        Count::Coalesced.add(sorted.coalesced);
-        for Malformed { sequence_number, pk, sk, error } in &sorted.malformed {
-            self.set_aside(sequence_number, error.to_string(), pk, sk).await?;
-        }
-        let batch = match sorted.newest.len() {
-            0 => Span::none(),
-            messages => trace_span!("Consumer.batch", shard = self.held.shard, messages),
+    /// Applies a batch and records it in `progress`. Returns the age of its last record: what waits after it is younger.
+    async fn apply_batch(&self, batch: &Batch, progress: &mut Progress) -> Result<Option<Duration>, Left> {
+        let Some(last) = batch.records.last() else {
+            progress.on_empty_batch(self.parts.now());
+            return Ok(None);
         };
-        let moves = sorted.newest.iter().map(|arrival| {
+        let age = |created_at: Option<i64>| {
+            let millis = created_at.and_then(|at| u64::try_from(self.parts.now().saturating_sub(at)).ok());
+            Duration::from_millis(millis.unwrap_or_default())
+        };
+        let oldest = batch.records.iter().find_map(|record| record.created_at);
+        self.parts.health.waits(&self.lease.shard, Some(age(oldest)));
+        let had_effect = self.apply(&batch.records).await?;
+        progress.on_batch(batch, had_effect);
+        Ok(Some(age(last.created_at)))
+    }
+
+    /// Applies records. Returns whether one of them was a message.
+    async fn apply(&self, records: &[Record]) -> Result<bool, Left> {
+        let arrivals = arrivals(records);
+        Count::Read.add(records.len());
+        Count::Skipped.add(arrivals.skipped);
+        Count::Coalesced.add(arrivals.coalesced);
+        for Malformed { sequence_number, pk, sk, error } in &arrivals.malformed {
+            self.set_aside(Subject::Record(sequence_number.clone()), error.to_string(), pk, sk).await?;
+        }
+        let span = match arrivals.newest.len() {
+            0 => Span::none(),
+            messages => trace_span!("Consumer.batch", shard = %self.lease.shard, messages),
+        };
+        let moves = arrivals.newest.iter().map(|arrival| {
             let group = arrival.message.group;
-            self.apply_one(arrival).instrument(trace_span!(parent: &batch, "Consumer.move", %group))
+            self.apply_one(arrival).instrument(trace_span!(parent: &span, "Consumer.move", %group))
         });
         let moves: Vec<_> = moves.collect();
         let mut moves = stream::iter(moves).buffer_unordered(CONCURRENT_MOVES);
@@ -286,74 +262,74 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Reader<'_, S,
         loop {
             tokio::select! {
                 biased;
-                // What is cut off is done again: the checkpoint stays before this batch.
+                // What is interrupted is done again: the checkpoint stays before this batch.
                 () = &mut drained => return Err(Left::Stopped),
                 moved = moves.next() => match moved {
                     Some(moved) => moved?,
                     None => break,
                 },
             }
-            self.consumer.health.moved(&self.held.shard);
+            self.parts.health.moved(&self.lease.shard);
         }
-        Ok(!sorted.newest.is_empty() || !sorted.malformed.is_empty())
+        Ok(!arrivals.newest.is_empty() || !arrivals.malformed.is_empty())
     }
 
     async fn apply_one(&self, arrival: &Arrival) -> Result<(), Left> {
         let Arrival { sequence_number, message } = arrival;
-        let Consumer { rows, environment, .. } = self.consumer;
+        let Parts { rows, environment, .. } = self.parts;
         let mut faults = 0;
-        let mut backoff = Backoff::default();
+        let mut backoff = retry_backoff();
         loop {
-            let (reason, is_passing) = match move_to(rows, message, &**environment).await {
-                Ok(effect) if effect != Effect::NobodyThere => {
+            let (reason, is_transient) = match move_to(rows, message, &**environment).await {
+                Ok(effect) if effect != Effect::NoParticipants => {
                     Count::Moves.add(usize::from(effect == Effect::Moved));
                     return Ok(());
                 }
-                Ok(_) => (Effect::NOBODY_THERE.to_owned(), false),
-                Err(error) => (report(&error), error.is_passing()),
+                Ok(_) => (Effect::NO_PARTICIPANTS.to_owned(), false),
+                Err(error) => (report(&error), error.is_transient()),
             };
             Count::Retries.add(1);
-            tracing::warn!(reason, group = %message.group, "the group could not be moved");
-            faults += u32::from(!is_passing);
-            if faults == TRIES_OF_A_FAULT {
+            tracing::warn!(reason, group = %message.group, "moving the group failed");
+            faults += u32::from(!is_transient);
+            if faults == FAULT_TRIES {
                 let (pk, sk) = (messages_pk(message.group), message.sort_key.as_str());
-                return self.set_aside(sequence_number, reason, &pk, sk).await;
+                return self.set_aside(Subject::Record(sequence_number.clone()), reason, &pk, sk).await;
             }
             self.sleep(backoff.next(&**environment)).await?;
         }
     }
 
-    async fn set_aside(&self, sequence_number: &str, reason: String, pk: &str, sk: &str) -> Result<(), Left> {
+    async fn set_aside(&self, subject: Subject, reason: String, pk: &str, sk: &str) -> Result<(), Left> {
         Count::SetAside.add(1);
-        tracing::error!(sequence_number, reason, message_pk = pk, message_sk = sk, "record set aside");
+        tracing::error!(%subject, reason, message_pk = pk, message_sk = sk, "set aside, because it failed permanently");
         let aside = SetAside {
-            stream: self.stream.to_owned(),
-            sequence_number: sequence_number.to_owned(),
+            stream: self.stream.clone(),
+            subject,
             reason,
             message_pk: pk.to_owned(),
             message_sk: sk.to_owned(),
-            set_aside_at: self.consumer.environment.now().to_rfc3339(),
+            set_aside_at: self.parts.environment.now().to_rfc3339(),
         };
-        self.retry("setting a record aside", || self.consumer.table.put(&aside)).await
+        self.retry("setting a record aside", || self.parts.table.put(&aside)).await
     }
 
-    /// Calls until it succeeds, with growing waits.
-    async fn retry<A, E, F>(&self, what: &str, mut call: impl FnMut() -> F) -> Result<A, Left>
+    /// Retries a call until it succeeds.
+    async fn retry<A, E, F>(&self, call: &str, mut attempt: impl FnMut() -> F) -> Result<A, Left>
     where
         E: std::error::Error,
         F: Future<Output = Result<A, E>>,
     {
-        let mut backoff = Backoff::default();
+        let mut backoff = retry_backoff();
         loop {
-            match call().await {
+            match attempt().await {
                 Ok(done) => return Ok(done),
                 Err(error) => {
                     Count::Retries.add(1);
-                    self.consumer.health.waits(&self.held.shard, None);
-                    tracing::warn!(error = report(&error), what, "will try again");
+                    self.parts.health.waits(&self.lease.shard, None);
+                    tracing::warn!(error = report(&error), call, "a call of the stream consumer failed, retrying");
                 }
             }
-            self.sleep(backoff.next(&*self.consumer.environment)).await?;
+            self.sleep(backoff.next(&*self.parts.environment)).await?;
         }
     }
 

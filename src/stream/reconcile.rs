@@ -1,54 +1,55 @@
-//! Reconciling: recomputes group rows from the newest messages, where records were lost to the consumer.
+//! Reconciling: moves each group to its newest message, after records of the stream were lost.
 //!
-//! Each group is moved as if its newest message had just arrived, under the same conditions, so that it is safe beside
-//! live traffic and can be cut off and begun again. An outage is waited out where it struck; a group that fails by its own
-//! fault is told of and holds up none of the others.
+//! Each group is moved as if its newest message had just arrived, under the same conditions. So reconciling is safe beside live
+//! traffic, and it can be interrupted and started again. During an outage it waits. A group that fails permanently is
+//! reported and does not stop the others.
 
 use std::collections::HashSet;
 
-use super::backoff::Backoff;
-use super::effect::{Effect, EffectError, TRIES_OF_A_FAULT, move_to};
+use super::effect::{Effect, EffectError, FAULT_TRIES, move_to};
+use super::parts::retry_backoff;
 use super::rows::GroupRows;
+use crate::backoff::Backoff;
 use crate::environment::Environment;
 use crate::messages_table::Message;
 use crate::metrics::Count;
 use crate::model::MessageGroupUuid;
 use crate::report;
 
-/// What reconciling did so far.
+/// What reconciling has done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reconciled {
-    /// Groups looked at.
+    /// Number of groups that were checked.
     pub groups: usize,
-    /// Groups whose rows moved.
+    /// Number of groups whose rows moved.
     pub moved: usize,
-    /// Groups that could not be reconciled, by their own fault.
-    pub failed: Vec<Failed>,
+    /// Groups that failed permanently.
+    pub failed: Vec<FailedGroup>,
 }
 
 /// A group that could not be reconciled.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failed {
+pub struct FailedGroup {
     /// The group.
     pub group: MessageGroupUuid,
-    /// Its newest message, where that could be read.
+    /// Its newest message, if that could be read.
     pub newest: Option<Message>,
     /// Why.
     pub reason: String,
 }
 
-/// Reconciles groups, with this much patience.
+/// Reconciles groups.
 pub struct Reconciler<'a, R> {
     /// The rows.
     pub rows: &'a R,
-    /// For the waits.
+    /// Time and randomness of the waits.
     pub environment: &'a dyn Environment,
-    /// How often a call that cannot get through is tried before the whole is given up.
-    pub tries_of_an_outage: u32,
+    /// Maximum number of tries of a call that fails because of an outage.
+    pub outage_tries: u32,
 }
 
 impl<R: GroupRows> Reconciler<'_, R> {
-    /// Reconciles one group; `None` when it has no message.
+    /// Reconciles one group. Returns `None` if it has no message.
     pub async fn group(&self, group: MessageGroupUuid) -> Result<Option<Effect>, EffectError> {
         match self.rows.newest_message(group, None).await? {
             Some(newest) => Ok(Some(move_to(self.rows, &newest, self.environment).await?)),
@@ -56,13 +57,13 @@ impl<R: GroupRows> Reconciler<'_, R> {
         }
     }
 
-    /// Reconciles all groups that have a row, telling how far it is after every group and every page.
+    /// Reconciles all groups that have a row. Calls `progress` after each group and each page.
     pub async fn all(&self, mut progress: impl FnMut(&Reconciled)) -> Result<Reconciled, EffectError> {
         let mut done = Reconciled::default();
         let mut seen: HashSet<MessageGroupUuid> = HashSet::new();
         let mut from = None;
         loop {
-            let mut tries = Tries::default();
+            let mut tries = Tries { outages: 0, faults: 0, backoff: retry_backoff() };
             let (groups, next) = loop {
                 match self.rows.groups(from.clone()).await {
                     Ok(page) => break page,
@@ -72,7 +73,7 @@ impl<R: GroupRows> Reconciler<'_, R> {
             for group in groups {
                 if seen.insert(group) {
                     done.groups += 1;
-                    match self.persistently(group).await? {
+                    match self.with_retries(group).await? {
                         Ok(effect) => done.moved += usize::from(effect == Some(Effect::Moved)),
                         Err(failed) => done.failed.push(failed),
                     }
@@ -87,31 +88,30 @@ impl<R: GroupRows> Reconciler<'_, R> {
         }
     }
 
-    async fn persistently(&self, group: MessageGroupUuid) -> Result<Result<Option<Effect>, Failed>, EffectError> {
-        let mut tries = Tries::default();
+    async fn with_retries(&self, group: MessageGroupUuid) -> Result<Result<Option<Effect>, FailedGroup>, EffectError> {
+        let mut tries = Tries { outages: 0, faults: 0, backoff: retry_backoff() };
         loop {
             let reason = match self.group(group).await {
-                Ok(Some(Effect::NobodyThere)) => Effect::NOBODY_THERE.to_owned(),
+                Ok(Some(Effect::NoParticipants)) => Effect::NO_PARTICIPANTS.to_owned(),
                 Ok(effect) => return Ok(Ok(effect)),
-                Err(error) if error.is_passing() => {
+                Err(error) if error.is_transient() => {
                     tries.wait_out(self, error).await?;
                     continue;
                 }
                 Err(error) => report(&error),
             };
-            tracing::warn!(reason, %group, "the group could not be reconciled");
+            tracing::warn!(reason, %group, "reconciling the group failed");
             tries.faults += 1;
-            if tries.faults == TRIES_OF_A_FAULT {
+            if tries.faults == FAULT_TRIES {
                 let newest = self.rows.newest_message(group, None).await.ok().flatten();
-                return Ok(Err(Failed { group, newest, reason }));
+                return Ok(Err(FailedGroup { group, newest, reason }));
             }
             tokio::time::sleep(tries.backoff.next(self.environment)).await;
         }
     }
 }
 
-/// How often something was tried.
-#[derive(Default)]
+/// The tries of one call.
 struct Tries {
     outages: u32,
     faults: u32,
@@ -119,14 +119,14 @@ struct Tries {
 }
 
 impl Tries {
-    /// Waits until the next try; gives up where it should, or where no waiting helps.
+    /// Waits until the next try, or returns the error if waiting does not help or has lasted long enough.
     async fn wait_out<R>(&mut self, of: &Reconciler<'_, R>, error: EffectError) -> Result<(), EffectError> {
         self.outages += 1;
-        if !error.is_passing() || self.outages >= of.tries_of_an_outage {
+        if !error.is_transient() || self.outages >= of.outage_tries {
             return Err(error);
         }
         Count::Retries.add(1);
-        tracing::warn!(error = report(&error), "reconciling waits");
+        tracing::warn!(error = report(&error), "reconciling is interrupted by an outage, retrying");
         tokio::time::sleep(self.backoff.next(of.environment)).await;
         Ok(())
     }

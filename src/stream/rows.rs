@@ -1,5 +1,5 @@
-//! What the effect needs of the messages table: a seam, so that a simulation can serve an index that lags, answers that
-//! get lost, and transactions that conflict.
+//! What a move needs of the messages table. It is a seam: the simulator of the tests serves an index that lags, loses
+//! responses and lets transactions conflict.
 
 use std::future::Future;
 
@@ -11,15 +11,15 @@ use crate::model::{MessageGroupUuid, UserUuid};
 
 /// The rows of message groups and what is known about them.
 pub trait GroupRows: Send + Sync + 'static {
-    /// All participants' rows of a group as the index has them, which may lag.
+    /// The rows of all participants of a group in the index, which may lag.
     fn indexed_rows(&self, group: MessageGroupUuid) -> impl Future<Output = Result<Vec<GroupRow>, TableError>> + Send;
-    /// A user's rows of a group as the table has them.
+    /// The rows of one user for a group, strongly consistent.
     fn own_rows(
         &self,
         user: UserUuid,
         group: MessageGroupUuid,
     ) -> impl Future<Output = Result<Vec<GroupRow>, TableError>> + Send;
-    /// Who takes part in a group.
+    /// The participants of a group.
     fn membership(
         &self,
         group: MessageGroupUuid,
@@ -30,9 +30,9 @@ pub trait GroupRows: Send + Sync + 'static {
         group: MessageGroupUuid,
         author: Option<UserUuid>,
     ) -> impl Future<Output = Result<Option<Message>, TableError>> + Send;
-    /// Writes down who takes part in a group of the earlier system.
-    fn write_down(&self, membership: &Membership) -> impl Future<Output = Result<(), TableError>> + Send;
-    /// Groups that have a row, a page at a time; a group may come more than once.
+    /// Writes the membership and pair items of a legacy group.
+    fn adopt_legacy_group(&self, membership: &Membership) -> impl Future<Output = Result<(), TableError>> + Send;
+    /// One page of the groups that have a row. A group can be in several pages.
     fn groups(
         &self,
         from: Option<ScanPosition>,
@@ -72,8 +72,8 @@ impl GroupRows for MessagesTable {
         self.scan_groups(from).await
     }
 
-    async fn write_down(&self, membership: &Membership) -> Result<(), TableError> {
-        self.adopt_legacy_group(membership).await
+    async fn adopt_legacy_group(&self, membership: &Membership) -> Result<(), TableError> {
+        Self::adopt_legacy_group(self, membership).await
     }
 
     async fn move_rows(&self, rows: &RowMove) -> Result<MoveOutcome, TableError> {

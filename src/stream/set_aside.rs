@@ -1,33 +1,54 @@
-//! Records that fail by their own fault, kept where an operator finds them. The message itself stays in its table; what
-//! is kept is where it is and why its conversation could not be moved.
+//! What failed permanently, kept where an operator finds it. The message itself stays in the messages table; a set-aside
+//! entry has its keys and the reason.
 
+use std::fmt;
 use std::future::Future;
 
+use super::ids::{SequenceNumber, StreamArn};
 use crate::messages_table::TableError;
+use crate::model::MessageGroupUuid;
 
-/// A record set aside.
+/// What is set aside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// A record of the stream whose message could not be applied.
+    Record(SequenceNumber),
+    /// A message group that could not be reconciled after a gap.
+    Group(MessageGroupUuid),
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Record(number) => write!(f, "record {number}"),
+            Self::Group(group) => write!(f, "group {group}"),
+        }
+    }
+}
+
+/// A set-aside entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetAside {
-    /// The stream it came from.
-    pub stream: String,
-    /// Its place there.
-    pub sequence_number: String,
-    /// Why it could not be put into effect.
+    /// The stream that it belongs to.
+    pub stream: StreamArn,
+    /// The record or the group.
+    pub subject: Subject,
+    /// Why it failed.
     pub reason: String,
     /// Partition key of the message.
     pub message_pk: String,
-    /// Sort key of the message.
+    /// Sort key of the message; empty if the newest message of a group could not be read.
     pub message_sk: String,
-    /// When, RFC 3339.
+    /// When it was set aside, in RFC 3339 format.
     pub set_aside_at: String,
 }
 
-/// Where they are kept.
+/// The store of set-aside entries.
 pub trait SetAsideTable: Send + Sync + 'static {
-    /// Keeps one; the same record again changes nothing.
+    /// Stores an entry. Storing the same entry again changes nothing.
     fn put(&self, aside: &SetAside) -> impl Future<Output = Result<(), TableError>> + Send;
-    /// All of them, oldest first.
+    /// All entries, the oldest first.
     fn list(&self) -> impl Future<Output = Result<Vec<SetAside>, TableError>> + Send;
-    /// Forgets one.
+    /// Removes an entry.
     fn remove(&self, aside: &SetAside) -> impl Future<Output = Result<(), TableError>> + Send;
 }

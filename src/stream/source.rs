@@ -1,89 +1,87 @@
-//! The three calls of a stream, as the consumer needs them. DynamoDB Streams is one source; tests have others.
+//! The calls of a stream that the consumer needs: a seam with DynamoDB Streams behind it, or the simulator of the tests.
 
 use std::future::Future;
 
+use super::ids::{SequenceNumber, ShardId, StreamArn};
 use crate::messages_table::items::Item;
-
-/// A shard's id, unique within its stream.
-pub type ShardId = String;
 
 /// A shard as the stream lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shard {
     /// Its id.
     pub id: ShardId,
-    /// The shard it continues. A parent that is not listed any more counts as finished.
+    /// The shard that it continues. A parent that is not listed any more counts as finished.
     pub parent: Option<ShardId>,
 }
 
-/// Where to begin in a shard.
+/// Where a reading of a shard starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Position {
-    /// At the oldest record there is.
+    /// At the oldest record that the stream has.
     TrimHorizon,
-    /// Behind the record with this sequence number.
-    After(String),
+    /// After the record with this sequence number.
+    After(SequenceNumber),
 }
 
 /// One change of an item.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
-    /// Its place in the shard.
-    pub sequence_number: String,
-    /// About when it came into the stream, in milliseconds since 1970.
+    /// Its position in the shard.
+    pub sequence_number: SequenceNumber,
+    /// About when it was written to the stream, in milliseconds since 1970.
     pub created_at: Option<i64>,
-    /// What happened.
-    pub change: Change,
+    /// The change.
+    pub change: RecordChange,
 }
 
-/// What a record says happened.
+/// The change that a record describes.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Change {
+pub enum RecordChange {
     /// A new item.
     Inserted(Item),
-    /// An item was changed or removed, or the record does not show what was inserted.
+    /// An item was changed or removed, or the record does not contain the new item.
     Other,
 }
 
-/// What one read returned.
+/// The result of one read.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
-    /// In order; often empty.
+    /// The records in order. Often there are none.
     pub records: Vec<Record>,
-    /// Where to go on; `None` at the end of a closed shard, and only there.
+    /// The iterator of the next read. `None` at the end of a closed shard, and only there.
     pub next: Option<String>,
 }
 
-/// The end of a call that did not answer.
+/// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StreamError {
-    /// Throttled, timed out or cut off: worth another try.
+    /// Throttled, timed out or interrupted: a retry can succeed.
     #[error("{operation}: DynamoDB Streams is unavailable")]
     Unavailable {
         /// The API operation.
         operation: &'static str,
-        /// What the SDK said.
+        /// The error of the SDK.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The iterator is too old: it lives 15 minutes.
     #[error("the shard iterator has expired")]
     IteratorExpired,
-    /// Records behind the position are gone: they live 24 hours.
-    #[error("records behind the position are trimmed")]
+    /// Records after the position were removed: the stream keeps them for 24 hours.
+    #[error("records after the position were trimmed")]
     Trimmed,
-    /// There is no such stream or shard.
-    #[error("{operation}: there is no such stream or shard")]
+    /// The stream or the shard does not exist.
+    #[error("{operation}: the stream or the shard does not exist")]
     Gone {
         /// The API operation.
         operation: &'static str,
     },
-    /// Anything else: a fault of the program or its rights.
-    #[error("{operation}: DynamoDB Streams refused")]
+    /// Any other error: a bug, or a missing IAM permission.
+    #[error("{operation}: DynamoDB Streams rejected the request")]
     Refused {
         /// The API operation.
         operation: &'static str,
-        /// What the SDK said.
+        /// The error of the SDK.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
@@ -91,17 +89,21 @@ pub enum StreamError {
 
 /// A stream of changes.
 pub trait StreamSource: Send + Sync + 'static {
-    /// Names the stream, for checkpoints.
-    fn stream(&self) -> impl Future<Output = Result<String, StreamError>> + Send;
-    /// All shards that are listed.
-    fn shards(&self, stream: &str) -> impl Future<Output = Result<Vec<Shard>, StreamError>> + Send;
+    /// The stream of the table.
+    fn stream(&self) -> impl Future<Output = Result<StreamArn, StreamError>> + Send;
+    /// All listed shards.
+    fn shards(&self, stream: &StreamArn) -> impl Future<Output = Result<Vec<Shard>, StreamError>> + Send;
     /// The children of a shard that has ended, as far as they are listed.
-    fn children(&self, stream: &str, parent: &str) -> impl Future<Output = Result<Vec<Shard>, StreamError>> + Send;
-    /// An iterator that begins at `position`.
+    fn children(
+        &self,
+        stream: &StreamArn,
+        parent: &ShardId,
+    ) -> impl Future<Output = Result<Vec<Shard>, StreamError>> + Send;
+    /// An iterator that starts at `position`.
     fn iterator(
         &self,
-        stream: &str,
-        shard: &str,
+        stream: &StreamArn,
+        shard: &ShardId,
         position: &Position,
     ) -> impl Future<Output = Result<String, StreamError>> + Send;
     /// The next records.

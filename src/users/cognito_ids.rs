@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use uuid::Uuid;
 
 use crate::cognito::CognitoUser;
-use crate::seed::NOT_IN_COGNITO_YET;
+
+/// The `cognito_user_id` of a user who has no Cognito account yet, as the legacy seed wrote it. Many rows can have it.
+pub const NOT_IN_COGNITO_YET: &str = "MOCK";
 
 /// A user as Postgres has them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +47,7 @@ pub struct Skipped {
 
 /// What is to be done, in the order of the handles.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Plan {
+pub struct IdPlan {
     /// Ids to write.
     pub updated: Vec<Update>,
     /// Handles whose id is right.
@@ -61,8 +63,8 @@ pub struct Plan {
 }
 
 /// Compares both sides. `replace` names the handles whose real ids may be replaced.
-pub fn plan(cognito: &[CognitoUser], known: &[KnownUser], replace: &BTreeSet<String>) -> Plan {
-    let mut plan = Plan::default();
+pub fn plan(cognito: &[CognitoUser], known: &[KnownUser], replace: &BTreeSet<String>) -> IdPlan {
+    let mut plan = IdPlan::default();
     let by_handle: BTreeMap<&str, &KnownUser> =
         known.iter().filter_map(|user| Some((user.handle.as_deref()?, user))).collect();
     let holders: HashMap<&str, &KnownUser> =

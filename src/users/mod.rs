@@ -15,7 +15,7 @@ use tracing::{Instrument, Span};
 use uuid::Uuid;
 
 use self::cache::TtlCache;
-use self::cognito_ids::{KnownUser, Plan, plan};
+use self::cognito_ids::{IdPlan, KnownUser, plan};
 pub use self::error::{UsersError, is_undefined_table};
 use crate::cognito::CognitoUser;
 use crate::model::{User, UserUuid};
@@ -102,7 +102,7 @@ impl Users {
     }
 
     /// The user, when they were read in the last moments.
-    pub fn at_hand(&self, uuid: UserUuid) -> Option<Arc<User>> {
+    pub fn cached(&self, uuid: UserUuid) -> Option<Arc<User>> {
         self.by_uuid.peek(&uuid)
     }
 
@@ -154,7 +154,7 @@ impl Users {
         in_cognito: &[CognitoUser],
         replace: &BTreeSet<String>,
         dry_run: bool,
-    ) -> Result<Plan, UsersError> {
+    ) -> Result<IdPlan, UsersError> {
         let mut transaction = self.pool.begin().await?;
         let known = sqlx::query_file_as!(KnownUser, "sql/users_for_cognito.sql").fetch_all(&mut *transaction).await?;
         let plan = plan(in_cognito, &known, replace);

@@ -267,7 +267,7 @@ fn a_missing_row_is_put_once_by_however_many() {
             world.proxy.gather("TransactWriteItems", 2);
             let moves = messages.iter().map(|message| move_to(&world.table, message, &SystemEnvironment));
             for moved in futures::future::join_all(moves).await {
-                assert_ne!(moved.expect("an effect"), Effect::NobodyThere);
+                assert_ne!(moved.expect("an effect"), Effect::NoParticipants);
             }
             for user in [&ana, &ben] {
                 let rows = rows_of(user).await;
@@ -323,9 +323,12 @@ fn a_message_of_nobody_and_odd_items_do_not_stop_the_others() {
         };
         let (_, listed) = stream(&["set-aside", "list"]);
         assert!(listed.ends_with("4 records set aside\n"), "{listed}");
-        for reason in
-            ["nobody is known", "attribute message_uuid is missing", "does not end in a uuid", "is not a time"]
-        {
+        for reason in [
+            "the participants of the group are unknown",
+            "attribute message_uuid is missing",
+            "does not end in a uuid",
+            "is not a time",
+        ] {
             assert!(listed.contains(reason), "{reason}: {listed}");
         }
         let (_, status) = stream(&["status"]);

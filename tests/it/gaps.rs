@@ -54,9 +54,9 @@ fn reconciling_brings_rows_to_the_newest_messages_where_records_were_lost() {
         let one = with_ben.as_str().expect("a uuid");
         assert!(reconcile(&["--group", one]).ends_with("moved\n"));
         in_order(&client, &[&with_ben, &with_chloe]).await;
-        assert!(reconcile(&[]).contains("2 groups looked at, 1 moved"));
+        assert!(reconcile(&[]).contains("2 groups checked, 1 moved"));
         in_order(&client, &[&with_chloe, &with_ben]).await;
-        assert!(reconcile(&[]).contains("2 groups looked at, 0 moved"));
+        assert!(reconcile(&[]).contains("2 groups checked, 0 moved"));
     });
 }
 

@@ -4,7 +4,8 @@ use serde_json::json;
 
 use super::Database;
 use crate::commands::output::Output;
-use crate::seed::{NOT_IN_COGNITO_YET, USERS, seed_users};
+use crate::seed::{USERS, seed_users};
+use crate::users::cognito_ids::NOT_IN_COGNITO_YET;
 
 pub async fn run(database: &Database, output: Output) -> anyhow::Result<()> {
     output.say(format!("Seeding PostgreSQL at {}", database.place));

@@ -12,7 +12,7 @@ use crate::commands::failure::{Place, Refused};
 use crate::commands::output::Output;
 use crate::commands::target::{Prod, account, endpoint_of, local_only};
 use crate::config::UserPoolSettings;
-use crate::users::cognito_ids::{Plan, Skipped};
+use crate::users::cognito_ids::{IdPlan, Skipped};
 
 pub const EXAMPLE: &str = "Examples:
   cruddur-messaging db update-cognito-user-ids --prod --dry-run
@@ -90,7 +90,7 @@ pub async fn run(
     }
 }
 
-fn text(plan: &Plan, dry_run: bool) -> String {
+fn text(plan: &IdPlan, dry_run: bool) -> String {
     let mut lines = Vec::new();
     for update in &plan.updated {
         let replaced = update.replaces.as_ref().map_or(String::new(), |old| format!(", replacing {old}"));

@@ -66,7 +66,7 @@ pub async fn run(target: &Target, output: Output, options: &Options) -> anyhow::
     output.say(format!("Conversation {group} in {target}"));
     let table = target.messages_table();
     let limit = usize::try_from(options.limit)?;
-    // Whether the group is one of the earlier system is not asked: it would be one more read.
+    // Whether the group is one of the legacy system is not asked: it would be one more read.
     let kept = |message: &crate::messages_table::Message| window.contains(message.created_at);
     let mut slice = table.messages(group, &window.range(true), Direction::Descending, limit, kept).await?;
     slice.items.reverse();

@@ -10,7 +10,8 @@ use cruddur_messaging::messages_table::{
     GroupRow, Membership, Message, MoveOutcome, RowMove, ScanPosition, TableError,
 };
 use cruddur_messaging::model::{MessageGroupUuid, UserUuid};
-use cruddur_messaging::stream::lease::{Change, Checkpoint, Condition, Lease, LeaseTable, NewLease};
+use cruddur_messaging::stream::ids::{ShardId, StreamArn};
+use cruddur_messaging::stream::lease::{Checkpoint, Condition, Lease, LeaseTable, LeaseUpdate, NewLease};
 use cruddur_messaging::stream::rows::GroupRows;
 use cruddur_messaging::stream::set_aside::{SetAside, SetAsideTable};
 use cruddur_messaging::stream::source::{Batch, Position, Shard, StreamError, StreamSource};
@@ -153,7 +154,7 @@ fn listed(state: &State, of: Option<&str>) -> Vec<Shard> {
 }
 
 fn there<'a>(state: &'a State, shard: &str, operation: &'static str) -> Result<&'a SimShard, StreamError> {
-    state.shards.iter().find(|it| it.id == shard && !it.gone).ok_or(StreamError::Gone { operation })
+    state.shards.iter().find(|it| &*it.id == shard && !it.gone).ok_or(StreamError::Gone { operation })
 }
 
 fn sequence(text: &str) -> u64 {
@@ -161,15 +162,15 @@ fn sequence(text: &str) -> u64 {
 }
 
 impl StreamSource for Part {
-    async fn stream(&self) -> Result<String, StreamError> {
-        self.streams("DescribeTable", |_| Ok(STREAM.to_owned())).await
+    async fn stream(&self) -> Result<StreamArn, StreamError> {
+        self.streams("DescribeTable", |_| Ok(STREAM.into())).await
     }
 
-    async fn shards(&self, _stream: &str) -> Result<Vec<Shard>, StreamError> {
+    async fn shards(&self, _stream: &StreamArn) -> Result<Vec<Shard>, StreamError> {
         self.streams("DescribeStream", |state| Ok(listed(state, None))).await
     }
 
-    async fn children(&self, _stream: &str, parent: &str) -> Result<Vec<Shard>, StreamError> {
+    async fn children(&self, _stream: &StreamArn, parent: &ShardId) -> Result<Vec<Shard>, StreamError> {
         // The filter for children of a shard that is no more is answered in either way.
         self.streams("DescribeStream", |state| {
             let is_there = there(state, parent, "DescribeStream").map(drop);
@@ -181,7 +182,7 @@ impl StreamSource for Part {
         .await
     }
 
-    async fn iterator(&self, _stream: &str, shard: &str, position: &Position) -> Result<String, StreamError> {
+    async fn iterator(&self, _stream: &StreamArn, shard: &ShardId, position: &Position) -> Result<String, StreamError> {
         let made = Instant::now();
         self.streams("GetShardIterator", |state| {
             let found = there(state, shard, "GetShardIterator")?;
@@ -264,15 +265,15 @@ impl Environment for VirtualEnvironment {
 }
 
 impl LeaseTable for Part {
-    async fn list(&self, _stream: &str) -> Result<Vec<Lease>, TableError> {
+    async fn list(&self, _stream: &StreamArn) -> Result<Vec<Lease>, TableError> {
         self.table("Query", State::listed_leases).await
     }
 
-    async fn get(&self, _stream: &str, shard: &str) -> Result<Option<Lease>, TableError> {
+    async fn get(&self, _stream: &StreamArn, shard: &ShardId) -> Result<Option<Lease>, TableError> {
         self.table("GetItem", |state| state.leases.get(shard).cloned()).await
     }
 
-    async fn create(&self, _stream: &str, new: &NewLease) -> Result<(), TableError> {
+    async fn create(&self, _stream: &StreamArn, new: &NewLease) -> Result<(), TableError> {
         self.table("PutItem", |state| {
             state.leases.entry(new.shard.id.clone()).or_insert_with(|| Lease {
                 shard: new.shard.id.clone(),
@@ -291,19 +292,19 @@ impl LeaseTable for Part {
 
     async fn write(
         &self,
-        _stream: &str,
-        shard: &str,
+        _stream: &StreamArn,
+        shard: &ShardId,
         condition: &Condition,
-        change: &Change,
+        update: &LeaseUpdate,
     ) -> Result<bool, TableError> {
-        let (process, shard) = (self.process.clone(), shard.to_owned());
-        let (condition, change) = (condition.clone(), change.clone());
+        let (process, shard) = (self.process.clone(), shard.clone());
+        let (condition, update) = (condition.clone(), update.clone());
         self.write_to_table("UpdateItem", move |state| {
             let Some(mut lease) = state.leases.get(&shard).cloned() else { return false };
             let holds = match &condition {
                 Condition::CounterIs(counter) => lease.counter == *counter,
                 Condition::HeldSince { owner, epoch } => {
-                    let in_turn = !matches!(&change, Change::Advance { step, .. } if *step < lease.step);
+                    let in_turn = !matches!(&update, LeaseUpdate::Advance { step, .. } if *step < lease.step);
                     lease.owner.as_ref() == Some(owner) && lease.epoch == *epoch && in_turn
                 }
             };
@@ -311,13 +312,13 @@ impl LeaseTable for Part {
                 return false;
             }
             lease.counter += 1;
-            match &change {
-                Change::Take { owner, epoch } => {
+            match &update {
+                LeaseUpdate::Take { owner, epoch } => {
                     lease.owner = Some(owner.clone());
                     (lease.epoch, lease.step) = (*epoch, 0);
                 }
-                Change::Renew => {}
-                Change::Advance { step, checkpoint, handled_until } => {
+                LeaseUpdate::Renew => {}
+                LeaseUpdate::Advance { step, checkpoint, handled_until } => {
                     if lease.owner.as_deref() != Some(process.as_str()) {
                         state.violated(format!("{process} moved the checkpoint of {shard}, held by {:?}", lease.owner));
                     }
@@ -333,7 +334,7 @@ impl LeaseTable for Part {
                     lease.checkpoint = Some(checkpoint.clone());
                     lease.handled_until = handled_until.or(lease.handled_until);
                 }
-                Change::Release => lease.owner = None,
+                LeaseUpdate::Release => lease.owner = None,
             }
             state.leases.insert(shard, lease);
             true
@@ -341,15 +342,15 @@ impl LeaseTable for Part {
         .await
     }
 
-    async fn last_stream(&self) -> Result<Option<String>, TableError> {
+    async fn last_stream(&self) -> Result<Option<StreamArn>, TableError> {
         self.table("GetItem", |state| state.last_stream.clone()).await
     }
 
-    async fn note_stream(&self, stream: &str) -> Result<(), TableError> {
+    async fn note_stream(&self, stream: &StreamArn) -> Result<(), TableError> {
         self.table("PutItem", |state| state.last_stream = Some(stream.to_owned())).await
     }
 
-    async fn remove(&self, _stream: &str, shard: &str) -> Result<(), TableError> {
+    async fn remove(&self, _stream: &StreamArn, shard: &ShardId) -> Result<(), TableError> {
         self.table("DeleteItem", |state| drop(state.leases.remove(shard))).await
     }
 }
@@ -357,7 +358,7 @@ impl LeaseTable for Part {
 impl SetAsideTable for Part {
     async fn put(&self, aside: &SetAside) -> Result<(), TableError> {
         self.table("PutItem", |state| {
-            if state.aside.iter().all(|it| it.sequence_number != aside.sequence_number) {
+            if state.aside.iter().all(|it| it.subject != aside.subject) {
                 state.aside.push(aside.clone());
             }
         })
@@ -414,7 +415,7 @@ impl GroupRows for Part {
         self.table("Scan", |state| (state.rows.values().map(|row| row.group).collect(), None)).await
     }
 
-    async fn write_down(&self, membership: &Membership) -> Result<(), TableError> {
+    async fn adopt_legacy_group(&self, membership: &Membership) -> Result<(), TableError> {
         self.table("PutItem", |state| {
             state.memberships.entry(membership.group).or_insert_with(|| membership.clone());
         })

@@ -8,8 +8,10 @@ use cruddur_messaging::messages_table::items::from_message;
 use cruddur_messaging::messages_table::{GroupRow, Membership, Message, SortKey};
 use cruddur_messaging::model::{MessageGroupUuid, MessageUuid, NameCopy, Participant, UserUuid};
 use cruddur_messaging::stream::Consumer;
+use cruddur_messaging::stream::ids::ShardId;
 use cruddur_messaging::stream::lease::Checkpoint;
-use cruddur_messaging::stream::source::Change;
+use cruddur_messaging::stream::set_aside::Subject;
+use cruddur_messaging::stream::source::RecordChange;
 use rand::RngExt;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -162,7 +164,7 @@ fn give_birth(world: &SimWorld, seed: u64, number: usize) {
     let stop = CancellationToken::new();
     let (ending, name, token) = (world.clone(), process.clone(), stop.clone());
     let task = tokio::spawn(async move {
-        Arc::new(consumer).run(token).await;
+        Arc::new(consumer).run(token).await.expect("no reader panics");
         ending.lock().processes.remove(&name);
     });
     world.lock().processes.insert(process, (task.abort_handle(), stop));
@@ -192,7 +194,7 @@ fn message(state: &mut State, group: u128, at: i64) -> Message {
     Message { uuid, group, author, body: format!("{uuid}"), created_at, sort_key }
 }
 
-fn put_rows(state: &mut State, message: &Message, group: u128, of_earlier_system: bool) {
+fn put_rows(state: &mut State, message: &Message, group: u128, of_legacy_system: bool) {
     let [one, other] = pair(group);
     for (owner, counterpart) in [(&one, &other), (&other, &one)] {
         state.put_row(GroupRow {
@@ -200,7 +202,7 @@ fn put_rows(state: &mut State, message: &Message, group: u128, of_earlier_system
             group: message.group,
             other: counterpart.clone(),
             body: message.body.clone(),
-            author: (!of_earlier_system).then_some(message.author.uuid),
+            author: (!of_legacy_system).then_some(message.author.uuid),
             sort_key: message.sort_key.clone(),
         });
     }
@@ -252,7 +254,7 @@ fn populate(state: &mut State) {
         state.memberships.insert(group, Membership { group, participants, is_legacy: false, version: 1 });
         state.messages.entry(group).or_default().push(spoiled);
     }
-    // What the earlier system wrote has been in the index for years.
+    // What the legacy system wrote has been in the index for years.
     state.index_lags = true;
     begin_group(state, 3, -400);
     begin_group(state, 4, -300);
@@ -299,11 +301,11 @@ fn happen(state: &mut State, step: i64) {
             let mut item = from_message(&odd);
             item.remove("message");
             state.malformed += 1;
-            state.append(odd.group, Change::Inserted(item));
+            state.append(odd.group, RecordChange::Inserted(item));
         }
         4 => {
             let group = MessageGroupUuid(Uuid::from_u128(4));
-            state.append(group, Change::Other);
+            state.append(group, RecordChange::Other);
         }
         _ => {
             // A burst, whose clocks need not agree: some come late.
@@ -333,7 +335,7 @@ fn is_at_rest(state: &State) -> bool {
             Some(Checkpoint::TrimHorizon | Checkpoint::BehindGap) | None => !shard.closed && !unread(0),
         }
     };
-    let is_there = |shard: &str| state.shards.iter().any(|it| it.id == shard && !it.gone);
+    let is_there = |shard: &ShardId| state.shards.iter().any(|it| it.id == *shard && !it.gone);
     state.shards.iter().filter(|shard| !shard.gone).all(consumed)
         && state.leases.values().all(|lease| lease.is_finished() || is_there(&lease.shard))
 }
@@ -354,11 +356,11 @@ fn compare_with_oracle(state: &mut State) {
             }
         }
     }
-    let spoiled = MessageGroupUuid(Uuid::from_u128(UNMENDABLE)).to_string();
+    let spoiled = Subject::Group(MessageGroupUuid(Uuid::from_u128(UNMENDABLE)));
     let (of_gaps, of_records): (Vec<_>, Vec<_>) =
-        state.aside.iter().partition(|aside| aside.sequence_number.starts_with("reconcile-"));
+        state.aside.iter().partition(|aside| matches!(aside.subject, Subject::Group(_)));
     let no_fault = of_records.iter().any(|aside| !aside.reason.contains("message"))
-        || of_gaps.iter().any(|aside| !aside.sequence_number.ends_with(&spoiled));
+        || of_gaps.iter().any(|aside| aside.subject != spoiled);
     let aside = of_records.len();
     if no_fault {
         let aside = format!("{:?}", state.aside);

@@ -7,9 +7,10 @@ use std::time::Duration;
 use cruddur_messaging::messages_table::items::from_message;
 use cruddur_messaging::messages_table::{GroupRow, Membership, Message, SortKey};
 use cruddur_messaging::model::{MessageGroupUuid, UserUuid};
+use cruddur_messaging::stream::ids::{ShardId, StreamArn};
 use cruddur_messaging::stream::lease::Lease;
 use cruddur_messaging::stream::set_aside::SetAside;
-use cruddur_messaging::stream::source::{Change, Record};
+use cruddur_messaging::stream::source::{Record, RecordChange};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tokio::task::AbortHandle;
@@ -17,8 +18,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub struct SimShard {
-    pub id: String,
-    pub parent: Option<String>,
+    pub id: ShardId,
+    pub parent: Option<ShardId>,
     pub closed: bool,
     /// Late children are there, and listed only from then on.
     pub listed_from: Instant,
@@ -59,9 +60,9 @@ pub struct State {
     pub odds: Odds,
     pub shards: Vec<SimShard>,
     pub next_sequence: u64,
-    pub leases: BTreeMap<String, Lease>,
+    pub leases: BTreeMap<ShardId, Lease>,
     /// How the leases were a moment ago, as a read that lags shows them.
-    pub leases_before: (Instant, BTreeMap<String, Lease>),
+    pub leases_before: (Instant, BTreeMap<ShardId, Lease>),
     pub aside: Vec<SetAside>,
     pub rows: BTreeMap<(UserUuid, SortKey), GroupRow>,
     pub index: Vec<Indexed>,
@@ -71,7 +72,7 @@ pub struct State {
     pub malformed: usize,
     /// Places where an item stands that cannot be read: no look shows it.
     pub unreadable: BTreeMap<(UserUuid, SortKey), MessageGroupUuid>,
-    pub last_stream: Option<String>,
+    pub last_stream: Option<StreamArn>,
     pub outage: Option<(Outage, Instant)>,
     /// Whether records were trimmed.
     pub has_trimmed: bool,
@@ -168,17 +169,17 @@ impl State {
     }
 
     /// Appends to an open shard that keeps the order within a group: the one that the group falls into.
-    pub fn append(&mut self, group: MessageGroupUuid, change: Change) {
+    pub fn append(&mut self, group: MessageGroupUuid, change: RecordChange) {
         let open: Vec<usize> = (0..self.shards.len()).filter(|at| !self.shards[*at].closed).collect();
         let at = open[usize::try_from(group.0.as_u128() % open.len() as u128).expect("an index")];
-        let record = Record { sequence_number: self.next_sequence.to_string(), created_at: None, change };
+        let record = Record { sequence_number: self.next_sequence.to_string().into(), created_at: None, change };
         self.next_sequence += 1;
         self.shards[at].records.push((Instant::now(), record));
     }
 
     pub fn store(&mut self, message: Message) {
         let group = message.group;
-        self.append(group, Change::Inserted(from_message(&message)));
+        self.append(group, RecordChange::Inserted(from_message(&message)));
         self.messages.entry(group).or_default().push(message);
     }
 
@@ -199,8 +200,8 @@ impl State {
         }
     }
 
-    pub fn open_shard(&mut self, parent: Option<String>, late: Duration) {
-        let id = format!("shard-{:03}", self.shards.len());
+    pub fn open_shard(&mut self, parent: Option<ShardId>, late: Duration) {
+        let id = format!("shard-{:03}", self.shards.len()).into();
         let listed_from = Instant::now() + late;
         self.shards.push(SimShard {
             id,

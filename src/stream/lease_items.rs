@@ -1,0 +1,206 @@
+//! Conversion between the items of the consumer's table and leases or set-aside entries. The formats are in the
+//! documentation of [`lease_table`](super::lease_table).
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use uuid::Uuid;
+
+use super::ids::StreamArn;
+use super::lease::{Checkpoint, Lease, NewLease};
+use super::set_aside::{SetAside, Subject};
+use crate::messages_table::ItemError;
+use crate::messages_table::items::{Item, key};
+use crate::messages_table::keys::SK;
+use crate::model::MessageGroupUuid;
+
+/// Attributes of a lease.
+pub const CHECKPOINT: &str = "checkpoint";
+pub const COUNTER: &str = "counter";
+pub const EPOCH: &str = "epoch";
+pub const HANDLED_UNTIL: &str = "handled_until";
+pub const OWNER: &str = "owner";
+pub const STEP: &str = "step";
+const CREATED_AT: &str = "created_at";
+const PARENT: &str = "parent";
+/// Values of `checkpoint` that are not sequence numbers.
+const BEHIND_GAP: &str = "BEHIND_GAP";
+const SHARD_END: &str = "SHARD_END";
+const TRIM_HORIZON: &str = "TRIM_HORIZON";
+/// Both keys of the item that names the stream that was consumed last, and its attribute.
+pub const LAST_STREAM: &str = "STREAM";
+const STREAM: &str = "stream";
+/// Partition key of set-aside entries, their attributes, and what stands before the uuid of a group in a sort key.
+pub const SET_ASIDE: &str = "ASIDE";
+const MESSAGE_PK: &str = "message_pk";
+const MESSAGE_SK: &str = "message_sk";
+const REASON: &str = "reason";
+const SET_ASIDE_AT: &str = "set_aside_at";
+const GROUP_PREFIX: &str = "reconcile-";
+
+/// Partition key of the leases of a stream.
+pub fn lease_pk(stream: &StreamArn) -> String {
+    format!("LEASE#{stream}")
+}
+
+/// The item of a new lease.
+pub fn from_new_lease(stream: &StreamArn, new: &NewLease) -> Item {
+    let mut item = key(lease_pk(stream), &new.shard.id);
+    item.extend([EPOCH, COUNTER].map(|name| (name.to_owned(), number(0))));
+    item.insert(CREATED_AT.to_owned(), number(new.created_at));
+    if new.is_behind_gap {
+        item.insert(CHECKPOINT.to_owned(), text(BEHIND_GAP));
+    }
+    if let Some(parent) = &new.shard.parent {
+        item.insert(PARENT.to_owned(), text(parent));
+    }
+    item
+}
+
+/// Reads a lease.
+pub fn to_lease(item: &Item) -> Result<Lease, ItemError> {
+    Ok(Lease {
+        shard: required_text(item, SK)?.into(),
+        parent: optional_text(item, PARENT)?.map(Into::into),
+        owner: optional_text(item, OWNER)?.map(Into::into),
+        epoch: required(optional_number(item, EPOCH)?, item, EPOCH)?,
+        counter: required(optional_number(item, COUNTER)?, item, COUNTER)?,
+        step: optional_number(item, STEP)?.unwrap_or_default(),
+        checkpoint: optional_text(item, CHECKPOINT)?.map(|text| match text {
+            BEHIND_GAP => Checkpoint::BehindGap,
+            SHARD_END => Checkpoint::ShardEnd,
+            TRIM_HORIZON => Checkpoint::TrimHorizon,
+            number => Checkpoint::At(number.into()),
+        }),
+        // A lease of the first version of this table has no time.
+        created_at: optional_number(item, CREATED_AT)?,
+        handled_until: optional_number(item, HANDLED_UNTIL)?,
+    })
+}
+
+/// The value of `checkpoint`.
+pub fn from_checkpoint(checkpoint: &Checkpoint) -> AttributeValue {
+    text(match checkpoint {
+        Checkpoint::At(number) => number,
+        Checkpoint::BehindGap => BEHIND_GAP,
+        Checkpoint::ShardEnd => SHARD_END,
+        Checkpoint::TrimHorizon => TRIM_HORIZON,
+    })
+}
+
+/// The item that names the stream that was consumed last.
+pub fn from_last_stream(stream: &StreamArn) -> Item {
+    let mut item = key(LAST_STREAM.to_owned(), LAST_STREAM);
+    item.insert(STREAM.to_owned(), text(stream));
+    item
+}
+
+/// Reads the item that names the stream that was consumed last.
+pub fn to_last_stream(item: &Item) -> Result<StreamArn, ItemError> {
+    required_text(item, STREAM).map(StreamArn::from)
+}
+
+/// The key of a set-aside entry.
+pub fn set_aside_key(aside: &SetAside) -> Item {
+    let sk = match &aside.subject {
+        Subject::Record(number) => format!("{}#{number}", aside.stream),
+        Subject::Group(group) => format!("{}#{GROUP_PREFIX}{group}", aside.stream),
+    };
+    key(SET_ASIDE.to_owned(), &sk)
+}
+
+/// The item of a set-aside entry.
+pub fn from_set_aside(aside: &SetAside) -> Item {
+    let SetAside { reason, message_pk, message_sk, set_aside_at, .. } = aside;
+    let attributes =
+        [(REASON, reason), (MESSAGE_PK, message_pk), (MESSAGE_SK, message_sk), (SET_ASIDE_AT, set_aside_at)];
+    let mut item = set_aside_key(aside);
+    item.extend(attributes.map(|(name, value)| (name.to_owned(), text(value))));
+    item
+}
+
+/// Reads a set-aside entry.
+pub fn to_set_aside(item: &Item) -> Result<SetAside, ItemError> {
+    let malformed = || ItemError::new(item, SK, "is not {stream}#{record or group}");
+    let (stream, subject) = required_text(item, SK)?.rsplit_once('#').ok_or_else(malformed)?;
+    let subject = match subject.strip_prefix(GROUP_PREFIX) {
+        Some(group) => Subject::Group(MessageGroupUuid(Uuid::try_parse(group).map_err(|_| malformed())?)),
+        None => Subject::Record(subject.into()),
+    };
+    let attribute = |name| required_text(item, name).map(str::to_owned);
+    Ok(SetAside {
+        stream: stream.into(),
+        subject,
+        reason: attribute(REASON)?,
+        message_pk: attribute(MESSAGE_PK)?,
+        message_sk: attribute(MESSAGE_SK)?,
+        set_aside_at: attribute(SET_ASIDE_AT)?,
+    })
+}
+
+/// A number attribute.
+pub fn number(value: impl std::fmt::Display) -> AttributeValue {
+    AttributeValue::N(value.to_string())
+}
+
+/// A string attribute.
+pub fn text(value: &str) -> AttributeValue {
+    AttributeValue::S(value.to_owned())
+}
+
+fn required<T>(value: Option<T>, item: &Item, name: &'static str) -> Result<T, ItemError> {
+    value.ok_or_else(|| ItemError::new(item, name, "is missing"))
+}
+
+fn required_text<'a>(item: &'a Item, name: &'static str) -> Result<&'a str, ItemError> {
+    required(optional_text(item, name)?, item, name)
+}
+
+fn optional_text<'a>(item: &'a Item, name: &'static str) -> Result<Option<&'a str>, ItemError> {
+    let text = |value: &'a AttributeValue| value.as_s().map_err(|_| ItemError::new(item, name, "is not a string"));
+    item.get(name).map(text).transpose().map(|text| text.map(String::as_str))
+}
+
+fn optional_number<T: std::str::FromStr>(item: &Item, name: &'static str) -> Result<Option<T>, ItemError> {
+    let malformed = || ItemError::new(item, name, "is not a number of its range");
+    let number = |value: &AttributeValue| value.as_n().ok().and_then(|text| text.parse().ok()).ok_or_else(malformed);
+    item.get(name).map(number).transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stream::source::Shard;
+
+    #[test]
+    fn a_malformed_lease_is_an_error_that_names_the_attribute() {
+        let shard = Shard { id: "shard".into(), parent: None };
+        let good = from_new_lease(&"stream".into(), &NewLease { shard, created_at: 7, is_behind_gap: false });
+        assert_eq!(to_lease(&good).map(|lease| (lease.epoch, lease.created_at)), Ok((0, Some(7))));
+        for (attribute, value) in
+            [(EPOCH, None), (COUNTER, Some(text("1"))), (EPOCH, Some(number("-1"))), (OWNER, Some(number(1)))]
+        {
+            let mut item = good.clone();
+            match value {
+                Some(value) => item.insert(attribute.to_owned(), value),
+                None => item.remove(attribute),
+            };
+            let error = to_lease(&item).expect_err(attribute).to_string();
+            assert!(error.contains(attribute) && error.contains("LEASE#stream / shard"), "{error}");
+        }
+    }
+
+    #[test]
+    fn set_aside_entries_are_read_as_they_were_written() {
+        for subject in [Subject::Record("100".into()), Subject::Group(MessageGroupUuid(Uuid::from_u128(7)))] {
+            let text = |text: &str| text.to_owned();
+            let aside = SetAside {
+                stream: "arn:aws:dynamodb:eu-central-1:1:table/t/stream/2026".into(),
+                subject,
+                reason: text("reason"),
+                message_pk: text("MSG#7"),
+                message_sk: text(""),
+                set_aside_at: text("2026-11-22T10:42:39Z"),
+            };
+            assert_eq!(to_set_aside(&from_set_aside(&aside)), Ok(aside));
+        }
+    }
+}
