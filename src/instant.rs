@@ -1,29 +1,28 @@
-//! Instants as text: the format of keys and responses, and the formats of the legacy system.
+//! Instants as text: RFC 3339 in UTC with six fractional digits.
+//!
+//! Sort keys, the API and the operator's commands use this one format. Its width is fixed, so text order is time order. The
+//! legacy system wrote other forms of ISO 8601; [`parse_instant`] reads those too.
 
 use chrono::{DateTime, NaiveDateTime, SecondsFormat, TimeDelta, Utc};
 
-/// An instant in UTC with six digits of a second, always with the same width: `2026-11-22T10:42:39.123456Z`.
+/// Length of `2022-05-04T10:42:39`. After it, a sign starts the offset; before it, a hyphen is part of the date.
+const LOCAL_TIME_LENGTH: usize = 19;
+
+/// Formats an instant, for example `2026-11-22T10:42:39.123456Z`. Digits after the microsecond are cut off.
 pub fn format_instant(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Micros, true)
 }
 
-/// `at`, or the next whole microsecond after it. Keys have microseconds.
-pub fn ceil_to_micros(at: DateTime<Utc>) -> DateTime<Utc> {
-    let micros = at.timestamp_micros() + i64::from(!at.timestamp_subsec_nanos().is_multiple_of(1000));
-    DateTime::from_timestamp_micros(micros).unwrap_or(at)
-}
-
-/// Reads an instant of this system or of the legacy system. Without an offset it is UTC.
-pub fn parse_instant(text: &str) -> Option<DateTime<Utc>> {
+/// Parses an instant that either system wrote. A text without an offset is in UTC.
+pub(crate) fn parse_instant(text: &str) -> Option<DateTime<Utc>> {
     if !text.starts_with(|first: char| first.is_ascii_digit()) {
         return None;
     }
     if let Ok(at) = DateTime::parse_from_rfc3339(text) {
         return Some(at.with_timezone(&Utc));
     }
-    // A sign after `2022-05-04T10:42:39`, which has the hyphens of the date, starts the offset.
-    let sign = text.char_indices().position(|(at, it)| at >= 19 && matches!(it, '+' | '-'));
-    let (local, offset) = match sign.and_then(|at| text.split_at_checked(at)) {
+    let sign = text.char_indices().position(|(index, sign)| index >= LOCAL_TIME_LENGTH && matches!(sign, '+' | '-'));
+    let (local, offset) = match sign.and_then(|index| text.split_at_checked(index)) {
         Some((local, offset)) => (local, parse_offset(offset)?),
         None => (text, TimeDelta::zero()),
     };
@@ -34,10 +33,16 @@ pub fn parse_instant(text: &str) -> Option<DateTime<Utc>> {
         .map(|at| at.and_utc())
 }
 
-/// Reads an ISO 8601 offset that RFC 3339 does not have: `+05`, `+0530`, and Python's `+05:53:28`.
+/// Rounds up to a whole microsecond, the precision of every sort key.
+pub(crate) fn ceil_to_micros(at: DateTime<Utc>) -> DateTime<Utc> {
+    let micros = at.timestamp_micros() + i64::from(!at.timestamp_subsec_nanos().is_multiple_of(1000));
+    DateTime::from_timestamp_micros(micros).unwrap_or(at)
+}
+
+/// Parses the offsets of ISO 8601 that RFC 3339 does not allow: `+05`, `+0530`, and Python's `+05:53:28`.
 fn parse_offset(text: &str) -> Option<TimeDelta> {
-    let digits: String = text.chars().skip(1).filter(|it| *it != ':').collect();
-    if !digits.chars().all(|it| it.is_ascii_digit()) || !matches!(digits.len(), 2 | 4 | 6) {
+    let digits: String = text.chars().skip(1).filter(|character| *character != ':').collect();
+    if !digits.chars().all(|digit| digit.is_ascii_digit()) || !matches!(digits.len(), 2 | 4 | 6) {
         return None;
     }
     let part = |at: usize| digits.get(at..at + 2).map_or(Some(0), |text| text.parse::<i64>().ok());
@@ -49,21 +54,67 @@ fn parse_offset(text: &str) -> Option<TimeDelta> {
 
 #[cfg(test)]
 mod tests {
+    use chrono::Datelike;
+
     use super::*;
 
+    fn at(text: &str) -> DateTime<Utc> {
+        text.parse().expect("an instant")
+    }
+
     #[test]
-    fn instants_have_a_fixed_width_and_are_read_back() {
-        for text in [
-            "0000-01-01T00:00:00.000000Z",
-            "2016-12-31T23:59:60.500000Z",
-            "2024-02-29T00:00:00.000001Z",
-            "2026-11-22T10:42:39.123456Z",
-            "9999-12-31T23:59:59.999999Z",
+    fn the_format_has_six_fractional_digits_and_a_fixed_width() {
+        for (instant, text) in [
+            ("0000-01-01T00:00:00Z", "0000-01-01T00:00:00.000000Z"),
+            ("0009-12-31T23:59:59.999999999Z", "0009-12-31T23:59:59.999999Z"),
+            ("2016-12-31T23:59:60.5Z", "2016-12-31T23:59:60.500000Z"),
+            ("2026-11-22T10:42:39.123456999Z", "2026-11-22T10:42:39.123456Z"),
+            ("9999-12-31T23:59:59.000001Z", "9999-12-31T23:59:59.000001Z"),
         ] {
-            let at = parse_instant(text).expect(text);
-            assert_eq!(format_instant(at), text);
+            assert_eq!(format_instant(at(instant)), text);
+            assert_eq!(parse_instant(text).map(format_instant).as_deref(), Some(text));
         }
-        for text in ["2026-02-30T10:42:39.123456Z", "2026-11-22T24:00:00.000000Z", "2026-11-22T10:42:39.12345+Z"] {
+        for year in [-1, 10_000] {
+            let at = at("2026-01-02T03:04:05Z").with_year(year).expect("a year");
+            assert_eq!(format_instant(at), at.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string());
+        }
+    }
+
+    #[test]
+    fn legacy_forms_are_parsed() {
+        for (text, instant) in [
+            ("2022-05-04T10:42:39", "2022-05-04T10:42:39Z"),
+            ("2022-05-04T10:42:39.5", "2022-05-04T10:42:39.5Z"),
+            ("2022-05-04T10:42:39.123456", "2022-05-04T10:42:39.123456Z"),
+            ("2022-05-04T10:42:39+00:00", "2022-05-04T10:42:39Z"),
+            ("2022-05-04T10:42:39.123456-04:00", "2022-05-04T14:42:39.123456Z"),
+            ("2022-05-04 10:42:39.123456+05:30", "2022-05-04T05:12:39.123456Z"),
+            ("2022-05-04T10:42:39+0530", "2022-05-04T05:12:39Z"),
+            ("2022-05-04T10:42:39.5-05", "2022-05-04T15:42:39.5Z"),
+            ("2022-05-04T10:42:39+05:53:28", "2022-05-04T04:49:11Z"),
+            ("2022-05-04T10:42:39-23:59", "2022-05-05T10:41:39Z"),
+        ] {
+            assert_eq!(parse_instant(text), Some(at(instant)), "{text}");
+        }
+    }
+
+    #[test]
+    fn other_text_is_rejected() {
+        for text in [
+            "",
+            "PAIR",
+            "yesterday",
+            "2022-13-04T10:42:39",
+            "2026-02-30T10:42:39.123456Z",
+            "2026-11-22T24:00:00.000000Z",
+            "2026-11-22T10:42:39.12345+Z",
+            "2026-11-22T10:42:39.1234567é",
+            "+2022-05-04T10:42:39Z",
+            "2022-05-04T10:42:39+5",
+            "2022-05-04T10:42:39+25:00",
+            "2022-05-04T10:42:39+é",
+            "2022-05-04T10:42:3é+05",
+        ] {
             assert_eq!(parse_instant(text), None, "{text}");
         }
     }

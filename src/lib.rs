@@ -1,7 +1,7 @@
 //! Direct messages for a social app: a GraphQL API over one DynamoDB table and the users table in Postgres, and the
-//! stream consumer that moves a conversation to the top of both lists when a message arrives.
+//! stream consumer that moves a message group to the top of both participants' lists when a message arrives.
 //!
-//! `ARCHITECTURE.md` draws the map of these modules and walks a message through them.
+//! `ARCHITECTURE.md` shows how these modules depend on each other and follows a message through them.
 
 pub mod app;
 pub mod auth;
@@ -18,7 +18,7 @@ pub mod graphql;
 pub mod http;
 pub mod instant;
 pub mod messages_table;
-pub mod messaging;
+pub(crate) mod messaging;
 pub mod metrics;
 pub mod model;
 pub mod outcome;
@@ -29,21 +29,21 @@ pub mod stream;
 pub mod telemetry;
 pub mod users;
 
-/// The beginning of a text.
+/// Returns at most the first `characters` characters of a text.
 pub fn shortened(text: &str, characters: usize) -> &str {
     text.char_indices().nth(characters).map_or(text, |(end, _)| &text[..end])
 }
 
-/// An error with its causes in one line, for the log.
+/// Formats an error and its sources as one line for the log. Skips a source whose text ends the line already.
 pub fn report(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let said = error.to_string();
-        if !text.ends_with(&said) {
-            text = format!("{text}: {said}");
+    let mut next = error.source();
+    while let Some(error) = next {
+        let source = error.to_string();
+        if !text.ends_with(&source) {
+            text = format!("{text}: {source}");
         }
-        cause = error.source();
+        next = error.source();
     }
     text
 }

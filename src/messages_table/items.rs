@@ -1,4 +1,5 @@
-//! Conversion between the table's items and the [records](super::records); no other module reads or names an attribute.
+//! Conversion between the table's items and the [records](super::records). No other module reads or names the attributes
+//! of an item.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,30 +11,31 @@ use super::keys::{self, MESSAGE_GROUP_UUID, PK, SK, SortKey};
 use super::records::{GroupRow, Membership, Message};
 use crate::model::{MessageGroupUuid, MessageUuid, NameCopy, Participant, UserUuid};
 
-/// An item as the SDK has it.
+/// An item in the SDK's representation.
 pub type Item = HashMap<String, AttributeValue>;
 
-/// The text of a message; in a row, of the group's newest.
+/// Text of a message. In a row: text of the group's newest message.
 pub const MESSAGE: &str = "message";
 const MESSAGE_UUID: &str = "message_uuid";
-/// The author of a message; in a row, the other participant.
+/// Author of a message. In a row: the other participant.
 pub const USER_UUID: &str = "user_uuid";
 const USER_HANDLE: &str = "user_handle";
 const USER_DISPLAY_NAME: &str = "user_display_name";
-/// In a row: who wrote the newest message. Legacy rows lack it.
+/// In a row: author of the newest message. Legacy rows lack this attribute.
 const MESSAGE_USER_UUID: &str = "message_user_uuid";
-/// In a pair item. Not `message_group_uuid`, which would put the item into the index.
+/// In a pair item: the group. The name differs from `message_group_uuid`, which would put the item into the index.
 const GROUP_UUID: &str = "group_uuid";
 const PARTICIPANTS: &str = "participants";
-/// In a membership item: counts the rows put where one was missing.
+/// In a membership item: see [`Membership::version`].
 pub const VERSION: &str = "version";
+/// In a membership item: see [`Membership::is_legacy`]. Stored items have this name, so it cannot change.
 const FROM_EARLIER_SYSTEM: &str = "from_earlier_system";
 
-/// What the reads of messages and rows ask for: the attributes that conversion looks at, and no others.
+/// The attributes that conversion of messages and rows reads.
 pub const PROJECTION: [&str; 9] =
     [PK, SK, MESSAGE_GROUP_UUID, MESSAGE, MESSAGE_UUID, USER_UUID, USER_HANDLE, USER_DISPLAY_NAME, MESSAGE_USER_UUID];
 
-/// An item that is not what its key says it is.
+/// An item whose attributes do not match the kind of item that its key says.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("item {pk} / {sk}: attribute {attribute} {problem}")]
 pub struct ItemError {
@@ -44,13 +46,13 @@ pub struct ItemError {
 }
 
 impl ItemError {
-    /// The attribute of an item is not what it must be. `problem` completes a sentence that begins with the attribute.
-    pub fn new(item: &Item, attribute: &'static str, problem: &'static str) -> Self {
-        Reader(item).error(attribute, problem)
+    /// An error about `attribute` of `item`. `problem` completes a sentence that starts with the attribute.
+    pub(crate) fn new(item: &Item, attribute: &'static str, problem: &'static str) -> Self {
+        AttributeReader(item).error(attribute, problem)
     }
 }
 
-/// What conversion sees of an attribute.
+/// The value of an attribute. Conversion needs only strings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attribute<'a> {
     /// A string.
@@ -59,9 +61,9 @@ pub enum Attribute<'a> {
     Other,
 }
 
-/// An item, however it was read.
+/// Access to an item's attributes, decoded by the SDK or by [`response_reader`](super::response_reader).
 pub trait Attributes {
-    /// The attribute of that name.
+    /// The attribute `name`, or `None` when the item lacks it.
     fn attribute(&self, name: &str) -> Option<Attribute<'_>>;
 }
 
@@ -71,10 +73,13 @@ impl Attributes for Item {
     }
 }
 
-/// Reads attributes of one item, naming the item in every error.
-struct Reader<'a>(&'a dyn Attributes);
+/// Converts one item.
+pub(super) type Convert<T> = fn(&dyn Attributes) -> Result<T, ItemError>;
 
-impl Reader<'_> {
+/// Reads attributes of one item. Its errors name the item.
+struct AttributeReader<'a>(&'a dyn Attributes);
+
+impl AttributeReader<'_> {
     fn error(&self, attribute: &'static str, problem: &'static str) -> ItemError {
         let key = |name: &str| match self.0.attribute(name) {
             Some(Attribute::Text(text)) => text.to_owned(),
@@ -99,7 +104,7 @@ impl Reader<'_> {
         SortKey::read(self.text(SK)?).ok_or_else(|| self.error(SK, "is not a time"))
     }
 
-    /// Names are copies for the day a user is gone: an item that lacks them is still an item.
+    /// The names are copies that serve only when Postgres no longer has the user, so an item without them is accepted.
     fn participant(&self) -> Result<Participant, ItemError> {
         let name = |attribute| self.text(attribute).map(str::to_owned).unwrap_or_default();
         Ok(Participant {
@@ -112,7 +117,7 @@ impl Reader<'_> {
         match of(self.text(PK)?) {
             Some(Ok(uuid)) => Ok(uuid),
             Some(Err(_)) => Err(self.error(PK, "does not end in a uuid")),
-            None => Err(self.error(PK, "is another kind of item's")),
+            None => Err(self.error(PK, "belongs to another kind of item")),
         }
     }
 }
@@ -127,12 +132,12 @@ fn put_participant(item: &mut Item, participant: &Participant) {
     item.insert(USER_DISPLAY_NAME.into(), text(&participant.names.display_name));
 }
 
-/// The primary key `pk`, `sk`.
+/// The primary key of an item.
 pub fn key(pk: String, sk: &str) -> Item {
     Item::from([(PK.to_owned(), AttributeValue::S(pk)), (SK.to_owned(), text(sk))])
 }
 
-/// The item of a message.
+/// Converts a message to its item.
 pub fn from_message(message: &Message) -> Item {
     let mut item = key(keys::messages_pk(message.group), message.sort_key.as_str());
     item.insert(MESSAGE_UUID.into(), text(message.uuid));
@@ -141,9 +146,9 @@ pub fn from_message(message: &Message) -> Item {
     item
 }
 
-/// Reads a message, of either system.
+/// Converts the item of a message of either system.
 pub fn to_message(item: &dyn Attributes) -> Result<Message, ItemError> {
-    let reader = Reader(item);
+    let reader = AttributeReader(item);
     let sort_key = reader.sort_key()?;
     Ok(Message {
         uuid: MessageUuid(reader.uuid(MESSAGE_UUID)?),
@@ -167,9 +172,9 @@ pub fn from_group_row(row: &GroupRow) -> Item {
     item
 }
 
-/// Reads a message group row, of either system.
+/// Converts the item of a message group row of either system.
 pub fn to_group_row(item: &dyn Attributes) -> Result<GroupRow, ItemError> {
-    let reader = Reader(item);
+    let reader = AttributeReader(item);
     Ok(GroupRow {
         owner: reader.key_uuid(keys::user_of_groups_pk)?,
         group: MessageGroupUuid(reader.uuid(MESSAGE_GROUP_UUID)?),
@@ -180,7 +185,7 @@ pub fn to_group_row(item: &dyn Attributes) -> Result<GroupRow, ItemError> {
     })
 }
 
-/// The item that says which group two users share.
+/// The pair item, which stores the group that two users share.
 pub fn from_pair(participants: &[Participant; 2], group: MessageGroupUuid) -> Item {
     let [one, other] = participants;
     let mut item = key(keys::pair_pk(one.uuid, other.uuid), keys::PAIR_SK);
@@ -188,12 +193,12 @@ pub fn from_pair(participants: &[Participant; 2], group: MessageGroupUuid) -> It
     item
 }
 
-/// Reads which group two users share.
+/// Reads the group from a pair item.
 pub fn to_pair(item: &Item) -> Result<MessageGroupUuid, ItemError> {
-    Reader(item).uuid(GROUP_UUID).map(MessageGroupUuid)
+    AttributeReader(item).uuid(GROUP_UUID).map(MessageGroupUuid)
 }
 
-/// The item that says who takes part in a group.
+/// Converts a membership to its item.
 pub fn from_membership(membership: &Membership) -> Item {
     let mut item = key(keys::membership_pk(membership.group), keys::MEMBERSHIP_SK);
     let participants = membership.participants.iter().map(|participant| {
@@ -209,9 +214,9 @@ pub fn from_membership(membership: &Membership) -> Item {
     item
 }
 
-/// Reads who takes part in `group`.
+/// Converts the membership item of `group`.
 pub fn to_membership(group: MessageGroupUuid, item: &Item) -> Result<Membership, ItemError> {
-    let reader = Reader(item);
+    let reader = AttributeReader(item);
     let list = match item.get(PARTICIPANTS) {
         Some(AttributeValue::L(list)) => list,
         _ => return Err(reader.error(PARTICIPANTS, "is missing or not a list")),
@@ -219,7 +224,7 @@ pub fn to_membership(group: MessageGroupUuid, item: &Item) -> Result<Membership,
     let participants = list
         .iter()
         .map(|entry| match entry {
-            AttributeValue::M(map) => Reader(map).participant(),
+            AttributeValue::M(map) => AttributeReader(map).participant(),
             _ => Err(reader.error(PARTICIPANTS, "has an entry that is not a map")),
         })
         .collect::<Result<Vec<_>, _>>()?;
@@ -265,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_reads_back() {
+    fn records_survive_conversion_to_items_and_back() {
         assert_eq!(to_message(&from_message(&message())), Ok(message()));
         for author in [None, Some(user(1).uuid)] {
             assert_eq!(to_group_row(&from_group_row(&row(author))), Ok(row(author)));
@@ -279,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn only_rows_enter_the_index() {
+    fn only_rows_are_in_the_index() {
         let group = message().group;
         let membership = Membership { group, participants: [user(1), user(2)], is_legacy: true, version: 1 };
         for item in [from_message(&message()), from_pair(&membership.participants, group), from_membership(&membership)]
@@ -290,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_malformed_item_is_named_and_nothing_panics() {
+    fn the_error_names_the_malformed_attribute() {
         let whole = from_message(&message());
         for attribute in [PK, SK, MESSAGE, MESSAGE_UUID, USER_UUID] {
             let mut missing = whole.clone();

@@ -1,4 +1,4 @@
-//! Items as JSON, for people and programs that look into the table.
+//! Items as JSON, for the output of `ddb scan`.
 
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::items::Item;
 
-/// An item as a JSON object: numbers as they are written, binary in base64, sets as arrays.
+/// Converts an item to a JSON object. Binary values become base64, and sets become arrays.
 pub fn to_json(item: &Item) -> Value {
     let mut names: Vec<&String> = item.keys().collect();
     names.sort();
@@ -28,12 +28,12 @@ fn value(attribute: &AttributeValue) -> Value {
         AttributeValue::M(values) => {
             Value::Object(values.iter().map(|(name, it)| (name.clone(), value(it))).collect::<Map<_, _>>())
         }
-        // Null, and whatever a later version of the service may add.
+        // NULL, and types that a later version of DynamoDB may add.
         _ => Value::Null,
     }
 }
 
-/// A number that JSON's reader does not take, because of its size, stays the text that it is.
+/// Converts a number. A number that is too large for `serde_json` becomes a string.
 fn number_value(text: &str) -> Value {
     serde_json::from_str(text).ok().filter(Value::is_number).unwrap_or_else(|| Value::String(text.to_owned()))
 }
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kind_of_attribute_is_shown() {
+    fn every_attribute_type_is_converted() {
         let item = Item::from(
             [
                 ("text", AttributeValue::S("a".into())),

@@ -7,7 +7,8 @@
 //! | pair | `PAIR#{lower user}#{higher user}` | `PAIR` |
 //! | membership | `MBR#{group}` | `MBR` |
 //!
-//! The legacy system wrote bare ISO 8601 timestamps as sort keys, with any offset or none. Both are ordered as text.
+//! The legacy system wrote bare ISO 8601 times as sort keys, with any offset or none. Keys of both systems are ordered as
+//! text.
 
 use std::fmt;
 
@@ -21,9 +22,9 @@ use crate::model::{MessageGroupUuid, MessageUuid, UserUuid};
 pub const PK: &str = "pk";
 /// Sort key attribute.
 pub const SK: &str = "sk";
-/// Hash key of the index. Only message group rows have it.
+/// Hash key of the index. Only message group rows have this attribute.
 pub const MESSAGE_GROUP_UUID: &str = "message_group_uuid";
-/// The global secondary index.
+/// Name of the global secondary index.
 pub const GROUP_INDEX: &str = "message-group-sk-index";
 
 const MESSAGE_PREFIX: &str = "MSG#";
@@ -32,52 +33,52 @@ const GROUP_PREFIX: &str = "GRP#";
 pub const PAIR_SK: &str = "PAIR";
 /// Sort key of every membership item.
 pub const MEMBERSHIP_SK: &str = "MBR";
-/// Maximum length of a sort key in bytes. The keys of both systems are much shorter; DynamoDB's own limit is 1024.
-const MAX_SORT_KEY_BYTES: usize = 128;
+/// Maximum length of a sort key in bytes. Keys of both systems are much shorter; DynamoDB's own limit is 1024 bytes.
+const MAX_SORT_KEY_LENGTH: usize = 128;
 
-/// Partition of a group's messages.
+/// Partition key of a group's messages.
 pub fn messages_pk(group: MessageGroupUuid) -> String {
     format!("{MESSAGE_PREFIX}{group}")
 }
 
-/// Partition of a user's message group rows.
+/// Partition key of a user's message group rows.
 pub fn groups_pk(user: UserUuid) -> String {
     format!("{GROUP_PREFIX}{user}")
 }
 
-/// Partition of the pair item of two users, the same from both sides.
+/// Partition key of the pair item of two users. The order of the arguments does not matter.
 pub fn pair_pk(one: UserUuid, other: UserUuid) -> String {
     let (lower, higher) = if one <= other { (one, other) } else { (other, one) };
     format!("PAIR#{lower}#{higher}")
 }
 
-/// Partition of a group's membership item.
+/// Partition key of a group's membership item.
 pub fn membership_pk(group: MessageGroupUuid) -> String {
     format!("MBR#{group}")
 }
 
-/// The group of a message with this partition key, or `None` if it is the key of another kind of item.
+/// Reads the group from the partition key of a message. Returns `None` for the key of another kind of item.
 pub fn group_of_messages_pk(pk: &str) -> Option<Result<MessageGroupUuid, uuid::Error>> {
     pk.strip_prefix(MESSAGE_PREFIX).map(|uuid| Uuid::try_parse(uuid).map(MessageGroupUuid))
 }
 
-/// The user of a message group row with this partition key, or `None` if it is the key of another kind of item.
+/// Reads the user from the partition key of a message group row. Returns `None` for the key of another kind of item.
 pub fn user_of_groups_pk(pk: &str) -> Option<Result<UserUuid, uuid::Error>> {
     pk.strip_prefix(GROUP_PREFIX).map(|uuid| Uuid::try_parse(uuid).map(UserUuid))
 }
 
-/// The smallest sort key of a message that was created at `at` or later.
+/// The smallest sort key that a message created at or after `at` can have. `at` is rounded up to a microsecond.
 pub fn key_bound(at: DateTime<Utc>) -> String {
     let at = ceil_to_micros(at);
     match at.year() {
-        // A year without exactly four digits is not ordered as text. These texts sort before and after every key.
+        // Text order equals time order only for years of four digits. These bounds sort before and after every key.
         i32::MIN..0 => "0".to_owned(),
         0..=9999 => format_instant(at),
         10_000.. => ":".to_owned(),
     }
 }
 
-/// A sort key of a message or of a message group row, of this system or of the legacy system. Ordered as text.
+/// The sort key of a message or of a message group row, in the format of either system. Ordered as text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SortKey(String);
 
@@ -87,29 +88,29 @@ impl SortKey {
         Self(format!("{}#{uuid}", format_instant(created_at)))
     }
 
-    /// Reads a sort key of an item or a cursor. `None` if it is not a key of either system.
+    /// Reads a sort key from an item or a cursor. Returns `None` when the text has the format of neither system.
     pub fn read(text: &str) -> Option<Self> {
         let key = Self(text.to_owned());
-        (text.len() <= MAX_SORT_KEY_BYTES && key.created_at().is_some()).then_some(key)
+        (text.len() <= MAX_SORT_KEY_LENGTH && key.created_at().is_some()).then_some(key)
     }
 
-    /// The value in DynamoDB.
+    /// The text that DynamoDB stores.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The time in the key. Keys that [`SortKey::read`] or [`SortKey::of_message`] made always have one.
+    /// The instant in the key. Every key from [`SortKey::read`] or [`SortKey::of_message`] has one.
     pub fn created_at(&self) -> Option<DateTime<Utc>> {
         parse_instant(self.0.split('#').next().unwrap_or_default())
     }
 
-    /// The message in the key. Legacy keys have none.
+    /// The uuid in the key. Legacy keys have none.
     pub fn message_uuid(&self) -> Option<MessageUuid> {
         let (_, uuid) = self.0.split_once('#')?;
         Uuid::try_parse(uuid).ok().map(MessageUuid)
     }
 
-    /// The key with `uuid` appended: for a bare legacy timestamp that is the key of another row already.
+    /// The same instant, followed by `uuid`. It replaces a legacy key (a bare time) that another item already uses.
     pub fn made_unique_by(&self, uuid: Uuid) -> Self {
         let instant = self.0.split('#').next().unwrap_or_default();
         Self(format!("{instant}#{}", uuid.hyphenated()))
@@ -131,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_key_is_fixed_width_and_reads_back() {
+    fn a_message_key_has_a_fixed_width_and_can_be_read_back() {
         let uuid = MessageUuid(Uuid::from_u128(7));
         for (time, text) in [
             ("2026-11-22T10:42:39.123456Z", "2026-11-22T10:42:39.123456Z"),
@@ -147,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn legacy_keys_have_an_instant() {
+    fn legacy_keys_have_an_instant_and_no_uuid() {
         for (text, instant) in [
             ("2022-05-04T10:42:39", "2022-05-04T10:42:39Z"),
             ("2022-05-04T10:42:39.5", "2022-05-04T10:42:39.5Z"),
@@ -167,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_is_no_key_is_rejected() {
+    fn other_text_is_no_sort_key() {
         for text in [
             "",
             "PAIR",
@@ -186,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn bounds_round_up_and_leave_four_digit_years_at_the_ends() {
+    fn bounds_round_up_and_enclose_every_key_outside_four_digit_years() {
         assert_eq!(key_bound(at("2026-01-01T00:00:00.000000001Z")), "2026-01-01T00:00:00.000001Z");
         assert_eq!(key_bound(at("2026-01-01T00:00:00Z")), "2026-01-01T00:00:00.000000Z");
         assert_eq!(key_bound(DateTime::<Utc>::MIN_UTC), "0");
@@ -194,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pair_has_one_key_from_both_sides() {
+    fn a_pair_has_one_key_in_both_orders() {
         let (a, b) = (UserUuid(Uuid::from_u128(1)), UserUuid(Uuid::from_u128(2)));
         assert_eq!(pair_pk(a, b), pair_pk(b, a));
     }

@@ -1,31 +1,37 @@
-//! Groups of the legacy system, which wrote neither pair nor membership items. Such a group is adopted before the first write or
-//! move in it: its membership and pair items are written.
+//! Groups of the legacy system. It wrote messages and message group rows, but neither pair nor membership items.
 //!
-//! Every write is conditional and depends only on what is stored, so any number of servers and consumers may adopt a group at
-//! the same time.
+//! A group is adopted before the first write or move in it: its pair and membership items are written. Both writes are
+//! conditional and computed from stored items only, so any number of servers and consumers may adopt a group at once.
 
-use super::{GroupRow, Membership, MessagesTable, SortKey, TableError};
+use super::error::TableError;
+use super::keys::SortKey;
+use super::records::{GroupRow, Membership};
+use super::table::MessagesTable;
 use crate::model::{MessageGroupUuid, Participant};
 
 impl MessagesTable {
-    /// Adopts a legacy group. The membership is written last: a group with a membership always has a pair.
+    /// Writes the pair and membership items of a legacy group unless they exist. Reads both users' partitions when the pair
+    /// item is missing.
+    ///
+    /// The membership item is written last: where it exists, the pair item exists too.
     pub async fn adopt_legacy_group(&self, membership: &Membership) -> Result<(), TableError> {
         let participants = &membership.participants;
         if self.group_of_pair(participants).await?.is_none() {
-            let newest = self.newest_legacy_group(participants).await?.unwrap_or(membership.group);
+            let newest = self.newest_legacy_group_of_pair(participants).await?.unwrap_or(membership.group);
             self.put_pair(participants, newest).await?;
         }
         self.put_membership(membership).await.map(drop)
     }
 
-    /// Of the legacy groups that two users share, the one with the newest message.
-    pub async fn newest_legacy_group(
+    /// Finds the groups that two users share by their rows, and returns the one with the newest message. Returns `None` when
+    /// the users share no group. Reads both users' partitions.
+    pub async fn newest_legacy_group_of_pair(
         &self,
         participants: &[Participant; 2],
     ) -> Result<Option<MessageGroupUuid>, TableError> {
         let mut newest: Option<(SortKey, MessageGroupUuid)> = None;
-        for row in self.legacy_groups(participants).await? {
-            // The newest message counts: the sort key of a legacy row need not be that of a message.
+        for row in self.newest_rows_of_pair(participants).await? {
+            // The sort key of a legacy row need not be the one of any message, so the messages decide.
             let sort_key = match self.newest_message(row.group).await? {
                 Some(message) => message.sort_key,
                 None => row.sort_key,
@@ -37,9 +43,9 @@ impl MessagesTable {
         Ok(newest.map(|(_, group)| group))
     }
 
-    /// The groups that two users share according to the rows in their lists. The legacy system did not write atomically: a
-    /// group can be in the list of only one of them, and a pair can have two groups.
-    async fn legacy_groups(&self, participants: &[Participant; 2]) -> Result<Vec<GroupRow>, TableError> {
+    /// The newest row of each group that the two users share. The legacy system did not write atomically: a group may be in
+    /// the list of only one participant, and a pair may have two groups.
+    async fn newest_rows_of_pair(&self, participants: &[Participant; 2]) -> Result<Vec<GroupRow>, TableError> {
         let [one, other] = participants;
         let (mut rows, others) =
             futures::try_join!(self.own_rows_with(one.uuid, other.uuid), self.own_rows_with(other.uuid, one.uuid))?;

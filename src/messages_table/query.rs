@@ -1,29 +1,27 @@
-//! One Query, page after page.
+//! Queries, read page by page.
+//!
+//! [`Pages`] builds the request and keeps track of the next page; `response_reader` sends it and decodes the response.
 
 use std::sync::LazyLock;
 
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
 
-use super::answer::{Answer, TakeBody};
-use super::error::{TableError, classify};
-use super::items::{Attributes, PROJECTION};
+use super::error::TableError;
+use super::items::{Convert, ItemError, PROJECTION};
 use super::keys::{GROUP_INDEX, MESSAGE_GROUP_UUID};
 use super::range::{Direction, SortKeyRange};
-use super::{ItemError, MessagesTable};
-use crate::metrics;
+use super::response_reader;
+use super::table::MessagesTable;
 
-/// Answers carry no attribute that nothing reads. No attribute of the table is among DynamoDB's reserved words, so that
-/// expressions name them as they are.
+/// Limits responses to the attributes that conversion reads. None of them is a reserved word of DynamoDB, so expressions
+/// use the names without placeholders.
 static PROJECTED: LazyLock<String> = LazyLock::new(|| PROJECTION.join(", "));
 
-/// How many items a page has at most that was widened: they are read into memory, wanted or not.
+/// Maximum limit of a page after [`Pages::widen`]. All items of a page are held in memory.
 const WIDEST_PAGE: i32 = 1_000;
 
-/// How an item is converted.
-pub(super) type Read<T> = fn(&dyn Attributes) -> Result<T, ItemError>;
-
-/// A Query under way.
+/// The remaining pages of a Query.
 pub(super) struct Pages<'a> {
     table: &'a MessagesTable,
     request: QueryFluentBuilder,
@@ -31,7 +29,8 @@ pub(super) struct Pages<'a> {
 }
 
 impl<'a> Pages<'a> {
-    /// The items of the partition `pk` in `range`, at most `page` of them at once beside what the range drops.
+    /// The items of the partition `pk` in `range`, read in pages of `page` items. A page may hold more items, because the
+    /// key condition can include bounds that the range excludes.
     pub fn of_partition(
         table: &'a MessagesTable,
         pk: String,
@@ -50,7 +49,7 @@ impl<'a> Pages<'a> {
         Self { table, request, done: range.is_empty() }
     }
 
-    /// The index's rows of one group, which may lag behind the table.
+    /// The rows of one group in the index. Eventually consistent.
     pub fn of_index(table: &'a MessagesTable, group: AttributeValue) -> Self {
         let request = Self::base(table)
             .index_name(GROUP_INDEX)
@@ -59,7 +58,7 @@ impl<'a> Pages<'a> {
         Self { table, request, done: false }
     }
 
-    /// Only items whose `attribute` is `value`. DynamoDB reads, and charges for, the others all the same.
+    /// Filters for items whose `attribute` equals `value`. DynamoDB still reads, and charges for, the other items.
     #[must_use]
     pub fn where_equal(mut self, attribute: &str, value: AttributeValue) -> Self {
         self.request = self
@@ -74,7 +73,7 @@ impl<'a> Pages<'a> {
         request.return_consumed_capacity(ReturnConsumedCapacity::Total)
     }
 
-    /// Asks for twice as many at once from the next page on: of those there were, few were wanted.
+    /// Doubles the limit of the following pages. Useful when the caller kept few items of the last page.
     pub fn widen(&mut self) {
         if !self.done {
             let wider = self.request.get_limit().map(|limit| limit.saturating_mul(2).min(WIDEST_PAGE));
@@ -82,43 +81,32 @@ impl<'a> Pages<'a> {
         }
     }
 
-    /// The next page, read as `read` does; `None` after the last one.
-    pub async fn next<T>(&mut self, read: Read<T>) -> Result<Option<Vec<T>>, TableError> {
+    /// Reads the next page and converts its items. Returns `None` after the last page. Malformed items are logged and
+    /// skipped.
+    pub async fn next<T>(&mut self, convert: Convert<T>) -> Result<Option<Vec<T>>, TableError> {
         if self.done {
             return Ok(None);
         }
-        let body = TakeBody::default();
-        let request = self.request.clone().customize().config_override(body.taken_from());
-        // On the heap, since it is large: each future that it is part of would be as large, and is moved about.
-        Box::pin(request.send()).await.map_err(|error| classify("Query", error))?;
-        let body = body.taken();
-        let page = Answer::read(&body).map_err(unreadable)?;
-        self.table.count_units("Query", page.units());
-        let next = page.next_key();
-        self.done = next.is_none();
+        let page = response_reader::send(self.request.clone(), convert).await?;
+        self.table.count_units("Query", page.units);
+        self.done = page.next_key.is_none();
         if !self.done {
-            self.request = self.request.clone().set_exclusive_start_key(next);
+            self.request = self.request.clone().set_exclusive_start_key(page.next_key);
         }
-        Ok(Some(page.items().iter().filter_map(|item| readable(read(item))).collect()))
+        Ok(Some(page.items.into_iter().filter_map(well_formed).collect()))
     }
 
-    /// All that is left, read as `read` does.
-    pub async fn all<T>(mut self, read: Read<T>) -> Result<Vec<T>, TableError> {
+    /// Reads all remaining pages.
+    pub async fn all<T>(mut self, convert: Convert<T>) -> Result<Vec<T>, TableError> {
         let mut found = Vec::new();
-        while let Some(page) = self.next(read).await? {
+        while let Some(page) = self.next(convert).await? {
             found.extend(page);
         }
         Ok(found)
     }
 }
 
-/// An answer that is none: something else answers in DynamoDB's place.
-fn unreadable(error: serde_json::Error) -> TableError {
-    metrics::failed("Query", "unreadable");
-    TableError::Unavailable { operation: "Query", code: None, source: Box::new(error) }
-}
-
-/// A malformed item among many is reported and passed over: one of them must not take a whole list away.
-pub(super) fn readable<T>(read: Result<T, ItemError>) -> Option<T> {
-    read.inspect_err(|error| tracing::error!(%error, "malformed item passed over")).ok()
+/// Logs a malformed item and skips it, so that one malformed item does not make a whole list fail.
+pub(super) fn well_formed<T>(converted: Result<T, ItemError>) -> Option<T> {
+    converted.inspect_err(|error| tracing::error!(%error, "malformed item skipped")).ok()
 }

@@ -1,10 +1,12 @@
-//! Ranges of sort keys, in the one form DynamoDB understands: text.
+//! Ranges of sort keys, and the key conditions that select them.
+//!
+//! Bounds are compared as text, because DynamoDB compares sort keys as text.
 
 use std::ops::{Bound, RangeBounds};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
-/// Which end of a range a read starts from.
+/// The order in which a range is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     /// Oldest first.
@@ -20,11 +22,11 @@ pub struct SortKeyRange {
     upper: Bound<String>,
 }
 
-/// The condition of a Query, ready to be sent.
+/// The key condition of a Query.
 pub(super) struct KeyCondition {
     pub expression: &'static str,
     pub values: Vec<(&'static str, AttributeValue)>,
-    /// How many items the Query may return that the range does not contain.
+    /// Maximum number of returned items that the range does not contain.
     pub surplus: usize,
 }
 
@@ -34,19 +36,19 @@ impl SortKeyRange {
         Self { lower: Bound::Unbounded, upper: Bound::Unbounded }
     }
 
-    /// Only keys above `key`, besides what held before.
+    /// Restricts the range to keys greater than `key`.
     #[must_use]
     pub fn above(self, key: &str) -> Self {
         self.raise(Bound::Excluded(key.to_owned()))
     }
 
-    /// Only `key` and keys above it, besides what held before.
+    /// Restricts the range to keys greater than or equal to `key`.
     #[must_use]
     pub fn from(self, key: &str) -> Self {
         self.raise(Bound::Included(key.to_owned()))
     }
 
-    /// Only keys below `key`, besides what held before.
+    /// Restricts the range to keys less than `key`.
     #[must_use]
     pub fn below(mut self, key: &str) -> Self {
         let tighter = match &self.upper {
@@ -72,14 +74,14 @@ impl SortKeyRange {
         self
     }
 
-    /// Whether `key` is inside.
+    /// Whether the range contains `key`.
     pub fn contains(&self, key: &str) -> bool {
         let lower = self.lower.as_ref().map(String::as_str);
         let upper = self.upper.as_ref().map(String::as_str);
         RangeBounds::<str>::contains(&(lower, upper), key)
     }
 
-    /// Whether nothing can be inside.
+    /// Whether no key can be in the range.
     pub fn is_empty(&self) -> bool {
         match (&self.lower, &self.upper) {
             (Bound::Included(lower) | Bound::Excluded(lower), Bound::Included(upper) | Bound::Excluded(upper)) => {
@@ -89,12 +91,12 @@ impl SortKeyRange {
         }
     }
 
-    /// The condition that selects the range in the partition `pk`. `BETWEEN` includes both ends, and DynamoDB takes no
-    /// other condition with two; an end that does not belong comes back with the answer and is counted as surplus.
+    /// The condition that selects the range in the partition `pk`. `BETWEEN` is the only condition with two bounds, and it
+    /// includes both. The response may contain an excluded bound; `surplus` counts those.
     pub(super) fn condition(&self, pk: String) -> KeyCondition {
         let mut values = vec![(":pk", AttributeValue::S(pk))];
         let mut surplus = 0;
-        let mut end = |name, bound: &Bound<String>| match bound {
+        let mut add_bound = |name, bound: &Bound<String>| match bound {
             Bound::Unbounded => false,
             Bound::Included(key) | Bound::Excluded(key) => {
                 values.push((name, AttributeValue::S(key.clone())));
@@ -102,7 +104,7 @@ impl SortKeyRange {
                 true
             }
         };
-        let (lower, upper) = (end(":lower", &self.lower), end(":upper", &self.upper));
+        let (lower, upper) = (add_bound(":lower", &self.lower), add_bound(":upper", &self.upper));
         let expression = match (lower, upper) {
             (false, false) => "pk = :pk",
             (true, false) => "pk = :pk AND sk >= :lower",
@@ -118,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bounds_only_tighten() {
+    fn bounds_only_narrow_the_range() {
         let range = SortKeyRange::all().from("b").above("a").below("y").below("z");
         assert!(range.contains("b") && range.contains("x"));
         assert!(!range.contains("a") && !range.contains("y"));

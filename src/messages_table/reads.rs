@@ -1,4 +1,4 @@
-//! Access patterns A and B, and the reads behind C, D and E.
+//! Reads: access patterns A and B, and the lookups that C, D and E need.
 
 use std::collections::HashSet;
 
@@ -7,32 +7,32 @@ use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
 
 use super::error::{TableError, classify};
 use super::items::{self, Item};
-use super::keys::{self, GROUP_INDEX, MESSAGE_GROUP_UUID};
-use super::query::{Pages, readable};
+use super::keys::{self, GROUP_INDEX, MESSAGE_GROUP_UUID, SortKey};
+use super::query::{Pages, well_formed};
 use super::range::{Direction, SortKeyRange};
 use super::records::{GroupRow, Membership, Message};
-use super::{MessagesTable, SortKey};
+use super::table::MessagesTable;
 use crate::model::{MessageGroupUuid, Participant, UserUuid};
 
-/// A part of a longer list.
+/// A contiguous part of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Slice<T> {
-    /// At most as many as were asked for, in the direction of the read.
+    /// At most the requested number of items, in the direction of the read.
     pub items: Vec<T>,
-    /// Whether the list goes on behind the last of them.
+    /// Whether more items follow the last one.
     pub more: bool,
 }
 
-/// Where a scan goes on.
+/// The position at which a scan continues.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ScanPosition(Item);
 
-/// Rows read at once by a scan: some 25 KB, which the smallest table can bear.
+/// Maximum number of items in a page of a scan. A page is about 25 KB, which fits the capacity of the smallest table.
 const SCAN_PAGE: i32 = 100;
 
 impl<T> Slice<T> {
-    /// Cuts what was read, one more than asked for where there is one, to what was asked for.
-    fn cut(mut items: Vec<T>, limit: usize) -> Self {
+    /// Truncates to `limit`. Callers read one item more than `limit`, so its presence shows that more items follow.
+    fn truncated(mut items: Vec<T>, limit: usize) -> Self {
         let more = items.len() > limit;
         items.truncate(limit);
         Self { items, more }
@@ -40,7 +40,7 @@ impl<T> Slice<T> {
 }
 
 impl MessagesTable {
-    /// Pattern A: messages of a group in `range` for which `keep` holds, at most `limit`.
+    /// Pattern A: returns at most `limit` messages of a group in `range` for which `keep` is true.
     pub async fn messages(
         &self,
         group: MessageGroupUuid,
@@ -60,10 +60,10 @@ impl MessagesTable {
                 pages.widen();
             }
         }
-        Ok(Slice::cut(found, limit))
+        Ok(Slice::truncated(found, limit))
     }
 
-    /// The newest message of a group.
+    /// Returns the newest message of a group, or `None` when the group has no message.
     pub async fn newest_message(&self, group: MessageGroupUuid) -> Result<Option<Message>, TableError> {
         let all = SortKeyRange::all();
         let mut pages = Pages::of_partition(self, keys::messages_pk(group), &all, Direction::Descending, Some(1));
@@ -75,10 +75,11 @@ impl MessagesTable {
         Ok(None)
     }
 
-    /// Pattern B: a user's message group rows, last reply first, below `after`, each group once.
+    /// Pattern B: returns at most `limit` of a user's message group rows with sort keys less than `after`, newest first, with
+    /// one row for each group.
     ///
-    /// The legacy system left two rows of one group in some lists. The newer one counts: within this read the first
-    /// seen, and on a later page one more look tells whether the newer one stood on an earlier page.
+    /// The legacy system left two rows of one group in some lists. The newer row counts: in one read this is the first row
+    /// of the group, and on later pages a Query of the index finds whether an earlier page had a newer row.
     pub async fn message_groups(
         &self,
         user: UserUuid,
@@ -97,16 +98,16 @@ impl MessagesTable {
             && let Some(page) = pages.next(items::to_group_row).await?
         {
             for row in page {
-                let fresh = range.contains(row.sort_key.as_str()) && seen.insert(row.group);
-                if fresh && !(after.is_some() && self.has_newer_row(&row).await?) {
+                let is_first = range.contains(row.sort_key.as_str()) && seen.insert(row.group);
+                if is_first && !(after.is_some() && self.has_newer_row(&row).await?) {
                     found.push(row);
                 }
             }
         }
-        Ok(Slice::cut(found, limit))
+        Ok(Slice::truncated(found, limit))
     }
 
-    /// Whether the owner of a row of the legacy system has a newer one of the same group.
+    /// Whether the owner of a legacy row has a newer row of the same group.
     async fn has_newer_row(&self, row: &GroupRow) -> Result<bool, TableError> {
         if row.author.is_some() {
             return Ok(false);
@@ -115,14 +116,14 @@ impl MessagesTable {
         Ok(rows.iter().any(|other| other.owner == row.owner && other.sort_key > row.sort_key))
     }
 
-    /// All participants' rows of a group, from the index: eventually consistent.
+    /// Returns the rows of all participants of a group from the index. Eventually consistent.
     pub async fn indexed_rows(&self, group: MessageGroupUuid) -> Result<Vec<GroupRow>, TableError> {
         Pages::of_index(self, AttributeValue::S(group.to_string())).all(items::to_group_row).await
     }
 
-    /// `user`'s rows of `group`, from their own partition: strongly consistent, and it reads the whole partition.
+    /// Returns `user`'s rows of `group`. Reads the user's whole partition, strongly consistent.
     ///
-    /// Oldest first, because rows move only upward: one that moves while the pages are read is still ahead.
+    /// Reads the oldest rows first: a row that moves during the read moves to a newer sort key, so the read still meets it.
     pub async fn own_rows_of_group(
         &self,
         user: UserUuid,
@@ -131,7 +132,7 @@ impl MessagesTable {
         self.own_rows_where(user, MESSAGE_GROUP_UUID, group.to_string()).await
     }
 
-    /// `user`'s rows of conversations with `other`, likewise.
+    /// Returns `user`'s rows of groups with `other`. Reads like [`MessagesTable::own_rows_of_group`].
     pub async fn own_rows_with(&self, user: UserUuid, other: UserUuid) -> Result<Vec<GroupRow>, TableError> {
         self.own_rows_where(user, items::USER_UUID, other.to_string()).await
     }
@@ -148,20 +149,19 @@ impl MessagesTable {
             .await
     }
 
-    /// Who takes part in `group`; `None` for a group that does not exist or was never written to since the earlier
-    /// system.
+    /// Returns the membership of `group`. `None` when the group does not exist, or is a legacy group that was not adopted.
     pub async fn membership(&self, group: MessageGroupUuid) -> Result<Option<Membership>, TableError> {
         let item = self.get(items::key(keys::membership_pk(group), keys::MEMBERSHIP_SK)).await?;
         Ok(item.map(|item| items::to_membership(group, &item)).transpose()?)
     }
 
-    /// The message with exactly these keys.
+    /// Returns the message with this primary key.
     pub async fn message_at(&self, pk: &str, sk: &str) -> Result<Option<Message>, TableError> {
         let item = self.get(items::key(pk.to_owned(), sk)).await?;
         Ok(item.map(|item| items::to_message(&item)).transpose()?)
     }
 
-    /// The group that two users share.
+    /// Returns the group that two users share, from the pair item.
     pub async fn group_of_pair(&self, participants: &[Participant; 2]) -> Result<Option<MessageGroupUuid>, TableError> {
         let [one, other] = participants;
         let item = self.get(items::key(keys::pair_pk(one.uuid, other.uuid), keys::PAIR_SK)).await?;
@@ -171,13 +171,13 @@ impl MessagesTable {
     async fn get(&self, key: Item) -> Result<Option<Item>, TableError> {
         let request = self.client.get_item().table_name(&self.name).consistent_read(true).set_key(Some(key));
         let request = request.return_consumed_capacity(ReturnConsumedCapacity::Total);
-        // On the heap, as every call of the SDK: see `Pages::next`.
-        let answer = Box::pin(request.send()).await.map_err(|error| classify("GetItem", error))?;
-        self.count("GetItem", answer.consumed_capacity());
-        Ok(answer.item)
+        // Boxed for the reason given in `response_reader::send`.
+        let response = Box::pin(request.send()).await.map_err(|error| classify("GetItem", error))?;
+        self.count("GetItem", response.consumed_capacity());
+        Ok(response.item)
     }
 
-    /// A page of the table, every attribute of every item: at most `limit` of them. Reads, and pays for, all it shows.
+    /// Scans a page of the table: at most `limit` items (default and maximum 100) with all attributes.
     pub async fn scan_items(
         &self,
         from: Option<ScanPosition>,
@@ -200,18 +200,19 @@ impl MessagesTable {
         Ok((page.items.unwrap_or_default(), page.last_evaluated_key.map(ScanPosition)))
     }
 
-    /// Groups that have a row, a page of the index at a time; each comes as often as it has rows.
+    /// Scans a page of the index and returns the groups of its rows. A group with several rows is returned several times.
     pub async fn scan_groups(
         &self,
         from: Option<ScanPosition>,
     ) -> Result<(Vec<MessageGroupUuid>, Option<ScanPosition>), TableError> {
         let request = self.client.scan().table_name(&self.name).index_name(GROUP_INDEX).limit(SCAN_PAGE);
         let (rows, next) = self.scan(request, from).await?;
-        let groups = rows.iter().filter_map(|item| readable(items::to_group_row(item))).map(|row| row.group).collect();
+        let groups =
+            rows.iter().filter_map(|item| well_formed(items::to_group_row(item))).map(|row| row.group).collect();
         Ok((groups, next))
     }
 
-    /// Whether the table answers: one read of a key that no item has.
+    /// Checks that the table is reachable. Reads a key that no item has.
     pub async fn ping(&self) -> Result<(), TableError> {
         let key = items::key("PING".to_owned(), "PING");
         let request = self.client.get_item().table_name(&self.name).set_key(Some(key));

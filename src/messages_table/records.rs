@@ -1,64 +1,65 @@
-//! What the table's items say, read and ready to use.
+//! The records that the table's items hold, without DynamoDB types.
 
 use chrono::{DateTime, Utc};
 
 use super::keys::SortKey;
 use crate::model::{MessageGroupUuid, MessageUuid, Participant, UserUuid};
 
-/// A message as the table holds it.
+/// A message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// Its uuid.
+    /// Unique identifier of the message.
     pub uuid: MessageUuid,
-    /// The conversation it belongs to.
+    /// Group of the message.
     pub group: MessageGroupUuid,
-    /// Who wrote it.
+    /// User who wrote the message.
     pub author: Participant,
-    /// The text.
+    /// Text of the message.
     pub body: String,
-    /// When the server took it, microseconds.
+    /// Time at which the server accepted the message, in microseconds.
     pub created_at: DateTime<Utc>,
-    /// Its place in the conversation.
+    /// Sort key in the group's partition.
     pub sort_key: SortKey,
 }
 
-/// One participant's row of a conversation, as it stands in their list.
+/// A message group row: the entry of a group in one participant's list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupRow {
-    /// Whose list the row is in.
+    /// User who owns the list.
     pub owner: UserUuid,
-    /// The conversation.
+    /// Group that the row is about.
     pub group: MessageGroupUuid,
     /// The other participant.
     pub other: Participant,
-    /// The newest text when the row was written.
+    /// Text of the newest message when the row was written.
     pub body: String,
-    /// Who wrote that text; a row of the legacy system does not say.
+    /// User who wrote that message. `None` in a legacy row.
     pub author: Option<UserUuid>,
-    /// The row's place in the list.
+    /// Sort key in the owner's partition.
     pub sort_key: SortKey,
 }
 
-/// Who may read and write a message group. Never changes once it is known.
+/// The two users who may read and write a message group. The participants of a group never change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Membership {
-    /// The conversation.
+    /// Group that the participants share.
     pub group: MessageGroupUuid,
-    /// Both users; the same one twice in a conversation with oneself, which only the legacy system allowed.
+    /// Both users. The legacy system allowed groups of one user, who is then listed twice.
     pub participants: [Participant; 2],
-    /// Whether messages of the legacy system can be among the group's: their times need reading with care.
+    /// Whether the legacy system created the group. Such a group can contain legacy sort keys, whose text order can differ
+    /// from time order.
     pub is_legacy: bool,
-    /// Counts the rows put where one was missing; a put is conditional on it.
+    /// Incremented with every write of a missing row. Such a write is conditional on the version.
     pub version: u64,
 }
 
 impl Membership {
-    /// A conversation that begins now.
+    /// The membership of a new group.
     pub fn begin(group: MessageGroupUuid, participants: [Participant; 2]) -> Self {
         Self { group, participants, is_legacy: false, version: 1 }
     }
 
-    /// Both participants' rows, `newest` being the conversation's newest message.
+    /// The rows of both participants. `newest` is the newest message of the group.
     pub fn rows(&self, newest: &Message) -> [GroupRow; 2] {
         let [one, other] = &self.participants;
         [(one, other), (other, one)].map(|(owner, counterpart)| GroupRow {
@@ -71,7 +72,7 @@ impl Membership {
         })
     }
 
-    /// Whether `user` takes part.
+    /// Whether `user` is a participant.
     pub fn has(&self, user: UserUuid) -> bool {
         self.participants.iter().any(|participant| participant.uuid == user)
     }

@@ -1,4 +1,4 @@
-//! The writes behind access patterns C, D and E. Each is conditional, so that nothing overwrites anything.
+//! Writes: access patterns C, D and E. Every write is conditional, so no write overwrites an item of another write.
 
 use aws_sdk_dynamodb::error::ProvideErrorMetadata;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
@@ -10,86 +10,88 @@ use aws_sdk_dynamodb::types::{
 
 use super::error::{TableError, classify};
 use super::items::{self, Item, VERSION};
-use super::keys;
+use super::keys::{self, SortKey};
 use super::records::{GroupRow, Membership, Message};
-use super::{MessagesTable, SortKey};
+use super::table::MessagesTable;
 use crate::metrics;
 use crate::model::{MessageGroupUuid, Participant, UserUuid};
 
-/// What became of an attempt to begin a conversation.
+/// The outcome of [`MessagesTable::create_conversation`].
 #[derive(Debug, PartialEq, Eq)]
 pub enum Created {
     /// The group and its first message are stored.
     Done,
-    /// The two users share this group already; nothing was written. It is the attempt's own group when an answer to an
-    /// earlier try was lost.
+    /// The two users share this group already. This call wrote nothing. The group is the call's own when an earlier attempt
+    /// stored it and its response was lost.
     PairExists(MessageGroupUuid),
-    /// Another transaction held one of the items; nothing was written.
+    /// Another transaction was writing one of the items. Nothing was written.
     Conflict,
 }
 
 /// Rows to delete and to put in one transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RowMove {
-    /// Rows that give way, each of which must still be there.
+    /// Rows to delete. The transaction fails when one of them is missing.
     pub delete: Vec<(UserUuid, SortKey)>,
-    /// Rows that take their place, where nothing may be yet.
+    /// Rows to put. The transaction fails when one of the keys is in use.
     pub put: Vec<GroupRow>,
-    /// When a put row replaces none: the membership version that must still hold.
+    /// Required when a put row replaces no deleted row: see [`VersionBump`].
     pub bump: Option<VersionBump>,
 }
 
-/// The condition under which a missing row is put: only one of several writers finds `version` still there.
+/// Increments a membership's version on the condition that it is `version`. Of several writers that put a missing row only
+/// one succeeds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VersionBump {
-    /// Whose membership.
+    /// Group of the membership.
     pub group: MessageGroupUuid,
-    /// The version read before the row was found missing.
+    /// Version that was read before the row was found missing.
     pub version: u64,
 }
 
-/// What became of a move.
+/// The outcome of [`MessagesTable::move_rows`].
 #[derive(Debug, PartialEq, Eq)]
 pub enum MoveOutcome {
-    /// Every row is where the move wanted it.
+    /// All rows were deleted and put.
     Done,
-    /// Some row was not what the move took it for; nothing was written.
+    /// A row or the version had changed since it was read. Nothing was written.
     Stale,
-    /// Another group's row stands where this one was to go; nothing was written.
+    /// The key of a row to put belongs to a row of another group. Nothing was written.
     Taken,
-    /// Another transaction held one of the items; nothing was written.
+    /// Another transaction was writing one of the items. Nothing was written.
     Conflict,
 }
 
-/// How a transaction ended, when it did not fail.
+/// The outcome of a transaction.
 enum Transacted {
     Done,
-    /// For each action, the item on which its condition failed; an empty one where the engine does not return it.
+    /// Some conditions failed. For each action whose condition failed: the stored item, or an empty item when the engine does
+    /// not return it.
     Conditions(Vec<Option<Item>>),
     Conflict,
 }
 
-/// Nothing may stand under the key.
+/// Condition that no item has the key.
 const ABSENT: &str = "attribute_not_exists(pk)";
-/// How a write whose condition did not hold is counted.
+/// Error code under which failed conditions are counted in the metrics.
 const CONDITION_FAILED: &str = "ConditionalCheckFailedException";
-/// Something must stand under the key.
+/// Condition that an item has the key.
 const PRESENT: &str = "attribute_exists(pk)";
 
 impl MessagesTable {
-    /// Pattern C: stores a message. Storing the same message again is a success that changes nothing. Returns whether this
-    /// call stored it.
+    /// Pattern C: stores a message. Returns whether this call stored it; storing the same message again returns `false` and
+    /// changes nothing.
     pub async fn put_message(&self, message: &Message) -> Result<bool, TableError> {
-        // The key ends in the message's own uuid, so what stands there is an earlier try of this very write.
+        // The key ends in the message's uuid, so an existing item comes from an earlier attempt of this write.
         self.put_if_absent(items::from_message(message)).await
     }
 
-    /// Writes down which group a pair shares, unless that is known already. Returns whether this call did.
+    /// Writes the pair item unless it exists. Returns whether this call wrote it.
     pub async fn put_pair(&self, participants: &[Participant; 2], group: MessageGroupUuid) -> Result<bool, TableError> {
         self.put_if_absent(items::from_pair(participants, group)).await
     }
 
-    /// Writes down who takes part in a group, unless that is known already. Returns whether this call did.
+    /// Writes the membership item unless it exists. Returns whether this call wrote it.
     pub async fn put_membership(&self, membership: &Membership) -> Result<bool, TableError> {
         self.put_if_absent(items::from_membership(membership)).await
     }
@@ -102,10 +104,10 @@ impl MessagesTable {
             .set_item(Some(item))
             .condition_expression(ABSENT)
             .return_consumed_capacity(ReturnConsumedCapacity::Total);
-        // On the heap, as every call of the SDK: see `Pages::next`.
+        // Boxed for the reason given in `response_reader::send`.
         match Box::pin(request.send()).await {
-            Ok(done) => {
-                self.count("PutItem", done.consumed_capacity());
+            Ok(response) => {
+                self.count("PutItem", response.consumed_capacity());
                 Ok(true)
             }
             Err(error)
@@ -118,9 +120,10 @@ impl MessagesTable {
         }
     }
 
-    /// Pattern D: begins a conversation with its first message, both rows, the pair and the membership, or nothing. The rows
-    /// stand at `newest`, which is the first message unless others are known to follow. Under
-    /// the same `token` the engine does it once in ten minutes, and answers every repetition as if it had.
+    /// Pattern D: stores a new conversation in one transaction: the pair and membership items, its first message, and both
+    /// rows. The rows show `newest`, which is the first message unless the caller stores more messages afterwards.
+    ///
+    /// For ten minutes DynamoDB executes requests with the same `token` once and reports success for each repetition.
     pub async fn create_conversation(
         &self,
         token: Option<String>,
@@ -136,7 +139,7 @@ impl MessagesTable {
         match self.transact(token, actions.collect()).await? {
             Transacted::Done => Ok(Created::Done),
             Transacted::Conflict => Ok(Created::Conflict),
-            // Every other key of the transaction has a fresh uuid in it and can be taken only together with the pair's.
+            // All other keys of the transaction contain a new uuid, so they are in use only together with the pair's key.
             Transacted::Conditions(failed) => match failed.into_iter().next().flatten() {
                 Some(pair) if !pair.is_empty() => Ok(Created::PairExists(items::to_pair(&pair)?)),
                 _ => match self.group_of_pair(&membership.participants).await? {
@@ -147,7 +150,7 @@ impl MessagesTable {
         }
     }
 
-    /// Pattern E: moves rows, all or none.
+    /// Pattern E: deletes and puts rows in one transaction.
     pub async fn move_rows(&self, rows: &RowMove) -> Result<MoveOutcome, TableError> {
         let deletes = rows.delete.iter().map(|(owner, sort_key)| self.delete(*owner, sort_key));
         let puts = rows.put.iter().map(|row| self.put(items::from_group_row(row)));
@@ -156,12 +159,12 @@ impl MessagesTable {
             Transacted::Done => Ok(MoveOutcome::Done),
             Transacted::Conflict => Ok(MoveOutcome::Conflict),
             Transacted::Conditions(failed) => {
-                let is_not_its_own = |(row, item): (&GroupRow, Option<Item>)| {
+                let is_of_another_group = |(row, item): (&GroupRow, Option<Item>)| {
                     let item = item.filter(|item| !item.is_empty());
-                    // What cannot be read is not the group's row either.
-                    item.is_some_and(|item| items::to_group_row(&item).map_or(true, |there| there.group != row.group))
+                    // A malformed item is not a row of this group either.
+                    item.is_some_and(|item| items::to_group_row(&item).map_or(true, |found| found.group != row.group))
                 };
-                let taken = rows.put.iter().zip(failed).any(is_not_its_own);
+                let taken = rows.put.iter().zip(failed).any(is_of_another_group);
                 Ok(if taken { MoveOutcome::Taken } else { MoveOutcome::Stale })
             }
         }
@@ -202,8 +205,8 @@ impl MessagesTable {
         TransactWriteItem::builder().update(update.expect("a complete update")).build()
     }
 
-    /// Runs a transaction. `token` makes a repeated call with the same actions succeed without doing them twice; the SDK
-    /// draws one for its own retries where none is given.
+    /// Runs a transaction. A repeated call with the same `token` and actions succeeds without a second effect. Without
+    /// `token` the SDK generates one for its own retries.
     async fn transact(&self, token: Option<String>, actions: Vec<TransactWriteItem>) -> Result<Transacted, TableError> {
         let request = self
             .client
@@ -212,8 +215,8 @@ impl MessagesTable {
             .set_client_request_token(token)
             .set_transact_items(Some(actions));
         let error = match Box::pin(request.send()).await {
-            Ok(done) => {
-                self.count("TransactWriteItems", done.consumed_capacity());
+            Ok(response) => {
+                self.count("TransactWriteItems", response.consumed_capacity());
                 return Ok(Transacted::Done);
             }
             Err(error) => error,
@@ -224,8 +227,8 @@ impl MessagesTable {
             _ => &[],
         };
         if error.as_service_error().is_some_and(|it| it.is_idempotent_parameter_mismatch_exception()) {
-            // Something was done under the token: an engine that compares the text of requests, where maps have no order,
-            // does not know a repetition. What it was, the caller reads.
+            // A transaction with this token was executed before. Some engines compare the text of requests, and the order of
+            // maps in it varies, so they do not recognize a repetition. The caller reads what was written.
             metrics::failed(operation, "IdempotentParameterMismatchException");
             return Ok(Transacted::Conditions(Vec::new()));
         }

@@ -1,7 +1,8 @@
-//! Cursors: a sort key and what it is a place in, opaque to clients.
+//! Cursors: positions in a list, opaque to clients.
 //!
-//! A cursor says everything itself, so it holds on every server and after a restart. It grants nothing: whoever forges
-//! one is still shown only what their own requests may read.
+//! A cursor contains a sort key and the list to which the key belongs. It needs no state of a server, so it is valid on every
+//! server and after a restart. It grants no access: a forged cursor changes only where a page of the caller's own lists
+//! starts.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -11,30 +12,30 @@ use super::error::BadInput;
 use crate::messages_table::SortKey;
 use crate::model::MessageGroupUuid;
 
-/// Tags of the two kinds, with the format's version.
+/// The first word of a cursor: the kind of list and the version of the format.
 const GROUPS: &str = "g1";
 const MESSAGES: &str = "m1";
 
-/// A place in a user's list of message groups.
+/// A position in a user's list of message groups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupCursor(pub SortKey);
 
-/// A place in a group's messages.
+/// A position in a group's messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MessageCursor {
-    /// The group it is a place in.
+    /// Group of the messages.
     pub group: MessageGroupUuid,
-    /// The place.
+    /// Sort key of the message at the position.
     pub sort_key: SortKey,
 }
 
 impl GroupCursor {
-    /// The text for clients.
+    /// Encodes the cursor for clients.
     pub fn encode(&self) -> String {
         URL_SAFE_NO_PAD.encode(format!("{GROUPS} {}", self.0))
     }
 
-    /// Reads the argument `name`.
+    /// Decodes the argument `name`.
     pub fn decode(name: &'static str, text: &str) -> Result<Self, BadInput> {
         let decoded = decode(text).ok_or(BadInput::CursorInvalid(name))?;
         let key = decoded.split_once(' ').filter(|(tag, _)| *tag == GROUPS).and_then(|(_, key)| SortKey::read(key));
@@ -43,21 +44,21 @@ impl GroupCursor {
 }
 
 impl MessageCursor {
-    /// The text for clients.
+    /// Encodes the cursor for clients.
     pub fn encode(&self) -> String {
         URL_SAFE_NO_PAD.encode(format!("{MESSAGES} {} {}", self.group, self.sort_key))
     }
 
-    /// Reads the argument `name`, which must be a place in `group`.
+    /// Decodes the argument `name`, which must be a position in `group`.
     pub fn decode(name: &'static str, text: &str, group: MessageGroupUuid) -> Result<Self, BadInput> {
         let read = || {
             let decoded = decode(text)?;
             let mut parts = decoded.splitn(3, ' ');
             (parts.next()? == MESSAGES).then_some(())?;
-            let of = Uuid::try_parse(parts.next()?).ok().map(MessageGroupUuid)?;
-            Some(Self { group: of, sort_key: SortKey::read(parts.next()?)? })
+            let group = Uuid::try_parse(parts.next()?).ok().map(MessageGroupUuid)?;
+            Some(Self { group, sort_key: SortKey::read(parts.next()?)? })
         };
-        // Only in the spelling that was given out.
+        // Other encodings of the same position are rejected: clients must not build cursors.
         read().filter(|cursor| cursor.group == group && cursor.encode() == text).ok_or(BadInput::CursorInvalid(name))
     }
 }
@@ -71,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cursors_read_back_and_only_where_they_belong() {
+    fn a_cursor_is_valid_only_in_its_own_connection() {
         let group = MessageGroupUuid(Uuid::from_u128(1));
         for key in ["2026-11-22T10:42:39.123456Z#7a", "2022-05-04 10:42:39.123456+05:30", "2022-05-04T10:42:39"] {
             let sort_key = SortKey::read(key).expect(key);

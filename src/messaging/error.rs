@@ -1,4 +1,4 @@
-//! What a request can be refused for, and what can go wrong with it.
+//! Errors of the rules: invalid input, and failures of the stores.
 
 use std::time::Duration;
 
@@ -6,31 +6,32 @@ use super::limits::{MAX_BODY_CHARS, MAX_PAGE};
 use crate::messages_table::TableError;
 use crate::users::UsersError;
 
-/// The end of a request that was not answered.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum MessagingError {
-    /// What the client sent cannot be done; another try will not help.
+    /// The input is invalid. A retry fails too.
     #[error(transparent)]
     BadInput(#[from] BadInput),
-    /// The group does not exist, or the user takes no part in it: the two are not told apart.
-    #[error("There is no such message group.")]
+    /// The group does not exist, or the user is not a participant. The error is the same, so that it does not reveal whether
+    /// the group exists.
+    #[error("The message group does not exist.")]
     NoSuchGroup,
-    /// The user has sent so many messages that others come first.
-    #[error("You are sending too many messages.")]
+    /// The user has reached the maximum number of messages per minute.
+    #[error("You are sending too many messages. Please wait before you send the next one.")]
     Throttled {
-        /// When the next one may be sent.
+        /// Time until the user may send the next message.
         retry_after: Duration,
     },
-    /// A store is unreachable or overloaded.
+    /// A store is unreachable or overloaded. A retry can succeed.
     #[error("a store is unavailable")]
     Unavailable {
-        /// What the store's client said.
+        /// Error of the store's client.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
-        /// Whether a message may have been stored all the same.
+        /// Whether the message may have been stored.
         outcome_unknown: bool,
     },
-    /// A fault of the program or of its stores, which only an operator can mend.
+    /// A defect of the program or of its stores, which an operator must fix.
     #[error("internal error")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
@@ -54,37 +55,45 @@ impl From<UsersError> for MessagingError {
     }
 }
 
-/// What is wrong with the input. The text is for the client's developer, [`BadInput::reason`] for the client.
+/// Why the input is invalid. The text is for developers of clients. Programs compare [`BadInput::reason`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadInput {
-    /// Nothing but white space.
-    #[error("The message is blank.")]
+    /// The message is empty or contains only white space.
+    #[error("The message must not be blank.")]
     MessageBlank,
-    /// Longer than a message may be.
-    #[error("The message is longer than {MAX_BODY_CHARS} characters.")]
+    /// The message has too many Unicode code points.
+    #[error("The message must have at most {MAX_BODY_CHARS} characters.")]
     MessageTooLong,
-    /// Nothing but white space.
-    #[error("The handle is blank.")]
+    /// The handle is empty or contains only white space.
+    #[error("The handle must not be blank.")]
     HandleBlank,
     /// No user has the handle.
-    #[error("There is no user with that handle.")]
+    #[error("No user has this handle.")]
     RecipientNotFound,
-    /// The author's own handle.
-    #[error("You cannot write to yourself.")]
+    /// The handle belongs to the author.
+    #[error("You cannot send a message to yourself.")]
     RecipientIsSelf,
-    /// Not a cursor of this connection.
-    #[error("The cursor `{0}` is not one that this connection gave out.")]
+    /// The argument is not a cursor of this connection.
+    #[error("`{0}` is not a cursor of this connection. Pass a cursor that a page of the same connection contains.")]
     CursorInvalid(&'static str),
-    /// A page size out of bounds, or two of them.
-    #[error("{0} Give one of `first` and `last`, from 0 to {MAX_PAGE}.")]
-    PageSizeInvalid(&'static str),
-    /// A time window that ends before it begins.
-    #[error("`createdTo` is before `createdFrom`.")]
+    /// The page size is negative or too large.
+    #[error("`{argument}` must be between 0 and {MAX_PAGE}, got {size}.")]
+    PageSizeOutOfBounds {
+        /// Name of the argument.
+        argument: &'static str,
+        /// The requested size.
+        size: i32,
+    },
+    /// The request has two page sizes.
+    #[error("`first` and `last` cannot be combined.")]
+    PageSizesCombined,
+    /// The time window ends before it starts.
+    #[error("`createdTo` must not be before `createdFrom`.")]
     WindowInvalid,
 }
 
 impl BadInput {
-    /// The name that clients compare with.
+    /// The value of `extensions.reason`, which clients compare. It never changes.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::MessageBlank => "message_blank",
@@ -93,7 +102,7 @@ impl BadInput {
             Self::RecipientNotFound => "recipient_not_found",
             Self::RecipientIsSelf => "recipient_is_self",
             Self::CursorInvalid(_) => "cursor_invalid",
-            Self::PageSizeInvalid(_) => "page_size_invalid",
+            Self::PageSizeOutOfBounds { .. } | Self::PageSizesCombined => "page_size_invalid",
             Self::WindowInvalid => "window_invalid",
         }
     }

@@ -1,4 +1,4 @@
-//! Reading message groups: pattern B, and one group by its uuid.
+//! Reading message groups: access pattern B, and one group by its uuid.
 
 use std::mem;
 use std::sync::Arc;
@@ -7,21 +7,23 @@ use futures::{StreamExt, TryStreamExt, stream};
 use uuid::Uuid;
 
 use super::cursor::GroupCursor;
+use super::error::MessagingError;
 use super::limits::DEFAULT_GROUPS_PAGE;
-use super::page::Size;
-use super::{Member, Messaging, MessagingError, Page, PageRequest};
+use super::membership::Member;
+use super::page::{Page, PageRequest, PageSize};
+use super::service::Messaging;
 use crate::messages_table::{GroupRow, Message};
 use crate::model::{MessageGroupUuid, MessageUuid, Participant, User};
 
-/// How many legacy rows are completed at once.
+/// Maximum number of concurrent reads that complete legacy rows of one page.
 const CONCURRENT_READS: usize = 16;
 
-/// A message group as one of its participants sees it.
+/// A message group from the view of one participant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupView {
-    /// The group.
+    /// Unique identifier of the group.
     pub uuid: MessageGroupUuid,
-    /// Who looks at it.
+    /// Participant who reads the group.
     pub viewer: Participant,
     /// The other participant.
     pub other: Participant,
@@ -30,14 +32,14 @@ pub struct GroupView {
 }
 
 impl Messaging {
-    /// A page of `user`'s message groups, last reply first, each with its cursor. It is read from the top only: of
-    /// `request`, `first` and `after` count.
+    /// Returns a page of `user`'s message groups, last reply first, each with its cursor. The list can be read only from its
+    /// start, so callers set only `first` and `after` of `request`.
     pub async fn message_groups(
         &self,
         user: &Arc<User>,
         request: PageRequest,
     ) -> Result<Page<(GroupCursor, GroupView)>, MessagingError> {
-        let size = request.size(Size::First(DEFAULT_GROUPS_PAGE))?;
+        let size = request.size(PageSize::First(DEFAULT_GROUPS_PAGE))?;
         let limit = size.limit();
         let after = request.after.as_deref().map(|text| GroupCursor::decode("after", text)).transpose()?;
         let slice = self.table.message_groups(user.uuid, after.as_ref().map(|after| &after.0), limit).await?;
@@ -59,7 +61,7 @@ impl Messaging {
         Ok(Page { items: items.collect(), has_next, has_previous })
     }
 
-    /// The group of `uuid`, or `None` when there is none that the user takes part in.
+    /// Returns the group `uuid`, or `None` when it does not exist or the user is not a participant.
     pub async fn message_group(
         &self,
         user: &Arc<User>,
@@ -72,22 +74,22 @@ impl Messaging {
         if let Some(newest) = self.table.newest_message(uuid).await? {
             return Ok(Some(view(&member, newest)));
         }
-        // Without a single message left, the user's own row is all there is to show.
+        // The group has no messages. The user's own row is shown instead.
         let rows = self.table.own_rows_of_group(user.uuid, uuid).await?;
         let newest = rows.into_iter().max_by(|a, b| a.sort_key.cmp(&b.sort_key));
-        Ok(newest.map(|row| view(&member, stand_in(&row))))
+        Ok(newest.map(|row| view(&member, message_from_legacy_row(&row))))
     }
 
-    /// Reads the newest message: a row of the legacy system does not say who wrote it, and its time need not be that of
-    /// any message.
+    /// Reads the newest message of a legacy row. Such a row does not contain the author, and its sort key need not be the one
+    /// of any message.
     async fn complete(&self, message: &mut Option<Message>, row: &GroupRow) -> Result<(), MessagingError> {
         let newest = self.table.newest_message(row.group).await?;
-        *message = Some(newest.unwrap_or_else(|| stand_in(row)));
+        *message = Some(newest.unwrap_or_else(|| message_from_legacy_row(row)));
         Ok(())
     }
 }
 
-/// The group as `member` sees it, `last_message` being its newest.
+/// The group from the view of `member`.
 pub(super) fn view(member: &Member, last_message: Message) -> GroupView {
     GroupView {
         uuid: member.group(),
@@ -97,8 +99,7 @@ pub(super) fn view(member: &Member, last_message: Message) -> GroupView {
     }
 }
 
-/// The message that a row repeats, which takes the row's text; `None` for a row of the legacy system, which does not say
-/// enough.
+/// Builds the newest message from a row and takes the row's text. Returns `None` for a legacy row, which lacks the author.
 fn message_of_row(row: &mut GroupRow, owner: &Participant) -> Option<Message> {
     let author = row.author?;
     let author = [owner, &row.other].into_iter().find(|participant| participant.uuid == author)?.clone();
@@ -107,9 +108,9 @@ fn message_of_row(row: &mut GroupRow, owner: &Participant) -> Option<Message> {
     Some(Message { uuid, group: row.group, author, body, created_at, sort_key })
 }
 
-/// The message of a row whose group has none: the text and time of the row, by the other participant, under a uuid that
-/// is the same at every look.
-fn stand_in(row: &GroupRow) -> Message {
+/// Builds a message from a legacy row whose group has no messages. The author is the other participant. The uuid is derived
+/// from the row, so it is the same in every response.
+fn message_from_legacy_row(row: &GroupRow) -> Message {
     Message {
         uuid: MessageUuid(Uuid::new_v5(&row.group.0, row.sort_key.as_str().as_bytes())),
         group: row.group,

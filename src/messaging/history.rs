@@ -1,29 +1,32 @@
-//! Reading a group's messages: pattern A.
+//! Reading a group's messages: access pattern A.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::cursor::MessageCursor;
+use super::error::{BadInput, MessagingError};
 use super::limits::DEFAULT_MESSAGES_PAGE;
-use super::page::Size;
-use super::{BadInput, Member, Messaging, MessagingError, Page, PageRequest};
+use super::membership::Member;
+use super::page::{Page, PageRequest, PageSize};
+use super::service::Messaging;
 use crate::instant::ceil_to_micros;
 use crate::messages_table::keys::key_bound;
 use crate::messages_table::{Direction, Message, SortKeyRange};
 
-/// Offsets that ISO 8601 can write stay below a day; an hour more for what a key without a fraction lacks.
-const WIDEST_OFFSET: TimeDelta = TimeDelta::hours(25);
+/// Maximum distance between the text of a legacy key and its instant. UTC offsets are shorter than a day; the additional hour
+/// covers keys without a fraction, which sort differently within their second.
+const MAX_LEGACY_OFFSET: TimeDelta = TimeDelta::hours(25);
 
-/// A window of time, `from` inside and `to` outside of it.
+/// A time window. It includes `from` and excludes `to`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Window {
-    /// The first instant inside.
+    /// Start of the window. `None`: no start.
     pub from: Option<DateTime<Utc>>,
-    /// The first instant behind.
+    /// End of the window. `None`: no end.
     pub to: Option<DateTime<Utc>>,
 }
 
 impl Window {
-    /// Whether it ends before it begins.
+    /// Rejects a window that ends before it starts.
     pub(crate) fn check(&self) -> Result<(), BadInput> {
         match (self.from, self.to) {
             (Some(from), Some(to)) if to < from => Err(BadInput::WindowInvalid),
@@ -31,14 +34,15 @@ impl Window {
         }
     }
 
-    /// The keys to read. In legacy keys the text strays from the instant by up to the widest offset, so
-    /// where there can be any the range is wider than the window, and [`Window::contains`] decides.
+    /// The range of sort keys to read. The text of a legacy key can differ from its instant by its UTC offset. If the group is
+    /// a legacy group, the range is therefore wider than the window, and the caller filters with [`Window::contains`].
     pub(crate) fn range(&self, is_legacy: bool) -> SortKeyRange {
-        let slack = if is_legacy { WIDEST_OFFSET } else { TimeDelta::zero() };
+        let slack = if is_legacy { MAX_LEGACY_OFFSET } else { TimeDelta::zero() };
         let mut range = SortKeyRange::all();
         if let Some(from) = self.from {
             let bound = key_bound(from.checked_sub_signed(slack).unwrap_or(DateTime::<Utc>::MIN_UTC));
-            // Some of those keys have a space for the `T`, which sorts before it: the whole day is read.
+            // Some legacy keys have a space instead of the `T`, which sorts before it. Reading from the start of the day
+            // includes them.
             let day = bound.split('T').next().filter(|_| is_legacy);
             range = range.from(day.unwrap_or(&bound));
         }
@@ -48,14 +52,14 @@ impl Window {
         range
     }
 
-    /// Whether an instant is inside.
+    /// Whether the window contains an instant.
     pub(crate) fn contains(&self, at: DateTime<Utc>) -> bool {
         self.from.is_none_or(|from| at >= ceil_to_micros(from)) && self.to.is_none_or(|to| at < ceil_to_micros(to))
     }
 }
 
 impl Messaging {
-    /// A page of a group's messages, oldest to newest, each with its cursor.
+    /// Returns a page of a group's messages in the window, oldest to newest, each with its cursor.
     pub async fn messages(
         &self,
         member: &Member,
@@ -63,7 +67,7 @@ impl Messaging {
         window: Window,
     ) -> Result<Page<(MessageCursor, Message)>, MessagingError> {
         let group = member.group();
-        let size = request.size(Size::Last(DEFAULT_MESSAGES_PAGE))?;
+        let size = request.size(PageSize::Last(DEFAULT_MESSAGES_PAGE))?;
         window.check()?;
         let cursor = |name, text: &Option<String>| {
             text.as_deref().map(|text| MessageCursor::decode(name, text, group)).transpose()
@@ -77,16 +81,16 @@ impl Messaging {
             range = range.below(before.sort_key.as_str());
         }
         let direction = match size {
-            Size::First(_) => Direction::Ascending,
-            Size::Last(_) => Direction::Descending,
+            PageSize::First(_) => Direction::Ascending,
+            PageSize::Last(_) => Direction::Descending,
         };
         let keep = |message: &Message| window.contains(message.created_at);
         let slice = self.table.messages(group, &range, direction, size.limit(), keep).await?;
-        // On a cursor's far side there is its own message, if that is in the window.
-        let inside = |cursor: Option<MessageCursor>| {
+        // The message of a cursor is on the other side of the cursor. It counts when the window contains it.
+        let in_window = |cursor: Option<MessageCursor>| {
             cursor.and_then(|cursor| cursor.sort_key.created_at()).is_some_and(|at| window.contains(at))
         };
-        let page = Page::of(slice, size, inside(after), inside(before));
+        let page = Page::of(slice, size, in_window(after), in_window(before));
         Ok(page.map(|message| (MessageCursor { group, sort_key: message.sort_key.clone() }, message)))
     }
 }
@@ -96,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_window_includes_its_first_instant_and_not_its_last() {
+    fn a_window_includes_its_start_and_excludes_its_end() {
         let at = |text: &str| text.parse::<DateTime<Utc>>().expect("a time");
         let window = Window { from: Some(at("2025-01-01T00:00:00Z")), to: Some(at("2026-01-01T00:00:00Z")) };
         let range = window.range(false);
@@ -111,7 +115,7 @@ mod tests {
             assert_eq!(window.contains(instant), inside, "{key}");
             assert!(!inside || window.range(true).contains(key), "{key}");
         }
-        // Keys of the legacy system whose text lies on the other side of a bound than their instant.
+        // Legacy keys whose text is on the other side of a bound than their instant.
         for key in ["2024-12-31T20:00:00-04:30", "2025-01-01T00:00:00", "2026-01-01T13:00:00+13:30"] {
             assert!(window.range(true).contains(key), "{key}");
         }

@@ -1,31 +1,35 @@
-//! Which group two users share, and the adoption of legacy groups.
+//! Adoption of legacy groups: their pair and membership items are written before the first message is sent to them.
+//!
+//! `messages_table/legacy.rs` says what the legacy system stored.
 
 use std::sync::Arc;
 
+use super::error::MessagingError;
+use super::membership::Member;
 use super::retry::Retry;
-use super::{Member, Messaging, MessagingError};
+use super::service::Messaging;
 use crate::messages_table::Membership;
 use crate::model::{MessageGroupUuid, Participant, User, UserUuid};
 
-/// The uuids of both users, the same from both sides.
+/// The uuids of both users in ascending order, the key of [`Messaging::pairs`].
 pub(super) fn pair_of(one: &User, other: &User) -> [UserUuid; 2] {
     [one.uuid.min(other.uuid), one.uuid.max(other.uuid)]
 }
 
 impl Messaging {
-    /// Adopts the group of the member, if it is a legacy group that has no membership item.
+    /// Writes the pair and membership items of the member's group if they are missing.
     pub(super) async fn ensure_adopted(&self, member: &Member) -> Result<(), MessagingError> {
-        if !member.is_adopted {
-            // Boxed, because the future is large and this happens once for each group.
-            Box::pin(Retry::before_message(&*self.environment, || self.table.adopt_legacy_group(&member.membership)))
-                .await?;
+        if !member.is_stored {
+            let adopt = || self.table.adopt_legacy_group(&member.membership);
+            // Boxed because the future is large, and needed at most once for each group.
+            Box::pin(Retry::run_before_message(&*self.environment, adopt)).await?;
             self.remember((*member.membership).clone());
         }
         Ok(())
     }
 
-    /// The membership of the group that two users share: from the cache, from the pair item, or from legacy rows, whose group is
-    /// then adopted.
+    /// Returns the membership of the group that two users share: from the cache, from the pair item, or from legacy rows. A
+    /// group that is found by its legacy rows is adopted.
     pub(super) async fn group_of_pair(
         &self,
         author: &User,
@@ -39,12 +43,13 @@ impl Messaging {
         let group = match self.table.group_of_pair(&participants).await? {
             Some(group) => group,
             None => {
-                let newest = Box::pin(self.table.newest_legacy_group(&participants)).await?;
+                let newest = Box::pin(self.table.newest_legacy_group_of_pair(&participants)).await?;
                 let Some(newest) = newest else { return Ok(None) };
-                if Retry::before_message(&*self.environment, || self.table.put_pair(&participants, newest)).await? {
+                let put_pair = || self.table.put_pair(&participants, newest);
+                if Retry::run_before_message(&*self.environment, put_pair).await? {
                     newest
                 } else {
-                    // The other participant was faster, and their pair item counts.
+                    // Another process wrote the pair item first. Its group counts.
                     self.table.group_of_pair(&participants).await?.unwrap_or(newest)
                 }
             }
@@ -54,8 +59,8 @@ impl Messaging {
         Ok(Some(membership))
     }
 
-    /// The membership of the group that a pair shares. A legacy group can have a pair item and no membership item yet; then the
-    /// membership is written.
+    /// Returns the membership of the group that a pair shares. Writes the membership item when it is missing, which happens
+    /// when the adoption of a legacy group stopped after the pair item.
     pub(super) async fn membership_of_pair(
         &self,
         group: MessageGroupUuid,
@@ -68,8 +73,8 @@ impl Messaging {
             return Ok(self.remember(membership));
         }
         let membership = Membership { group, participants, is_legacy: true, version: 1 };
-        Retry::before_message(&*self.environment, || self.table.put_membership(&membership)).await?;
-        // Another server can have been faster. What is stored counts.
+        Retry::run_before_message(&*self.environment, || self.table.put_membership(&membership)).await?;
+        // Another process may have written the item first, so the stored one counts.
         let stored = self.table.membership(group).await?;
         Ok(self.remember(stored.unwrap_or(membership)))
     }

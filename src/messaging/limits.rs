@@ -1,10 +1,13 @@
-//! Limits and defaults of the rules.
+//! Limits of pages and messages.
 
-/// Maximum length of a message, in Unicode code points.
-pub const MAX_BODY_CHARS: usize = 1024;
-/// Maximum size of a page.
+/// Maximum number of items in a page.
 pub const MAX_PAGE: usize = 100;
-/// Number of message groups in a page if the request does not say it.
+
+/// Default number of message groups in a page.
 pub const DEFAULT_GROUPS_PAGE: usize = 20;
-/// Number of messages in a page if the request does not say it: the newest ones.
+
+/// Default number of messages in a page.
 pub const DEFAULT_MESSAGES_PAGE: usize = 40;
+
+/// Maximum length of a message in Unicode code points.
+pub const MAX_BODY_CHARS: usize = 1024;

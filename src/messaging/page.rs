@@ -1,31 +1,31 @@
-//! Pages as the Relay cursor connections specification has them.
+//! Pages as the Relay cursor connections specification defines them.
 
 use super::error::BadInput;
 use super::limits::MAX_PAGE;
 use crate::messages_table::Slice;
 
-/// What a client asked for, not checked yet.
+/// The pagination arguments of a client, not validated yet.
 #[derive(Clone, Debug, Default)]
 pub struct PageRequest {
-    /// So many from the front.
+    /// Number of items from the start of the list.
     pub first: Option<i32>,
-    /// Behind this cursor.
+    /// Cursor after which the page starts.
     pub after: Option<String>,
-    /// So many from the back.
+    /// Number of items from the end of the list.
     pub last: Option<i32>,
-    /// Before this cursor.
+    /// Cursor before which the page ends.
     pub before: Option<String>,
 }
 
-/// Which end a page is counted from, and how many it may hold.
+/// The end of the list from which a page is counted, and the maximum number of its items.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Size {
+pub(super) enum PageSize {
     First(usize),
     Last(usize),
 }
 
-impl Size {
-    /// How many the page may hold.
+impl PageSize {
+    /// Maximum number of items in the page.
     pub(super) fn limit(self) -> usize {
         let (Self::First(limit) | Self::Last(limit)) = self;
         limit
@@ -33,51 +33,68 @@ impl Size {
 }
 
 impl PageRequest {
-    /// The checked size; `default` where neither end is named.
-    pub(super) fn size(&self, default: Size) -> Result<Size, BadInput> {
-        let checked = |size: i32| {
-            usize::try_from(size)
-                .ok()
-                .filter(|size| *size <= MAX_PAGE)
-                .ok_or(BadInput::PageSizeInvalid("The page size is out of bounds."))
+    /// The validated page size, or `default` when the request has neither `first` nor `last`.
+    pub(super) fn size(&self, default: PageSize) -> Result<PageSize, BadInput> {
+        let checked = |argument, size: i32| {
+            let in_bounds = usize::try_from(size).ok().filter(|size| *size <= MAX_PAGE);
+            in_bounds.ok_or(BadInput::PageSizeOutOfBounds { argument, size })
         };
         match (self.first, self.last) {
-            (Some(_), Some(_)) => Err(BadInput::PageSizeInvalid("There are two page sizes.")),
-            (Some(first), None) => Ok(Size::First(checked(first)?)),
-            (None, Some(last)) => Ok(Size::Last(checked(last)?)),
+            (Some(_), Some(_)) => Err(BadInput::PageSizesCombined),
+            (Some(first), None) => Ok(PageSize::First(checked("first", first)?)),
+            (None, Some(last)) => Ok(PageSize::Last(checked("last", last)?)),
             (None, None) => Ok(default),
         }
     }
 }
 
-/// A page and what lies around it.
+/// A page of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page<T> {
-    /// In the connection's order.
+    /// The items in the order of the connection.
     pub items: Vec<T>,
-    /// Whether something lies behind.
+    /// Whether items follow the page.
     pub has_next: bool,
-    /// Whether something lies before.
+    /// Whether items precede the page.
     pub has_previous: bool,
 }
 
 impl<T> Page<T> {
-    /// The page of `size` that was read as `slice`, between the cursors given. A cursor was given out for something, so
-    /// on its far side there is something.
-    pub(super) fn of(slice: Slice<T>, size: Size, after: bool, before: bool) -> Self {
+    /// The page that was read as `slice`. `after` and `before` say whether the request had such a cursor of an item in the
+    /// list: that item is outside the page, on the side of the cursor.
+    pub(super) fn of(slice: Slice<T>, size: PageSize, after: bool, before: bool) -> Self {
         let Slice { mut items, more } = slice;
         match size {
-            Size::First(_) => Self { items, has_next: more || before, has_previous: after },
-            Size::Last(_) => {
+            PageSize::First(_) => Self { items, has_next: more || before, has_previous: after },
+            PageSize::Last(_) => {
                 items.reverse();
                 Self { items, has_next: before, has_previous: more || after }
             }
         }
     }
 
-    /// The same page with its items made into something else.
+    /// Converts the items.
     pub(super) fn map<U>(self, into: impl FnMut(T) -> U) -> Page<U> {
         let Self { items, has_next, has_previous } = self;
         Page { items: items.into_iter().map(into).collect(), has_next, has_previous }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn page_sizes_are_validated() {
+        let size = |first, last| {
+            let request = PageRequest { first, last, ..PageRequest::default() };
+            request.size(PageSize::First(20)).map_err(|error| error.to_string())
+        };
+        assert_eq!(size(None, None), Ok(PageSize::First(20)));
+        assert_eq!(size(Some(0), None), Ok(PageSize::First(0)));
+        assert_eq!(size(None, Some(100)), Ok(PageSize::Last(100)));
+        assert_eq!(size(Some(-1), None), Err("`first` must be between 0 and 100, got -1.".to_owned()));
+        assert_eq!(size(None, Some(101)), Err("`last` must be between 0 and 100, got 101.".to_owned()));
+        assert_eq!(size(Some(1), Some(1)), Err("`first` and `last` cannot be combined.".to_owned()));
     }
 }

@@ -1,26 +1,30 @@
-//! Sends messages: access patterns C (to an existing group) and D (to a handle).
+//! Sending messages: access patterns C (to an existing group) and D (the first message to a handle).
+//!
+//! The uuid and time of a message are drawn once for each request and kept in all retries and when pattern D continues as
+//! pattern C. A retry whose first attempt stored the message finds it under the same key and reports success.
 
 use std::sync::Arc;
 
+use super::error::{BadInput, MessagingError};
 use super::groups::{GroupView, view};
 use super::legacy::pair_of;
 use super::limits::MAX_BODY_CHARS;
+use super::membership::Member;
 use super::retry::Retry;
-use super::{BadInput, Member, Messaging, MessagingError};
+use super::service::Messaging;
 use crate::messages_table::{Created, Membership, Message, SortKey};
 use crate::model::{MessageGroupUuid, MessageUuid, Participant, User};
 
 /// The recipient of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Recipient {
-    /// The user with this handle. Starts a conversation if there is none.
+    /// The user with this handle. A group is created if the two users share none.
     Handle(String),
-    /// An existing group.
+    /// The other participant of this group.
     Group(MessageGroupUuid),
 }
 
-/// A message whose group is not known yet. Its uuid and time are drawn once for each request and kept through every retry and
-/// from pattern D to C, so a retry finds what an earlier attempt has stored.
+/// A message whose group is not known yet.
 #[derive(Clone)]
 struct Draft {
     uuid: MessageUuid,
@@ -32,28 +36,29 @@ struct Draft {
 impl Draft {
     fn for_group(self, group: MessageGroupUuid) -> Message {
         let Self { uuid, sort_key, author, body } = self;
-        // The key was made from a time, so it has one.
+        // The key was made from an instant, so it contains one.
         let created_at = sort_key.created_at().unwrap_or_default();
         Message { uuid, group, author, body, created_at, sort_key }
     }
 }
 
 impl Messaging {
-    /// Stores a message. Returns its group with the message as the newest one, without reading either again.
+    /// Stores a message and returns its group, with the message as the last one. Reads neither of them back.
     ///
     /// # Errors
-    /// After [`MessagingError::BadInput`] and [`MessagingError::NoSuchGroup`] nothing is written. After
-    /// [`MessagingError::Unavailable`] with `outcome_unknown` the message may have been stored.
+    /// [`MessagingError::BadInput`], [`MessagingError::NoSuchGroup`] and [`MessagingError::Throttled`]: nothing was stored.
+    /// [`MessagingError::Unavailable`] with `outcome_unknown`: the message may have been stored.
     pub async fn send(&self, author: &Arc<User>, to: Recipient, body: String) -> Result<GroupView, MessagingError> {
         check_body(&body)?;
-        self.throttle.take(author.uuid).map_err(|retry_after| MessagingError::Throttled { retry_after })?;
+        let now = self.environment.monotonic();
+        self.throttle.take(author.uuid, now).map_err(|retry_after| MessagingError::Throttled { retry_after })?;
         let member = match to {
             Recipient::Group(group) => self.member(author, group).await?,
             Recipient::Handle(handle) => {
                 let recipient = self.recipient(author, &handle).await?;
                 match self.group_of_pair(author, &recipient).await? {
-                    Some(membership) => Member { user: author.clone(), membership, is_adopted: true },
-                    None => return self.begin(author, &recipient, self.draft(author, body)).await,
+                    Some(membership) => Member { user: author.clone(), membership, is_stored: true },
+                    None => return self.create(author, &recipient, self.draft(author, body)).await,
                 }
             }
         };
@@ -77,37 +82,37 @@ impl Messaging {
         Draft { uuid, sort_key: SortKey::of_message(self.environment.now(), uuid), author: author.into(), body }
     }
 
-    /// Pattern C.
+    /// Pattern C: stores the message in an existing group.
     async fn append(&self, member: Member, draft: Draft) -> Result<GroupView, MessagingError> {
         let message = draft.for_group(member.group());
-        Retry::write(&*self.environment, || self.table.put_message(&message)).await?;
+        Retry::run(&*self.environment, || self.table.put_message(&message)).await?;
         Ok(view(&member, message))
     }
 
-    /// Pattern D. If another request has created a group for the pair meanwhile, the same draft goes there.
-    async fn begin(&self, author: &Arc<User>, recipient: &User, draft: Draft) -> Result<GroupView, MessagingError> {
+    /// Pattern D: creates a group with its first message. When the pair shares a group already, the same draft is stored there.
+    async fn create(&self, author: &Arc<User>, recipient: &User, draft: Draft) -> Result<GroupView, MessagingError> {
         let participants = [Participant::from(&**author), Participant::from(recipient)];
         let group = MessageGroupUuid(self.environment.new_uuid());
         let membership = Membership::begin(group, participants);
         let message = draft.clone().for_group(group);
         let mut retry = Retry::new(&*self.environment);
         let shared = loop {
-            // The same token for every attempt: DynamoDB remembers for ten minutes what it has done under it.
+            // With the same token, DynamoDB executes the transaction once in ten minutes, whatever the number of attempts.
             let token = Some(message.uuid.to_string());
             match self.table.create_conversation(token, &membership, &message, &message).await {
                 Ok(Created::Done) => break group,
                 Ok(Created::PairExists(shared)) => break shared,
                 Ok(Created::Conflict) => retry.after_conflict().await?,
-                Err(error) => retry.after(error).await?,
+                Err(error) => retry.after_error(error).await?,
             }
         };
         if shared == group {
-            let member = Member { user: author.clone(), membership: self.remember(membership), is_adopted: true };
+            let member = Member { user: author.clone(), membership: self.remember(membership), is_stored: true };
             self.pairs.insert(pair_of(author, recipient), group);
             return Ok(view(&member, message));
         }
         let membership = self.membership_of_pair(shared, membership.participants).await?;
-        let member = Member { user: author.clone(), membership, is_adopted: true };
+        let member = Member { user: author.clone(), membership, is_stored: true };
         self.append(member, draft).await
     }
 }
@@ -116,7 +121,7 @@ fn check_body(body: &str) -> Result<(), BadInput> {
     if body.trim().is_empty() {
         return Err(BadInput::MessageBlank);
     }
-    // A code point has at most four bytes, so a longer text need not be counted.
+    // A code point has at most four bytes, so a body with more bytes than this is too long without counting.
     if body.len() > 4 * MAX_BODY_CHARS || body.chars().count() > MAX_BODY_CHARS {
         return Err(BadInput::MessageTooLong);
     }

@@ -1,4 +1,4 @@
-//! Users are loaded in batches, and shown with their present names.
+//! Users are loaded in batches, and shown with their current names.
 
 use std::sync::{Arc, Mutex};
 
@@ -6,7 +6,7 @@ use cruddur_messaging::users::Users;
 use serde_json::json;
 
 use crate::harness::client::{GROUPS, MESSAGES};
-use crate::harness::legacy::EarlierGroup;
+use crate::harness::legacy::LegacyGroup;
 use crate::harness::postgres_relay::relayed;
 use crate::harness::{World, eventually, shared, test, user, user_in};
 
@@ -19,9 +19,9 @@ fn a_hundred_groups_with_all_their_users_cost_one_select() {
         let mut friends = Vec::new();
         for number in 0..100 {
             let friend = user_in(&users, "friend").await;
-            // Some rows as the legacy system wrote them, whose newest message takes another read.
+            // Some rows are legacy rows, whose newest message needs one more read.
             if number % 4 == 0 {
-                let group = EarlierGroup::new();
+                let group = LegacyGroup::new();
                 let at = format!("2022-05-04T10:{:02}:{:02}.5", number / 60, number % 60);
                 group.message(&world, &at, &friend, "from before").await;
                 group.row(&world, &at, &ana, &friend, "from before").await;
@@ -32,7 +32,7 @@ fn a_hundred_groups_with_all_their_users_cost_one_select() {
         for friend in friends.iter().enumerate().filter(|(number, _)| number % 4 != 0).map(|(_, friend)| friend) {
             server.client(friend).send_to(&ana, "hello").await;
         }
-        // Another server, which remembers no user.
+        // Another server, whose user cache is empty.
         let server = world.server_with(Users::new(users.pool().clone()), shared().await.token_issuer.clone()).await;
         let client = server.client(&ana);
         client.data("{ me { handle } }", json!({})).await;
@@ -43,7 +43,7 @@ fn a_hundred_groups_with_all_their_users_cost_one_select() {
         assert!(nodes.iter().all(|node| node["lastMessage"]["author"] == node["participants"][1]), "{nodes:?}");
         assert_eq!(relay.selects() - before, 1);
 
-        // Thousands of loads on one level are one SELECT all the same.
+        // Thousands of loads on one level cause one SELECT too.
         let server = world.server_with(Users::new(users.pool().clone()), shared().await.token_issuer.clone()).await;
         let client = server.client(&ana);
         client.data("{ me { handle } }", json!({})).await;
@@ -59,7 +59,7 @@ fn a_hundred_groups_with_all_their_users_cost_one_select() {
 }
 
 #[test]
-fn a_changed_name_is_shown_everywhere_and_a_user_who_is_gone_with_the_copy() {
+fn a_changed_name_is_shown_everywhere_and_a_deleted_user_with_the_copied_name() {
     test(async {
         let world = World::new().await;
         let server = world.server().await;
@@ -91,7 +91,7 @@ fn a_changed_name_is_shown_everywhere_and_a_user_who_is_gone_with_the_copy() {
             .expect("an update");
         let wanted = vec![json!(renamed), json!(renamed), json!("Benjamin")];
         eventually("the new name", || async { (names().await == wanted).then_some(()) }).await;
-        // Written to under the new handle at once; nobody has the old one.
+        // The new handle is a valid recipient immediately.
         assert_eq!(client.send(json!({ "handle": renamed }), "again").await["messageGroup"]["uuid"], group);
 
         sqlx::query("DELETE FROM public.users WHERE uuid = $1")

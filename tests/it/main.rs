@@ -12,7 +12,7 @@ mod fuzzer;
 mod gaps;
 mod harness;
 mod http_protocol;
-mod legacy_system;
+mod legacy;
 mod membership;
 mod once;
 mod operator_commands;

@@ -1,4 +1,4 @@
-//! Who may read and write a group, through any server and at once.
+//! Membership checks: participants have access immediately on every server, and nobody else has.
 
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -11,7 +11,7 @@ const GROUP: &str = "query Group($uuid: UUID!) {
 }";
 
 #[test]
-fn a_new_group_is_readable_at_once_by_both_through_any_server() {
+fn both_participants_can_read_a_new_group_immediately_on_every_server() {
     test(async {
         let world = World::new().await;
         let (one, other) = (world.server().await, world.server().await);
@@ -31,7 +31,7 @@ fn a_new_group_is_readable_at_once_by_both_through_any_server() {
 }
 
 #[test]
-fn an_outsider_cannot_tell_a_group_from_one_that_does_not_exist() {
+fn for_an_outsider_a_group_looks_like_one_that_does_not_exist() {
     test(async {
         let world = World::new().await;
         let server = world.server().await;
@@ -59,7 +59,7 @@ fn an_outsider_cannot_tell_a_group_from_one_that_does_not_exist() {
 }
 
 #[test]
-fn a_known_membership_is_not_asked_for_again() {
+fn a_cached_membership_is_not_read_again() {
     test(async {
         let world = World::new().await;
         let server = world.server().await;

@@ -1,4 +1,4 @@
-//! A pair has one conversation and a message is stored once, whatever answer is lost and whoever writes at the same time.
+//! A pair has one group and a message is stored once, even if responses are lost or several servers write concurrently.
 
 use std::collections::HashSet;
 
@@ -8,13 +8,13 @@ use crate::harness::client::CREATE;
 use crate::harness::fault_proxy::Fault::{Answer, LoseAnswer};
 use crate::harness::{World, test, user};
 
-/// The SDK tries a call three times, and so often are answers lost at most before its caller hears of it.
-const SDK_TRIES: usize = 3;
+/// Number of attempts that the SDK makes for one call. Its caller gets an error after so many lost responses.
+const SDK_ATTEMPTS: usize = 3;
 
 #[test]
-fn a_lost_answer_of_the_first_message_leaves_one_message() {
+fn a_lost_response_to_the_first_message_leaves_one_message() {
     test(async {
-        for lost in [1, SDK_TRIES, SDK_TRIES + 1] {
+        for lost in [1, SDK_ATTEMPTS, SDK_ATTEMPTS + 1] {
             let world = World::new().await;
             let server = world.server().await;
             let (ana, ben) = (user("ana").await, user("ben").await);
@@ -30,9 +30,9 @@ fn a_lost_answer_of_the_first_message_leaves_one_message() {
 }
 
 #[test]
-fn a_lost_answer_of_a_later_message_leaves_one_message() {
+fn a_lost_response_to_a_later_message_leaves_one_message() {
     test(async {
-        for lost in [1, SDK_TRIES, SDK_TRIES + 1] {
+        for lost in [1, SDK_ATTEMPTS, SDK_ATTEMPTS + 1] {
             let world = World::new().await;
             let server = world.server().await;
             let (ana, ben) = (user("ana").await, user("ben").await);
@@ -47,7 +47,7 @@ fn a_lost_answer_of_a_later_message_leaves_one_message() {
 }
 
 #[test]
-fn a_retry_past_the_token_window_finds_its_own_write() {
+fn a_retry_after_the_token_expired_finds_its_own_write() {
     test(async {
         use cruddur_messaging::messages_table::{Created, Membership, Message, SortKey};
         use cruddur_messaging::model::{MessageGroupUuid, MessageUuid};
@@ -65,13 +65,13 @@ fn a_retry_past_the_token_window_finds_its_own_write() {
             world.table.create_conversation(None, &membership, &message, &message).await.expect("an outcome")
         };
         assert_eq!(attempt("once", 1).await, Created::Done);
-        // Another token, as after the ten minutes for which the engine remembers the first.
+        // A new token, as after the ten minutes during which DynamoDB remembers the first one.
         assert_eq!(attempt("again", 2).await, Created::PairExists(group));
     });
 }
 
 #[test]
-fn when_the_table_stays_away_the_client_learns_that_the_outcome_is_unknown() {
+fn when_the_table_stays_unavailable_the_error_says_that_the_outcome_is_unknown() {
     test(async {
         let world = World::new().await;
         let server = world.server().await;
@@ -99,7 +99,7 @@ fn a_throttled_read_is_unavailable_and_nothing_is_written() {
 }
 
 #[test]
-fn fifty_messages_at_once_between_strangers_make_one_group_of_fifty() {
+fn fifty_concurrent_first_messages_create_one_group() {
     test(async {
         let world = World::new().await;
         let servers = [world.server().await, world.server().await];
@@ -124,7 +124,7 @@ fn fifty_messages_at_once_between_strangers_make_one_group_of_fifty() {
 }
 
 #[test]
-fn a_conflict_with_another_transaction_is_tried_again() {
+fn a_conflict_with_another_transaction_is_retried() {
     test(async {
         let world = World::new().await;
         let server = world.server().await;

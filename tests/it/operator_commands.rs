@@ -180,10 +180,10 @@ fn with_prod_tables_are_protected_and_a_drop_needs_the_name() {
         assert!(status == 0 && text.contains("region eu-central-1, account 123456789012"), "{text}");
         assert!(!protected().await);
         let (text, status) = run("ddb schema-load --prod --billing on-demand");
-        assert!(status == 0 && text.contains("changed   deletion protection: was off and is on now"), "{text}");
+        assert!(status == 0 && text.contains("changed   deletion protection: enabled"), "{text}");
         assert!(protected().await);
         let (text, status) = run("ddb schema-load --prod --billing on-demand --deletion-protection false");
-        assert!(status == 3 && text.contains("DIFFERS   deletion protection: on, and should be off"), "{text}");
+        assert!(status == 3 && text.contains("DIFFERS   deletion protection: on, expected off"), "{text}");
         for line in ["ddb drop --prod", "ddb drop --prod --confirm cruddur-message"] {
             let (text, status) = run(line);
             assert!(status == 2 && text.contains("nothing was dropped"), "{line}: {text}");

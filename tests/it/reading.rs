@@ -1,4 +1,4 @@
-//! Lists, history, paging and the time window.
+//! Lists of groups, message history, pagination and time windows.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use cruddur_messaging::messages_table::{Membership, Message, SortKey};
@@ -19,7 +19,7 @@ fn message(group: MessageGroupUuid, author: &TestUser, at: DateTime<Utc>, body: 
     Message { uuid, group, author: author.participant(), body: body.into(), created_at: at, sort_key }
 }
 
-/// Stores a conversation whose messages were sent at `times`, numbered from 0.
+/// Stores a group whose messages were created at `times`. Their bodies are numbers that start at 0.
 async fn conversation(world: &World, users: [&TestUser; 2], times: &[DateTime<Utc>]) -> Value {
     let group = MessageGroupUuid(Uuid::new_v4());
     let messages: Vec<Message> = times
@@ -74,7 +74,7 @@ async fn long_conversation() -> (World, Server, TestUser, Value) {
 }
 
 #[test]
-fn pages_go_both_ways_and_meet_no_gap() {
+fn pages_in_both_directions_have_no_gap() {
     test(async {
         let (_world, server, ana, group) = long_conversation().await;
         let client = server.client(&ana);
@@ -129,7 +129,7 @@ fn pages_go_both_ways_and_meet_no_gap() {
 }
 
 #[test]
-fn the_window_of_time_has_its_first_instant_and_not_its_last() {
+fn a_time_window_includes_its_start_and_excludes_its_end() {
     test(async {
         let (_world, server, ana, group) = long_conversation().await;
         let client = server.client(&ana);
@@ -160,7 +160,7 @@ fn the_window_of_time_has_its_first_instant_and_not_its_last() {
 }
 
 #[test]
-fn pages_out_of_bounds_and_foreign_cursors_are_refused() {
+fn invalid_page_sizes_and_foreign_cursors_are_rejected() {
     test(async {
         let (world, server, ana, group) = long_conversation().await;
         let chloe = user("chloe").await;
@@ -195,13 +195,13 @@ fn pages_out_of_bounds_and_foreign_cursors_are_refused() {
 }
 
 #[test]
-fn message_groups_come_last_reply_first_and_page_without_gap() {
+fn message_groups_are_sorted_by_last_reply_and_pages_have_no_gap() {
     test(async {
         let world = World::new().await;
         let server = world.server().await;
         let ana = user("ana").await;
         let mut expected = Vec::new();
-        // Across a new year, where the legacy system lost conversations.
+        // The times span a new year, at which the legacy system lost conversations.
         let begin = instant("2025-12-31T12:00:00Z");
         for number in 0..25 {
             let other = user("friend").await;
@@ -219,7 +219,7 @@ fn message_groups_come_last_reply_first_and_page_without_gap() {
 }
 
 #[test]
-fn a_cursor_holds_on_another_server() {
+fn a_cursor_is_valid_on_another_server() {
     test(async {
         let (world, server, ana, group) = long_conversation().await;
         let first = page(&server.client(&ana), &group, json!({ "first": 10 })).await;
@@ -231,7 +231,7 @@ fn a_cursor_holds_on_another_server() {
 }
 
 #[test]
-fn pages_longer_than_one_answer_of_the_table_are_whole() {
+fn a_page_can_be_larger_than_one_dynamodb_response() {
     test(async {
         let world = World::new().await;
         let server = world.server().await;
@@ -267,9 +267,9 @@ fn me_and_user() {
     });
 }
 
-/// The names of users are in memory after the first request, and then objects are answered without the engine.
+/// After the first request, users are cached and the fast path resolves objects without the engine.
 #[test]
-fn what_is_at_hand_is_answered_as_what_is_read() {
+fn the_fast_path_and_the_engine_give_the_same_response() {
     test(async {
         let world = World::new().await;
         let (ana, ben, cleo) = (user("ana").await, user("ben").await, user("cleo").await);
@@ -300,12 +300,12 @@ fn what_is_at_hand_is_answered_as_what_is_read() {
         let small = "{ messageGroups { nodes { uuid lastMessageAt participants { uuid handle displayName __typename }
             otherParticipant { handle } lastMessage { uuid body createdAt author { handle } } } } }";
         for query in [query, small] {
-            // A server that knows nobody's name yet, and knows them then.
+            // The first request finds an empty user cache, the second one a filled cache.
             let client = world.server().await.client(&ana);
             let request = json!({ "query": query, "variables": { "group": group, "no": false } });
-            let ask = async || client.post().json(&request).send().await.expect("an answer").text().await;
-            let (read, at_hand) = (ask().await.expect("a text"), ask().await.expect("a text"));
-            assert_eq!(read, at_hand, "to the letter, and in the same order");
+            let fetch = async || client.post().json(&request).send().await.expect("an answer").text().await;
+            let (read, cached) = (fetch().await.expect("a text"), fetch().await.expect("a text"));
+            assert_eq!(read, cached, "the responses are equal, including the order of keys");
             let read: Value = serde_json::from_str(&read).expect("JSON");
             assert_eq!(read["data"]["messageGroups"]["nodes"].as_array().map(Vec::len), Some(2), "{read}");
         }
@@ -313,7 +313,7 @@ fn what_is_at_hand_is_answered_as_what_is_read() {
 }
 
 #[test]
-fn an_error_within_a_list_has_the_path_of_its_field() {
+fn an_error_in_a_list_has_the_path_of_its_field() {
     test(async {
         let world = World::new().await;
         let server = world.server().await;
@@ -336,9 +336,9 @@ fn an_error_within_a_list_has_the_path_of_its_field() {
     });
 }
 
-/// Two readings of a list that moves would be laid over each other.
+/// Two reads of a list that changes meanwhile would mix their results.
 #[test]
-fn what_is_selected_twice_is_read_once() {
+fn a_field_that_is_selected_twice_is_read_once() {
     test(async {
         let world = World::new().await;
         let server = world.server().await;
@@ -350,11 +350,11 @@ fn what_is_selected_twice_is_read_once() {
             messageGroups { nodes { uuid lastMessage { body uuid } messages { nodes { uuid body } } } }
             one: messageGroup(uuid: $group) { otherParticipant { handle } uuid }
         }";
-        let ask = async |document: &str| {
+        let send = async |document: &str| {
             let request = client.post().json(&json!({ "query": document, "variables": { "group": group } }));
             request.send().await.expect("an answer").text().await.expect("a text")
         };
-        let wanted = ask(plain).await;
+        let wanted = send(plain).await;
         assert!(wanted.contains("\"one\""), "{wanted}");
         let repeated = "query Q($group: UUID!) {
             messageGroups { nodes { uuid ...Last messages { nodes { uuid } } } }
@@ -370,13 +370,13 @@ fn what_is_selected_twice_is_read_once() {
             .replace("@include(if: false)", "@skip(if: $yes) @include(if: $no)");
         for document in [repeated, &conditional, &conditional] {
             let before = world.proxy.calls("Query");
-            assert_eq!(ask(document).await, wanted, "to the letter, in the order in which the keys come first");
+            assert_eq!(send(document).await, wanted, "keys have the order of their first selection");
             assert_eq!(world.proxy.calls("Query") - before, 3, "the list, its messages and the group");
         }
         let other = json!({ "group": group, "yes": false, "no": true });
         let one = &client.data(&conditional, other).await["one"];
         assert_eq!(one, &json!({ "otherParticipant": { "handle": ben.handle() } }));
-        // Nothing is left of some objects, or of all.
+        // Directives remove all fields of some or of all objects.
         for (document, data) in [
             (
                 "query($no: Boolean = false) { me @include(if: $no) { uuid } me @include(if: $no) { handle } }",

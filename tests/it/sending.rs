@@ -1,4 +1,4 @@
-//! `createMessage`: to a handle, to a group, and everything that it refuses.
+//! `createMessage`: to a handle, to a group, and the inputs that it rejects.
 
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -7,7 +7,7 @@ use crate::harness::client::{CREATE, code_and_reason};
 use crate::harness::{World, test, user};
 
 #[test]
-fn a_message_to_a_handle_begins_a_conversation_and_the_next_goes_on_with_it() {
+fn a_message_to_a_handle_creates_a_group_and_the_next_message_continues_it() {
     test(async {
         let world = World::new().await;
         let server = world.server().await;
@@ -34,7 +34,7 @@ fn a_message_to_a_handle_begins_a_conversation_and_the_next_goes_on_with_it() {
 }
 
 #[test]
-fn what_is_answered_is_what_was_written_and_takes_no_other_read() {
+fn the_response_contains_the_stored_message_and_needs_no_read() {
     test(async {
         let world = World::new().await;
         let server = world.server().await;
@@ -43,7 +43,11 @@ fn what_is_answered_is_what_was_written_and_takes_no_other_read() {
         client.send_to(&ben, "one").await;
         let before = world.proxy.all_calls();
         let sent = client.send_to(&ben, "two").await;
-        assert_eq!(world.proxy.all_calls() - before, 1, "pair and membership are known: one PutItem is all there is");
+        assert_eq!(
+            world.proxy.all_calls() - before,
+            1,
+            "pair and membership are cached, so one PutItem is the only call"
+        );
         assert_eq!(sent["messageGroup"]["lastMessage"], json!({ "uuid": sent["message"]["uuid"], "body": "two" }));
         assert_eq!(sent["messageGroup"]["lastMessageAt"], sent["message"]["createdAt"]);
         let at = sent["message"]["createdAt"].as_str().expect("a time");
@@ -58,7 +62,7 @@ fn what_is_answered_is_what_was_written_and_takes_no_other_read() {
 }
 
 #[test]
-fn the_payload_is_what_is_read_afterwards_however_it_is_selected() {
+fn the_payload_equals_a_later_read_for_every_selection() {
     const FRAGMENTS: &str = "fragment Group on MessageGroup { __typename uuid lastMessageAt lastMessage { ...Message }
         otherParticipant { ...User } participants { ...User } }
         fragment Message on Message { __typename uuid messageGroupUuid body createdAt author { ...User } }
@@ -71,7 +75,7 @@ fn the_payload_is_what_is_read_afterwards_however_it_is_selected() {
             "__typename message { uuid } ... on CreateMessagePayload { message { ...Message } group: messageGroup { ...Group } }",
             "message { ...Message } __typename group: messageGroup { ...Group messages(last: 1) { nodes { ...Message } } }",
         ] {
-            // A server that knows nobody's name yet, and knows them then.
+            // The first request finds an empty user cache, the second one a filled cache.
             let client = world.server().await.client(&ana);
             for _ in 0..2 {
                 let send = format!(
@@ -98,7 +102,7 @@ fn the_payload_is_what_is_read_afterwards_however_it_is_selected() {
 }
 
 #[test]
-fn bad_input_is_refused_by_name_and_writes_nothing() {
+fn invalid_input_is_rejected_with_a_reason_and_writes_nothing() {
     test(async {
         let world = World::new().await;
         let server = world.server().await;
@@ -144,7 +148,7 @@ fn bad_input_is_refused_by_name_and_writes_nothing() {
 }
 
 #[test]
-fn a_refusal_beside_a_message_that_was_stored_says_so() {
+fn an_error_after_a_stored_message_has_the_outcome_stored() {
     test(async {
         let world = World::new().await;
         let server = world.server().await;
@@ -165,12 +169,16 @@ fn a_refusal_beside_a_message_that_was_stored_says_so() {
             assert_eq!(answer["errors"][0]["extensions"]["outcome"], outcome, "{answer}");
         }
         let groups = client.groups(1).await;
-        assert_eq!(client.bodies(&groups[0]["uuid"]).await, ["good"], "what follows a refusal is not done");
+        assert_eq!(
+            client.bodies(&groups[0]["uuid"]).await,
+            ["good"],
+            "fields after a failed mutation field are not executed"
+        );
     });
 }
 
 #[test]
-fn text_is_stored_to_the_letter() {
+fn text_is_stored_unchanged() {
     test(async {
         let world = World::new().await;
         let server = world.server().await;

@@ -196,7 +196,7 @@ fn what_only_an_operator_can_mend_refuses_the_start_and_what_is_away_does_not() 
         let off = aws_sdk_dynamodb::types::StreamSpecification::builder().stream_enabled(false).build();
         let update = aws.dynamodb.update_table().table_name("cruddur-messages");
         update.stream_specification(off.expect("a specification")).send().await.expect("a stream that is off");
-        assert!(refusal(&["worker"]).contains("its stream is off"));
+        assert!(refusal(&["worker"]).contains("its stream is disabled"));
         done(&["ddb", "schema-load"]);
         // PostgreSQL and the keys are away: it begins, is not ready, and ends in good order.
         let mut server = Running::start(

@@ -1,5 +1,10 @@
-//! Creating, comparing and dropping the tables: the messages table with its index and stream, and the stream consumer's own.
+//! Creates, compares and drops tables: the messages table with its index and stream, and the stream consumer's table of
+//! leases.
+//!
+//! Loading is safe to repeat. It enables what is off and should be on, reports every other difference, and never disables
+//! or replaces anything: those changes are for an operator to decide.
 
+mod error;
 mod tables;
 mod wanted;
 
@@ -11,44 +16,20 @@ use aws_sdk_dynamodb::types::{
     StreamSpecification, StreamViewType, TableDescription,
 };
 
-use self::tables::{DEADLINE, FIRST_LOOK, LONGEST_WAIT, wait_until_active};
+pub use self::error::SchemaError;
+use self::tables::{DEADLINE, FIRST_WAIT, LONGEST_WAIT, wait_until_active};
 pub use self::tables::{describe, drop_table, list_tables};
 pub use self::wanted::{Billing, Loaded, Wanted};
-use super::error::{TableError, classify};
+use super::error::classify;
 use super::keys::{GROUP_INDEX, MESSAGE_GROUP_UUID, PK, SK};
 
-/// Why a table could not be brought about.
-#[derive(Debug, thiserror::Error)]
-pub enum SchemaError {
-    /// A call failed.
-    #[error(transparent)]
-    Table(#[from] TableError),
-    /// It did not come to rest in time.
-    #[error("table {table} is not {state} after {} s", DEADLINE.as_secs())]
-    TooSlow {
-        /// The table's name.
-        table: String,
-        /// What it should be.
-        state: &'static str,
-    },
-    /// It is protected from being dropped.
-    #[error(
-        "table {table} is protected from deletion; whoever may drop it turns that off first: \
-         aws dynamodb update-table --table-name {table} --no-deletion-protection-enabled"
-    )]
-    Protected {
-        /// The table's name.
-        table: String,
-    },
-}
-
-/// The name of the consumer's table beside the messages table `messages`.
+/// Name of the consumer's table that belongs to the messages table `messages`.
 pub fn leases_table_name(messages: &str) -> String {
     format!("{messages}-leases")
 }
 
-/// Creates the messages table with its index and stream. On one that is there it turns on what is off and should be on:
-/// the stream, and the protections; everything else that differs is told.
+/// Creates the messages table with its index and stream. In an existing table, enables the stream, deletion protection and
+/// point-in-time recovery where `wanted` asks for them, and reports all other differences.
 pub async fn load_messages_table(
     client: &Client,
     name: &str,
@@ -86,7 +67,7 @@ pub async fn load_messages_table(
             .map_err(|error| classify("CreateTable", error))?;
         wait_until_active(client, name).await?;
         loaded.created = true;
-        recoverable(client, name, wanted, &mut loaded).await?;
+        ensure_recovery(client, name, wanted, &mut loaded).await?;
         return Ok(loaded);
     };
     compare_structure(&found, &mut loaded);
@@ -100,37 +81,36 @@ pub async fn load_messages_table(
         let update = client.update_table().table_name(name).stream_specification(stream);
         update.send().await.map_err(|error| classify("UpdateTable", error))?;
         wait_until_active(client, name).await?;
-        loaded.changed.push("stream: was off and is on now".to_owned());
+        loaded.changed.push("stream: enabled".to_owned());
     }
-    protected(client, name, &found, wanted, &mut loaded).await?;
-    recoverable(client, name, wanted, &mut loaded).await?;
+    ensure_deletion_protection(client, name, &found, wanted, &mut loaded).await?;
+    ensure_recovery(client, name, wanted, &mut loaded).await?;
     Ok(loaded)
 }
 
-/// What keeps a messages table from being one.
+/// Differences that keep the program from working with a table.
 pub fn faults(found: &TableDescription) -> Vec<String> {
     let mut loaded = Loaded::default();
     compare_structure(found, &mut loaded);
-    let mut faults = loaded.differences;
     if !has_stream(found) {
-        faults.push("its stream is off".to_owned());
+        loaded.differences.push("its stream is disabled".to_owned());
     }
-    faults
+    loaded.differences
 }
 
 fn compare_structure(found: &TableDescription, loaded: &mut Loaded) {
     loaded.compare("keys", keys(found.key_schema()), keys(&key_schema(PK, SK)));
-    let there = group_index(found);
-    let index_keys = there.map_or("missing".to_owned(), |it| keys(it.key_schema()));
+    let index = group_index(found);
+    let index_keys = index.map_or("missing".to_owned(), |it| keys(it.key_schema()));
     loaded.compare(&format!("index {GROUP_INDEX}"), index_keys, keys(&key_schema(MESSAGE_GROUP_UUID, SK)));
-    if let Some(index) = there {
+    if let Some(index) = index {
         let projection = index.projection().and_then(|it| it.projection_type()).map_or("none", |it| it.as_str());
         loaded.compare("attributes in the index", projection, ProjectionType::All);
     }
     match found.stream_specification().filter(|it| it.stream_enabled()).and_then(|it| it.stream_view_type()) {
-        // Both show what the consumer needs.
-        Some(shows @ (StreamViewType::NewAndOldImages | StreamViewType::NewImage)) => {
-            loaded.matches.push(format!("stream: {shows}"));
+        // The consumer works with both view types.
+        Some(view @ (StreamViewType::NewAndOldImages | StreamViewType::NewImage)) => {
+            loaded.matches.push(format!("stream: {view}"));
         }
         Some(other) => loaded.compare("stream", other, StreamViewType::NewAndOldImages),
         None => {}
@@ -145,8 +125,8 @@ fn has_stream(found: &TableDescription) -> bool {
     found.stream_specification().is_some_and(|it| it.stream_enabled())
 }
 
-/// Creates the stream consumer's table. It has no stream of its own: each checkpoint would be a record to consume. It can
-/// be made anew from the stream, so it needs no recovery.
+/// Creates the stream consumer's table, or compares an existing one. The table has no stream, because nothing consumes it.
+/// It has no point-in-time recovery, because a new table is filled from the stream.
 pub async fn load_leases_table(
     client: &Client,
     messages: &str,
@@ -159,7 +139,7 @@ pub async fn load_leases_table(
         loaded.compare("keys", keys(found.key_schema()), keys(&key_schema(PK, SK)));
         loaded.compare("billing", Billing::of(&found, found.provisioned_throughput()), wanted.billing);
         wait_until_active(client, &name).await?;
-        protected(client, &name, &found, wanted, &mut loaded).await?;
+        ensure_deletion_protection(client, &name, &found, wanted, &mut loaded).await?;
         return Ok(loaded);
     }
     client
@@ -178,8 +158,8 @@ pub async fn load_leases_table(
     Ok(loaded)
 }
 
-/// Turns the protection from being dropped on where it should be, and never off.
-async fn protected(
+/// Enables deletion protection if `wanted` asks for it. Never disables it.
+async fn ensure_deletion_protection(
     client: &Client,
     name: &str,
     found: &TableDescription,
@@ -193,22 +173,22 @@ async fn protected(
         let update = client.update_table().table_name(name).deletion_protection_enabled(true);
         update.send().await.map_err(|error| classify("UpdateTable", error))?;
         wait_until_active(client, name).await?;
-        loaded.changed.push(format!("{what}: was off and is on now"));
+        loaded.changed.push(format!("{what}: enabled"));
     } else {
         loaded.compare(what, on_or_off(is_on), on_or_off(wanted));
     }
     Ok(())
 }
 
-/// Turns the recovery to any point in time on where it should be, and never off.
-async fn recoverable(client: &Client, name: &str, wanted: Wanted, loaded: &mut Loaded) -> Result<(), SchemaError> {
+/// Enables point-in-time recovery if `wanted` asks for it. Never disables it.
+async fn ensure_recovery(client: &Client, name: &str, wanted: Wanted, loaded: &mut Loaded) -> Result<(), SchemaError> {
     let Some(wanted) = wanted.point_in_time_recovery else { return Ok(()) };
     let what = "point-in-time recovery";
     let described = match client.describe_continuous_backups().table_name(name).send().await {
         Ok(described) => described,
-        // Engines that are not AWS need not have it, and there is nothing to recover from them.
+        // Local engines may lack the operation. Their data needs no recovery.
         Err(error) if error.code() == Some("UnknownOperationException") => {
-            loaded.matches.push(format!("{what}: not known at this endpoint"));
+            loaded.matches.push(format!("{what}: not supported by this endpoint"));
             return Ok(());
         }
         Err(error) => return Err(classify("DescribeContinuousBackups", error).into()),
@@ -225,13 +205,13 @@ async fn recoverable(client: &Client, name: &str, wanted: Wanted, loaded: &mut L
     let on = PointInTimeRecoverySpecification::builder().point_in_time_recovery_enabled(true).build();
     // `build` fails only without the one setting, and it was given.
     let on = on.expect("a complete specification");
-    let turn_on = async {
-        let mut wait = FIRST_LOOK;
+    let enable = async {
+        let mut wait = FIRST_WAIT;
         loop {
             let update = client.update_continuous_backups().table_name(name);
             match update.point_in_time_recovery_specification(on.clone()).send().await {
                 Ok(_) => return Ok(()),
-                // AWS makes a new table ready for backups in the background.
+                // After AWS creates a table, it prepares backups in the background.
                 Err(error) if error.code() == Some("ContinuousBackupsUnavailableException") => {}
                 Err(error) => return Err(classify("UpdateContinuousBackups", error)),
             }
@@ -239,9 +219,9 @@ async fn recoverable(client: &Client, name: &str, wanted: Wanted, loaded: &mut L
             wait = (wait * 2).min(LONGEST_WAIT);
         }
     };
-    let too_slow = || SchemaError::TooSlow { table: name.to_owned(), state: "ready for backups" };
-    tokio::time::timeout(DEADLINE, turn_on).await.map_err(|_| too_slow())??;
-    loaded.changed.push(format!("{what}: was off and is on now"));
+    let too_slow = || SchemaError::TooSlow { table: name.to_owned(), state: "ready for backups", waited: DEADLINE };
+    tokio::time::timeout(DEADLINE, enable).await.map_err(|_| too_slow())??;
+    loaded.changed.push(format!("{what}: enabled"));
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! Tables as a whole: described, listed, dropped, waited for.
+//! Calls that describe, list and drop tables, and that wait until a table reaches a state.
 
 use std::time::Duration;
 
@@ -6,15 +6,17 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::ProvideErrorMetadata;
 use aws_sdk_dynamodb::types::{IndexStatus, TableDescription, TableStatus};
 
-use super::SchemaError;
+use super::error::SchemaError;
 use crate::messages_table::error::{TableError, classify};
 
-/// How long a table may take to become ACTIVE. An index on AWS takes minutes.
+/// Maximum time to wait for a state. On AWS an index needs minutes to become ACTIVE.
 pub(super) const DEADLINE: Duration = Duration::from_secs(900);
-pub(super) const FIRST_LOOK: Duration = Duration::from_millis(20);
+/// First wait between two DescribeTable calls. Each wait is twice as long as the one before.
+pub(super) const FIRST_WAIT: Duration = Duration::from_millis(20);
+/// Maximum wait between two DescribeTable calls.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
-/// Drops a table and waits until it is gone; `false` when there was none.
+/// Drops a table and waits until DynamoDB no longer lists it. Returns `false` when the table does not exist.
 pub async fn drop_table(client: &Client, name: &str) -> Result<bool, SchemaError> {
     match client.delete_table().table_name(name).send().await {
         Ok(_) => {}
@@ -29,11 +31,11 @@ pub async fn drop_table(client: &Client, name: &str) -> Result<bool, SchemaError
         }
         Err(error) => return Err(classify("DeleteTable", error).into()),
     }
-    wait_until(client, name, "gone", |found| found.is_none()).await?;
+    wait_until(client, name, "deleted", |found| found.is_none()).await?;
     Ok(true)
 }
 
-/// The names of all tables of the account in the region, in order.
+/// Returns the names of all tables of the account in the region, sorted.
 pub async fn list_tables(client: &Client) -> Result<Vec<String>, TableError> {
     let mut names = Vec::new();
     let mut start = None;
@@ -48,10 +50,10 @@ pub async fn list_tables(client: &Client) -> Result<Vec<String>, TableError> {
     }
 }
 
-/// Describes a table; `None` when there is none.
+/// Describes a table. Returns `None` when it does not exist.
 pub async fn describe(client: &Client, name: &str) -> Result<Option<TableDescription>, TableError> {
     match client.describe_table().table_name(name).send().await {
-        Ok(answer) => Ok(answer.table),
+        Ok(response) => Ok(response.table),
         Err(error) if error.as_service_error().is_some_and(|it| it.is_resource_not_found_exception()) => Ok(None),
         Err(error) => Err(classify("DescribeTable", error)),
     }
@@ -73,16 +75,16 @@ async fn wait_until(
     state: &'static str,
     holds: impl Fn(Option<&TableDescription>) -> bool,
 ) -> Result<(), SchemaError> {
-    let looks = async {
-        let mut wait = FIRST_LOOK;
+    let polling = async {
+        let mut wait = FIRST_WAIT;
         while !holds(describe(client, name).await?.as_ref()) {
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(LONGEST_WAIT);
         }
         Ok::<_, TableError>(())
     };
-    match tokio::time::timeout(DEADLINE, looks).await {
-        Ok(looked) => Ok(looked?),
-        Err(_) => Err(SchemaError::TooSlow { table: name.to_owned(), state }),
+    match tokio::time::timeout(DEADLINE, polling).await {
+        Ok(result) => Ok(result?),
+        Err(_) => Err(SchemaError::TooSlow { table: name.to_owned(), state, waited: DEADLINE }),
     }
 }

@@ -1,23 +1,23 @@
-//! How tables should be, and what differs.
+//! The wanted configuration of a table, and the result of a comparison with it.
 
 use aws_sdk_dynamodb::types::{BillingMode, ProvisionedThroughput, ProvisionedThroughputDescription, TableDescription};
 
-/// How a table's capacity is paid for.
+/// Billing mode of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Billing {
-    /// So many read and write units a second, on the table and on the index each.
+    /// Provisioned capacity, for the table and for the index each.
     Provisioned {
-        /// Read units a second.
+        /// Read capacity units per second.
         read: i64,
-        /// Write units a second.
+        /// Write capacity units per second.
         write: i64,
     },
-    /// Each request by itself.
+    /// Billing by request.
     OnDemand,
 }
 
 impl Billing {
-    /// What the AWS free tier covers.
+    /// The capacity that the AWS free tier covers.
     pub const FREE_TIER: Self = Self::Provisioned { read: 5, write: 5 };
 
     pub(super) fn mode(self) -> BillingMode {
@@ -37,7 +37,7 @@ impl Billing {
     pub(super) fn of(found: &TableDescription, throughput: Option<&ProvisionedThroughputDescription>) -> Self {
         match found.billing_mode_summary().and_then(|it| it.billing_mode()) {
             Some(BillingMode::PayPerRequest) => Self::OnDemand,
-            // Not given at all: a table that has always been provisioned.
+            // DynamoDB omits the billing mode of a table that was always provisioned.
             _ => Self::Provisioned {
                 read: throughput.and_then(|it| it.read_capacity_units()).unwrap_or_default(),
                 write: throughput.and_then(|it| it.write_capacity_units()).unwrap_or_default(),
@@ -49,20 +49,22 @@ impl Billing {
 impl std::fmt::Display for Billing {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Provisioned { read, write } => write!(f, "provisioned, {read} read and {write} write units a second"),
+            Self::Provisioned { read, write } => {
+                write!(f, "provisioned, {read} read and {write} write units per second")
+            }
             Self::OnDemand => f.write_str("on demand"),
         }
     }
 }
 
-/// How a table should be.
+/// The wanted configuration of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wanted {
-    /// How it is paid for.
+    /// Billing mode.
     pub billing: Billing,
-    /// Whether it should be protected from being dropped; not looked at when nothing is said.
+    /// Whether deletion protection should be enabled. `None`: not checked.
     pub deletion_protection: Option<bool>,
-    /// Whether it should be restorable to any second of the last weeks; not looked at when nothing is said.
+    /// Whether point-in-time recovery should be enabled. `None`: not checked.
     pub point_in_time_recovery: Option<bool>,
 }
 
@@ -72,26 +74,27 @@ impl From<Billing> for Wanted {
     }
 }
 
-/// What was done about a table.
+/// The result of loading a table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Loaded {
-    /// Whether it was not there before.
+    /// Whether the table was created.
     pub created: bool,
-    /// What was changed.
+    /// Settings that were changed.
     pub changed: Vec<String>,
-    /// What is as it should be.
+    /// Settings that are as wanted.
     pub matches: Vec<String>,
-    /// What differs, and what it should be. An operator must decide about it.
+    /// Settings that differ and were not changed.
     pub differences: Vec<String>,
 }
 
 impl Loaded {
+    /// Adds the setting `what` to the matches or to the differences.
     pub(super) fn compare(&mut self, what: &str, found: impl std::fmt::Display, wanted: impl std::fmt::Display) {
         let (found, wanted) = (found.to_string(), wanted.to_string());
         if found == wanted {
             self.matches.push(format!("{what}: {found}"));
         } else {
-            self.differences.push(format!("{what}: {found}, and should be {wanted}"));
+            self.differences.push(format!("{what}: {found}, expected {wanted}"));
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Items as the legacy system wrote them: bare times as sort keys, no pair, no membership, not atomic.
+//! Writes items as the legacy system wrote them: sort keys are bare times, there are no pair and membership items, and writes
+//! are not atomic.
 
 use std::collections::HashMap;
 
@@ -8,11 +9,11 @@ use uuid::Uuid;
 use super::{TABLE, TestUser, World};
 
 /// A legacy group.
-pub struct EarlierGroup {
+pub struct LegacyGroup {
     pub uuid: Uuid,
 }
 
-impl EarlierGroup {
+impl LegacyGroup {
     pub fn new() -> Self {
         Self { uuid: Uuid::new_v4() }
     }
@@ -27,7 +28,7 @@ impl EarlierGroup {
         put(world, item).await;
     }
 
-    /// Writes the row of the group in `owner`'s list.
+    /// Writes the row of the group in `owner`'s list, with the sort key `at`.
     pub async fn row(&self, world: &World, at: &str, owner: &TestUser, other: &TestUser, text: &str) {
         let mut item = names(other);
         item.insert("pk", format!("GRP#{}", owner.uuid()));

@@ -1,14 +1,14 @@
-//! Data of the legacy system, its faults included: read, paged, written to and moved.
+//! Legacy data, including its inconsistencies, is read, paged, written to and moved.
 
 use serde_json::{Value, json};
 
 use crate::harness::client::{GROUPS, MESSAGES};
-use crate::harness::legacy::EarlierGroup;
+use crate::harness::legacy::LegacyGroup;
 use crate::harness::{Client, TestUser, World, eventually, test, user};
 
-/// Two users with one group, its messages in every form of time that system wrote.
-async fn plain(world: &World, ana: &TestUser, ben: &TestUser) -> EarlierGroup {
-    let group = EarlierGroup::new();
+/// Writes one group of two users. Its messages have every time format that the legacy system used.
+async fn plain(world: &World, ana: &TestUser, ben: &TestUser) -> LegacyGroup {
+    let group = LegacyGroup::new();
     group.message(world, "2022-05-04T10:42:39.123456+00:00", ana, "0").await;
     group.message(world, "2022-05-04T10:42:40+00:00", ben, "1").await;
     group.message(world, "2022-05-04T10:42:41", ana, "2").await;
@@ -23,7 +23,7 @@ async fn uuids(client: &Client, size: usize) -> Vec<String> {
     client.groups(size).await.iter().map(|group| group["uuid"].as_str().expect("a uuid").to_owned()).collect()
 }
 
-async fn bodies(client: &Client, group: &EarlierGroup, arguments: Value) -> Vec<String> {
+async fn bodies(client: &Client, group: &LegacyGroup, arguments: Value) -> Vec<String> {
     let mut variables = arguments;
     variables["group"] = json!(group.uuid);
     let data = client.data(MESSAGES, variables).await;
@@ -61,7 +61,7 @@ fn lists_history_pages_and_windows() {
             assert_eq!(page["messages"]["pageInfo"]["hasNextPage"], json!(number < 3));
             after = page["messages"]["pageInfo"]["endCursor"].clone();
         }
-        // By the instant and not by the text: the last one is of 2023, and one key has no fraction.
+        // The window selects by instant, not by text: the last message is of 2023, and one key has no fraction.
         let window = |from: &str, to: &str| json!({ "from": from, "to": to });
         assert_eq!(
             bodies(&client, &group, window("2022-01-01T00:00:00Z", "2023-01-01T00:00:00Z")).await,
@@ -76,7 +76,7 @@ fn lists_history_pages_and_windows() {
 }
 
 #[test]
-fn sending_by_uuid_and_by_handle_goes_on_with_the_group() {
+fn sending_by_uuid_and_by_handle_continues_the_group() {
     test(async {
         let world = World::new().await;
         let server = world.server().await;
@@ -89,14 +89,14 @@ fn sending_by_uuid_and_by_handle_goes_on_with_the_group() {
         assert_eq!(bodies(&server.client(&ana), &group, json!({ "last": 2 })).await, ["by uuid", "by handle"]);
         let other = world.server().await;
         assert_eq!(bodies(&other.client(&ben), &group, json!({ "last": 1 })).await, ["by handle"]);
-        // The window is right beside messages of both systems.
+        // The window is correct for a group with messages of both systems.
         let recent = json!({ "from": "2024-01-01T00:00:00Z" });
         assert_eq!(bodies(&other.client(&ben), &group, recent).await, ["by uuid", "by handle"]);
     });
 }
 
 #[test]
-fn from_both_sides_at_once_by_handle_and_by_uuid() {
+fn concurrent_sends_from_both_participants_by_handle_and_by_uuid() {
     test(async {
         for _ in 0..5 {
             let world = World::new().await;
@@ -123,15 +123,15 @@ fn from_both_sides_at_once_by_handle_and_by_uuid() {
 }
 
 #[test]
-fn of_two_groups_of_a_pair_both_stay_and_the_one_with_the_newest_message_goes_on() {
+fn a_pair_with_two_groups_keeps_both_and_continues_the_one_with_the_newest_message() {
     test(async {
         let world = World::new().await;
         let server = world.server().await;
         let (ana, ben) = (user("ana").await, user("ben").await);
-        let (older, newer) = (EarlierGroup::new(), EarlierGroup::new());
+        let (older, newer) = (LegacyGroup::new(), LegacyGroup::new());
         older.message(&world, "2022-05-04T10:00:00", &ana, "old").await;
         newer.message(&world, "2022-05-05T10:00:00", &ben, "new").await;
-        // The older group's rows claim to be newer: only messages count.
+        // The rows of the older group have newer sort keys, but only messages count.
         for (owner, other) in [(&ana, &ben), (&ben, &ana)] {
             older.row(&world, "2022-06-01T00:00:00", owner, other, "old").await;
             newer.row(&world, "2022-05-05T10:00:00", owner, other, "new").await;
@@ -141,7 +141,7 @@ fn of_two_groups_of_a_pair_both_stay_and_the_one_with_the_newest_message_goes_on
             assert_eq!(bodies(&client, &older, json!({})).await, ["old"]);
             assert_eq!(bodies(&client, &newer, json!({})).await, ["new"]);
         }
-        // Writing into the older one by its uuid does not make it the pair's.
+        // Sending to the older group by its uuid does not make it the group of the pair.
         server.client(&ana).send(json!({ "messageGroupUuid": older.uuid }), "into the old one").await;
         let sent = server.client(&ben).send_to(&ana, "by handle").await;
         assert_eq!(sent["messageGroup"]["uuid"], json!(newer.uuid));
@@ -151,14 +151,14 @@ fn of_two_groups_of_a_pair_both_stay_and_the_one_with_the_newest_message_goes_on
 }
 
 #[test]
-fn a_group_with_two_rows_in_a_list_is_listed_once_in_pages_of_any_size() {
+fn a_group_with_two_rows_in_one_list_is_listed_once_for_every_page_size() {
     test(async {
         let world = World::new().await;
         let server = world.server().await;
         let ana = user("ana").await;
         let mut expected = Vec::new();
         for number in (0..6).rev() {
-            let (friend, group) = (user("friend").await, EarlierGroup::new());
+            let (friend, group) = (user("friend").await, LegacyGroup::new());
             group.message(&world, &format!("2022-05-1{number}T10:00:00"), &friend, "hello").await;
             group.row(&world, &format!("2022-05-1{number}T10:00:00"), &ana, &friend, "hello").await;
             group.row(&world, &format!("2022-05-0{}T10:00:00", number + 1), &ana, &friend, "stale").await;
@@ -174,20 +174,20 @@ fn a_group_with_two_rows_in_a_list_is_listed_once_in_pages_of_any_size() {
 }
 
 #[test]
-fn a_row_whose_time_no_message_has_shows_the_newest_message() {
+fn a_row_whose_sort_key_belongs_to_no_message_shows_the_newest_message() {
     test(async {
         let world = World::new().await;
         let server = world.server().await;
         let (ana, ben) = (user("ana").await, user("ben").await);
-        let group = EarlierGroup::new();
+        let group = LegacyGroup::new();
         group.message(&world, "2022-05-04T10:00:00.5", &ana, "the newest").await;
         group.row(&world, "2022-05-04T09:00:00", &ana, &ben, "something else").await;
         let client = server.client(&ana);
         let listed = client.groups(10).await;
         assert_eq!(listed[0]["lastMessage"]["body"], "the newest");
         assert_eq!(listed[0]["lastMessageAt"], "2022-05-04T10:00:00.500000Z");
-        // A group without any message is readable too.
-        let (chloe, empty) = (user("chloe").await, EarlierGroup::new());
+        // A group without messages is readable too.
+        let (chloe, empty) = (user("chloe").await, LegacyGroup::new());
         empty.row(&world, "2022-05-03T09:00:00", &ana, &chloe, "all there is").await;
         let listed = client.groups(10).await;
         assert_eq!(listed[1]["lastMessage"]["body"], "all there is");
@@ -196,14 +196,14 @@ fn a_row_whose_time_no_message_has_shows_the_newest_message() {
 }
 
 #[test]
-fn the_consumer_moves_a_group_with_all_its_faults() {
+fn the_consumer_moves_a_group_with_duplicate_and_missing_rows() {
     test(async {
         let world = World::new().await;
         let server = world.server().await;
         let (ana, ben, chloe) = (user("ana").await, user("ben").await, user("chloe").await);
         let with_ben = plain(&world, &ana, &ben).await;
-        // Two rows in one list, none in the other.
-        let with_chloe = EarlierGroup::new();
+        // Ana has two rows of the group, Chloe has none.
+        let with_chloe = LegacyGroup::new();
         with_chloe.message(&world, "2022-05-04T10:00:00", &chloe, "hello").await;
         with_chloe.row(&world, "2022-05-04T10:00:00", &ana, &chloe, "hello").await;
         with_chloe.row(&world, "2022-05-03T10:00:00", &ana, &chloe, "stale").await;
@@ -235,19 +235,19 @@ fn the_consumer_moves_a_group_with_all_its_faults() {
 }
 
 #[test]
-fn a_move_to_a_bare_time_overwrites_no_other_conversation() {
+fn a_move_to_a_bare_time_overwrites_no_row_of_another_group() {
     test(async {
         let world = World::new().await;
         let server = world.server().await;
         let (ana, ben, chloe) = (user("ana").await, user("ben").await, user("chloe").await);
-        let (one, other) = (EarlierGroup::new(), EarlierGroup::new());
+        let (one, other) = (LegacyGroup::new(), LegacyGroup::new());
         let at = "2022-05-04T10:00:00";
         other.message(&world, at, &chloe, "other").await;
         other.row(&world, at, &ana, &chloe, "other").await;
         other.row(&world, at, &chloe, &ana, "other").await;
         one.row(&world, "2022-05-03T10:00:00", &ana, &ben, "before").await;
         one.row(&world, "2022-05-03T10:00:00", &ben, &ana, "before").await;
-        // A message of the very same time as the other group's row.
+        // The message has the same time as the row of the other group.
         one.message(&world, at, &ben, "same time").await;
         let consumer = world.consumer();
         let client = server.client(&ana);
@@ -259,12 +259,12 @@ fn a_move_to_a_bare_time_overwrites_no_other_conversation() {
 }
 
 #[test]
-fn a_pair_whose_groups_stand_in_one_list_each_can_be_written_to_from_both_sides() {
+fn both_participants_can_send_when_a_group_is_in_only_one_list() {
     test(async {
         let world = World::new().await;
         let server = world.server().await;
         let (ana, ben) = (user("ana").await, user("ben").await);
-        let (both, bens) = (EarlierGroup::new(), EarlierGroup::new());
+        let (both, bens) = (LegacyGroup::new(), LegacyGroup::new());
         both.message(&world, "2022-05-04T10:00:00", &ana, "older").await;
         both.row(&world, "2022-05-04T10:00:00", &ana, &ben, "older").await;
         both.row(&world, "2022-05-04T10:00:00", &ben, &ana, "older").await;
@@ -280,13 +280,13 @@ fn a_pair_whose_groups_stand_in_one_list_each_can_be_written_to_from_both_sides(
 }
 
 #[test]
-fn the_newest_message_counts_when_the_consumer_comes_late() {
+fn a_late_consumer_shows_the_newest_message() {
     test(async {
         let world = World::new().await;
         let server = world.server().await;
         let (ana, ben) = (user("ana").await, user("ben").await);
-        let group = EarlierGroup::new();
-        // Its text is ahead of its instant, and of what is written now.
+        let group = LegacyGroup::new();
+        // This sort key is greater than those of new messages, because its year is 2999.
         group.message(&world, "2999-05-04T10:00:00+08:00", &ben, "ahead").await;
         group.row(&world, "2022-05-04T10:00:00", &ana, &ben, "behind").await;
         group.row(&world, "2022-05-04T10:00:00", &ben, &ana, "behind").await;
@@ -305,14 +305,14 @@ fn the_newest_message_counts_when_the_consumer_comes_late() {
     });
 }
 
-/// Around a window the keys of a whole day are read, since their texts stray from the instants.
+/// For legacy keys, whose text can differ from the instant, the read starts up to a day before the window.
 #[test]
-fn a_window_behind_many_messages_is_found_in_a_few_reads() {
+fn a_window_after_many_messages_is_found_in_a_few_reads() {
     test(async {
         let world = World::new().await;
         let server = world.server().await;
         let (ana, ben) = (user("ana").await, user("ben").await);
-        let group = EarlierGroup::new();
+        let group = LegacyGroup::new();
         for second in 0..60 {
             group.message(&world, &format!("2022-05-04T08:00:{second:02}"), &ben, "before").await;
         }
@@ -323,7 +323,7 @@ fn a_window_behind_many_messages_is_found_in_a_few_reads() {
         let before = world.proxy.calls("Query");
         let read = server.client(&ana).data(query, json!({ "group": group.uuid })).await;
         assert_eq!(read["messages"], json!({ "nodes": [{ "body": "inside" }], "pageInfo": { "hasNextPage": false } }));
-        // Of 2, 4, 8, 16, 32 and 64 keys; and one for who takes part.
+        // The pages have 2, 4, 8, 16, 32 and 64 keys; the membership check is one more Query.
         assert_eq!(world.proxy.calls("Query") - before, 6);
     });
 }
