@@ -12,7 +12,7 @@ use axum::http::{HeaderMap, HeaderName};
 use axum::response::IntoResponse;
 use serde_json::json;
 
-use super::Api;
+use super::api::Api;
 
 const PAGE: &str = include_str!("graphiql.html");
 /// Stands in the page where the settings go.

@@ -15,12 +15,14 @@ use headers::authorization::Bearer;
 use headers::{Authorization, HeaderMapExt};
 use tokio::time::timeout;
 
+use super::api::Api;
 use super::body::{RequestBody, is_encoded, is_json};
 use super::negotiation::{Media, negotiate};
 use super::parameters::{Parameters, read_body, read_url};
 use super::refusal::Refusal;
+use super::request_id::with_request_id;
 use super::request_log::RequestLog;
-use super::{Api, response, with_request_id};
+use super::response;
 use crate::auth::{TokenError, VerifiedToken};
 use crate::graphql::{MessageOutcome, RequestContext, execute};
 use crate::outcome::Outcome;

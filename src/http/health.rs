@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use super::Api;
+use super::api::Api;
 use crate::messages_table::TableError;
 use crate::report;
 use crate::users::UsersError;

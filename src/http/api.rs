@@ -1,0 +1,48 @@
+//! What the handlers share.
+
+use std::sync::Arc;
+
+use axum::http::HeaderValue;
+use tokio::sync::Semaphore;
+
+use crate::auth::Verifier;
+use crate::config::HttpLimits;
+use crate::documents::Documents;
+use crate::graphql::MessagingSchema;
+use crate::messages_table::MessagesTable;
+use crate::messaging::Messaging;
+use crate::metrics;
+use crate::stream::health::Health;
+
+/// What the handlers share.
+pub struct Api {
+    /// The schema.
+    pub schema: MessagingSchema,
+    /// Validates and plans documents.
+    pub documents: Documents,
+    /// Limits of a request.
+    pub limits: HttpLimits,
+    /// Origins whose pages may use the API from a browser.
+    pub cors_origins: Vec<HeaderValue>,
+    /// One permit for each concurrent request.
+    pub permits: Semaphore,
+    /// The rules.
+    pub messaging: Arc<Messaging>,
+    /// The table, for readiness.
+    pub table: MessagesTable,
+    /// Verifies access tokens.
+    pub verifier: Arc<Verifier>,
+    /// The stream consumer of this process, if it runs one.
+    pub consumer: Option<Arc<Health>>,
+    /// An access token that GraphiQL starts with, in `dev`.
+    pub graphiql_token: Option<String>,
+}
+
+impl Api {
+    /// Records how many permits and connections are in use.
+    pub fn record_gauges(&self) {
+        metrics::in_flight(self.limits.concurrent_requests.saturating_sub(self.permits.available_permits()));
+        let pool = self.messaging.users().pool();
+        metrics::connections(pool.size() as usize, pool.num_idle());
+    }
+}
