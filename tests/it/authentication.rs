@@ -16,7 +16,7 @@ pub(crate) const ME: &str = "{ __typename me { handle } }";
 /// Status, challenge, code and reason of the answer to a request with this token.
 pub(crate) async fn refused(client: &Client, token: &str) -> (u16, Option<String>, String, String) {
     let request = client.http.post(&client.url).bearer_auth(token).json(&json!({ "query": ME }));
-    let response = request.send().await.expect("an answer");
+    let response = request.send().await.expect("a response");
     let status = response.status().as_u16();
     let challenge = response.headers().get("www-authenticate").map(|it| it.to_str().expect("text").to_owned());
     let body: Value = response.json().await.expect("a GraphQL body");
@@ -91,15 +91,15 @@ fn the_header_is_one_bearer_credential() {
         let body = json!({ "query": ME });
         for header in ["Basic YTpi", "Bearer", "Bearer ", &ana.token] {
             let request = client.http.post(&client.url).header("authorization", header).json(&body);
-            assert_eq!(request.send().await.expect("an answer").status().as_u16(), 401, "{header}");
+            assert_eq!(request.send().await.expect("a response").status().as_u16(), 401, "{header}");
         }
         let twice = client.http.post(&client.url).bearer_auth(&ana.token).bearer_auth(&ana.token).json(&body);
-        assert_eq!(twice.send().await.expect("an answer").status().as_u16(), 401);
+        assert_eq!(twice.send().await.expect("a response").status().as_u16(), 401);
         let lower = format!("bearer {}", ana.token);
         let lower = client.http.post(&client.url).header("authorization", lower).json(&body);
-        assert_eq!(lower.send().await.expect("an answer").status().as_u16(), 200);
+        assert_eq!(lower.send().await.expect("a response").status().as_u16(), 200);
         let cookie = client.http.post(&client.url).header("cookie", format!("access_token={}", ana.token)).json(&body);
-        let answer: Value = cookie.send().await.expect("an answer").json().await.expect("JSON");
+        let answer: Value = cookie.send().await.expect("a response").json().await.expect("JSON");
         assert_eq!(answer["errors"][0]["extensions"]["reason"], "token_missing", "nothing but the header signs in");
     });
 }
@@ -246,7 +246,7 @@ fn a_token_that_was_accepted_is_refused_once_it_expires_and_its_neighbour_at_onc
         assert_eq!(refused(&client, &forged).await.3, "token_signature_invalid");
         eventually("that it has expired", || async {
             let request = client.http.post(&client.url).bearer_auth(&token).json(&json!({ "query": "{ __typename }" }));
-            (request.send().await.expect("an answer").status().as_u16() == 401).then_some(())
+            (request.send().await.expect("a response").status().as_u16() == 401).then_some(())
         })
         .await;
         assert_eq!(refused(&client, &token).await.3, "token_expired");

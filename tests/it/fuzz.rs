@@ -1,5 +1,5 @@
-//! Whatever is sent is answered: no panic, no 500, nothing that is not the protocol's. `FUZZ_REQUESTS` and `FUZZ_SEED` make
-//! it longer or other; `scripts/fuzz` sends for minutes what this sends for seconds, and looks at the CPU time of each.
+//! Every request gets a response that follows the protocol: no panic, no 500. `FUZZ_REQUESTS` and `FUZZ_SEED` change the
+//! number and the seed. `scripts/fuzz` sends such requests for minutes and measures the CPU time of each.
 
 use cruddur_messaging::model::UserUuid;
 use futures::{StreamExt, stream};
@@ -9,7 +9,7 @@ use crate::fuzzer::Fuzzer;
 use crate::harness::{World, test, user};
 
 #[test]
-fn whatever_is_sent_is_answered() {
+fn every_request_gets_a_response() {
     test(async {
         let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
         let (seed, requests) = (number("FUZZ_SEED").unwrap_or(1), number("FUZZ_REQUESTS").unwrap_or(3_000));

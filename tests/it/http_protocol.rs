@@ -10,7 +10,7 @@ use crate::harness::{World, test, user};
 const GRAPHQL: &str = "application/graphql-response+json";
 
 #[test]
-fn a_get_runs_queries_and_nothing_else() {
+fn a_get_request_executes_queries_only() {
     test(async {
         let world = World::new().await;
         let server = world.server().await;
@@ -18,7 +18,7 @@ fn a_get_runs_queries_and_nothing_else() {
         let client = server.client(&ana);
         let get = async |parameters: &[(&str, &str)]| {
             let url = reqwest::Url::parse_with_params(&client.url, parameters).expect("a URL");
-            client.http.get(url).bearer_auth(&ana.token).send().await.expect("an answer")
+            client.http.get(url).bearer_auth(&ana.token).send().await.expect("a response")
         };
         let answer =
             get(&[("query", "query A { me { handle } } query B { __typename }"), ("operationName", "A")]).await;
@@ -64,7 +64,7 @@ fn the_media_type_is_negotiated_and_decides_the_status_of_a_request_error() {
                 Some(accept) => request.header("accept", accept),
                 None => request,
             };
-            let answer = request.send().await.expect("an answer");
+            let answer = request.send().await.expect("a response");
             let media = answer.headers()["content-type"].to_str().expect("text").to_owned();
             let vary = answer.headers()["vary"].to_str().expect("text").to_owned();
             (answer.status().as_u16(), media, vary, answer.json::<Value>().await.expect("JSON"))
@@ -81,18 +81,18 @@ fn the_media_type_is_negotiated_and_decides_the_status_of_a_request_error() {
         for (accept, status) in [(None, 200), (Some("*/*"), 200), (Some("text/html"), 406), (Some(GRAPHQL), 200)] {
             assert_eq!(post(accept, "{ __typename }").await.0, status, "{accept:?}");
         }
-        // A field's error is an answer, whatever the media type.
+        // The error of a field has the status 200 with each media type.
         let (status, _, _, body) = post(Some(GRAPHQL), "{ me { handle } }").await;
         assert_eq!((status, body.get("data")), (200, Some(&Value::Null)));
     });
 }
 
-/// One request's head; what follows is the test's to send.
+/// The head of a request. The test sends the rest.
 fn head(media: &str, length: usize, more: &str) -> String {
     format!("POST /graphql HTTP/1.1\r\nhost: here\r\ncontent-type: {media}\r\ncontent-length: {length}\r\n{more}\r\n")
 }
 
-/// A request that is good, sent on a connection on which others were.
+/// The status of a valid request on a connection that had other requests before.
 async fn good_status(connection: &mut BufReader<TcpStream>) -> String {
     let good = json!({ "query": "{ __typename }" }).to_string();
     let request = head("application/json", good.len(), "") + &good;
@@ -100,7 +100,7 @@ async fn good_status(connection: &mut BufReader<TcpStream>) -> String {
     next_status(connection).await
 }
 
-/// The status of the next answer on a connection, when its body has been read.
+/// The status of the next response on a connection. Its body is read as well.
 async fn next_status(connection: &mut BufReader<TcpStream>) -> String {
     let (mut status, mut length) = (String::new(), 0);
     connection.read_line(&mut status).await.expect("a status line");
@@ -118,7 +118,7 @@ async fn next_status(connection: &mut BufReader<TcpStream>) -> String {
 }
 
 #[test]
-fn a_refusal_comes_before_the_rest_of_the_body_and_leaves_the_connection_whole() {
+fn a_refusal_is_sent_before_the_rest_of_the_body_arrives_and_the_connection_stays_usable() {
     test(async {
         let world = World::new().await;
         let server = world.server().await;
@@ -130,7 +130,7 @@ fn a_refusal_comes_before_the_rest_of_the_body_and_leaves_the_connection_whole()
             connection.write_all(&vec![b' '; length]).await.expect("somebody reads it");
             assert_eq!(good_status(&mut connection).await, "200");
         }
-        // A body that does not say how long it is, by a client that asked whether to send it.
+        // A chunked body of a client that waits for `100 Continue`.
         let connection = TcpStream::connect(server.address).await.expect("a connection");
         let mut connection = BufReader::new(connection);
         let chunked = head("application/json", 0, "transfer-encoding: chunked\r\nexpect: 100-continue\r\n");
@@ -143,7 +143,7 @@ fn a_refusal_comes_before_the_rest_of_the_body_and_leaves_the_connection_whole()
         connection.write_all(chunk.as_bytes()).await.expect("somebody reads it");
         connection.write_all(b"0\r\n\r\n").await.expect("somebody reads it");
         assert_eq!(good_status(&mut connection).await, "200");
-        // A client that asks first is not made to send what would be refused.
+        // A client that waits for `100 Continue` is not asked for a body that would be refused.
         let connection = TcpStream::connect(server.address).await.expect("a connection");
         let mut connection = BufReader::new(connection);
         let expect = "expect: 100-continue\r\n";
@@ -153,7 +153,7 @@ fn a_refusal_comes_before_the_rest_of_the_body_and_leaves_the_connection_whole()
 }
 
 #[test]
-fn bodies_that_are_no_request_are_refused() {
+fn bodies_that_are_no_request_are_rejected() {
     test(async {
         let world = World::new().await;
         let server = world.server().await;
@@ -164,7 +164,7 @@ fn bodies_that_are_no_request_are_refused() {
                 Some(media) => request.header("content-type", media),
                 None => request,
             };
-            request.send().await.expect("an answer").status().as_u16()
+            request.send().await.expect("a response").status().as_u16()
         };
         let good = json!({ "query": "{ __typename }" }).to_string();
         for (name, values, status) in [
@@ -178,7 +178,7 @@ fn bodies_that_are_no_request_are_refused() {
             for value in values {
                 request = request.header(name, value);
             }
-            assert_eq!(request.send().await.expect("an answer").status().as_u16(), status, "{name}");
+            assert_eq!(request.send().await.expect("a response").status().as_u16(), status, "{name}");
         }
         for (media, status) in [
             (Some("application/json"), 200),
@@ -214,11 +214,11 @@ fn bodies_that_are_no_request_are_refused() {
             ("{\"query\":\"{ __typename }\",\"query\":7}", "`query` must be a string."),
         ] {
             let request = client.http.post(&client.url).header("content-type", "application/json").body(body);
-            let answer = request.send().await.expect("an answer").json::<Value>().await.expect("JSON");
+            let answer = request.send().await.expect("a response").json::<Value>().await.expect("JSON");
             let message = answer["errors"][0]["message"].as_str().unwrap_or_default();
             assert!(message.starts_with(said), "{body}: {answer}");
         }
-        // What is not known is passed over, and of what is there twice the last counts.
+        // Unknown parameters are ignored. If a parameter is given twice, the last one counts.
         for body in [
             "{\"other\":{\"query\":7},\"query\":\"{ __typename }\",\"variables\":null}",
             "{\"query\":7,\"variables\":[],\"query\":\"{ __typename }\",\"variables\":{}}",
@@ -227,7 +227,7 @@ fn bodies_that_are_no_request_are_refused() {
         }
         assert_eq!(post(Some("application/json"), "\u{ff}".repeat(300_000)).await, 413);
         for method in [reqwest::Method::PUT, reqwest::Method::DELETE, reqwest::Method::PATCH] {
-            let answer = client.http.request(method, &client.url).send().await.expect("an answer");
+            let answer = client.http.request(method, &client.url).send().await.expect("a response");
             assert_eq!(
                 (answer.status().as_u16(), &answer.headers()["allow"]),
                 (405, &"GET, POST".parse().expect("a value"))
@@ -245,7 +245,7 @@ fn health_graphiql_and_request_ids() {
         server.client(&ana).data("{ me { handle } }", json!({})).await;
         let http = reqwest::Client::new();
         let get =
-            async |path: &str| http.get(format!("http://{}{path}", server.address)).send().await.expect("an answer");
+            async |path: &str| http.get(format!("http://{}{path}", server.address)).send().await.expect("a response");
         assert_eq!(get("/health/live").await.status(), StatusCode::OK);
         let ready = get("/health/ready").await;
         assert_eq!(ready.status(), StatusCode::OK);
@@ -261,7 +261,7 @@ fn health_graphiql_and_request_ids() {
 }
 
 #[test]
-fn a_document_whose_fragments_multiply_is_refused() {
+fn a_document_whose_fragments_multiply_is_rejected() {
     test(async {
         let world = World::new().await;
         let server = world.server().await;
@@ -274,7 +274,7 @@ fn a_document_whose_fragments_multiply_is_refused() {
 }
 
 #[test]
-fn what_was_executed_is_never_answered_as_a_request_error() {
+fn an_executed_request_is_never_a_request_error() {
     test(async {
         let world = World::new().await;
         let server = world.server().await;
@@ -282,10 +282,10 @@ fn what_was_executed_is_never_answered_as_a_request_error() {
         let client = server.client(&ana);
         let post = async |query: &str| {
             let request = client.post().header("accept", GRAPHQL).json(&json!({ "query": query }));
-            let answer = request.send().await.expect("an answer");
+            let answer = request.send().await.expect("a response");
             (answer.status().as_u16(), answer.json::<Value>().await.expect("JSON"))
         };
-        // A wrong value is found before anything is done …
+        // A wrong value is found before anything is executed …
         let two = format!(
             "mutation {{ a: createMessage(input: {{ to: {{ handle: \"{}\" }}, body: \"x\" }}) {{ message {{ uuid }} }} \
              b: createMessage(input: {{ to: {{ messageGroupUuid: \"bad\" }}, body: \"x\" }}) {{ message {{ uuid }} }} }}",
@@ -294,7 +294,7 @@ fn what_was_executed_is_never_answered_as_a_request_error() {
         let (status, body) = post(&two).await;
         assert_eq!((status, body.get("data")), (400, None), "{body}");
         assert_eq!(world.proxy.calls("TransactWriteItems"), 0);
-        // … and what is found only later is an answer.
+        // … and an error that is found later is the error of a field.
         let late = format!(
             "mutation {{ createMessage(input: {{ to: {{ handle: \"{}\" }}, body: \"x\" }}) {{ messageGroup {{ messages(first: 4000000000) {{ nodes {{ uuid }} }} }} }} }}",
             ben.handle()
@@ -322,7 +322,7 @@ fn graphiql_gives_its_token_only_to_this_machine() {
             ("127.0.0.1.evil.example", false),
         ] {
             let request = reqwest::Client::new().get(format!("http://{address}/graphiql")).header("host", host);
-            let page = request.send().await.expect("an answer").text().await.expect("a page");
+            let page = request.send().await.expect("a response").text().await.expect("a page");
             assert_eq!(page.contains("the-token"), shown, "{host}");
         }
     });

@@ -1,4 +1,4 @@
-//! The real server over HTTP, against real engines in process, with real signed tokens and a real stream.
+//! Tests of the real server over HTTP, with embedded engines, signed tokens and a real stream.
 
 mod authentication;
 mod batch_loading;

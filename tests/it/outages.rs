@@ -1,5 +1,5 @@
-//! Stores that are slow, refuse, are gone and come back: what does not need them goes on, readiness follows, and no message
-//! that was answered with success is lost, none is stored twice.
+//! Stores that are slow, reject requests, become unreachable and come back. What does not need them keeps working, readiness
+//! follows, no acknowledged message is lost, and none is stored twice.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -30,9 +30,13 @@ async fn is_ready(client: &Client) -> bool {
     client.http.get(url).send().await.is_ok_and(|answer| answer.status().as_u16() == 200)
 }
 
-/// Four writers send messages into one conversation until `trouble` is over; then all that was answered with success is
-/// there, once, and nothing is there twice. A message whose outcome is unknown may be there, once.
-async fn nothing_is_lost_or_doubled(world: &World, server: &Server, trouble: impl AsyncFnOnce(&Client, &TestUser)) {
+/// Four writers send messages to one conversation until `trouble` ends. Then every acknowledged message is stored once, and
+/// nothing is stored twice. A message with an unknown outcome may be stored, once.
+async fn assert_nothing_is_lost_or_duplicated(
+    world: &World,
+    server: &Server,
+    trouble: impl AsyncFnOnce(&Client, &TestUser),
+) {
     let (ana, ben) = (user("ana").await, user("ben").await);
     let group = server.client(&ana).send_to(&ben, "first").await["messageGroup"]["uuid"].clone();
     let stop = Arc::new(AtomicBool::new(false));
@@ -77,15 +81,15 @@ async fn nothing_is_lost_or_doubled(world: &World, server: &Server, trouble: imp
 }
 
 #[test]
-fn dynamodb_gone_and_back_under_load_loses_and_doubles_nothing() {
+fn an_outage_of_dynamodb_under_load_loses_and_duplicates_nothing() {
     test(async {
         let world = World::new().await;
         let server = world.server().await;
-        nothing_is_lost_or_doubled(&world, &server, async |client, ana| {
+        assert_nothing_is_lost_or_duplicated(&world, &server, async |client, ana| {
             for _ in 0..2 {
                 world.proxy.cut(true);
                 eventually("that it is not ready", || async { (!is_ready(client).await).then_some(()) }).await;
-                // What needs no DynamoDB goes on.
+                // Requests that do not need DynamoDB succeed.
                 assert_eq!(client.data("{ me { handle } }", json!({})).await["me"]["handle"], ana.handle());
                 world.proxy.cut(false);
                 eventually("that it is ready again", || async { is_ready(client).await.then_some(()) }).await;
@@ -96,12 +100,12 @@ fn dynamodb_gone_and_back_under_load_loses_and_doubles_nothing() {
 }
 
 #[test]
-fn dynamodb_slowed_under_load_loses_and_doubles_nothing() {
+fn a_slow_dynamodb_under_load_loses_and_duplicates_nothing() {
     test(async {
         let world = World::new().await;
         let server = world.server().await;
-        nothing_is_lost_or_doubled(&world, &server, async |client, ana| {
-            // Up to twice as long as one try may take: some calls are given up while the engine still does them.
+        assert_nothing_is_lost_or_duplicated(&world, &server, async |client, ana| {
+            // Up to twice the time limit of a try: some calls time out while the engine still executes them.
             world.proxy.slow(Duration::from_secs(4));
             let before = world.proxy.calls("PutItem");
             eventually("that many were sent meanwhile", || async {
@@ -116,7 +120,7 @@ fn dynamodb_slowed_under_load_loses_and_doubles_nothing() {
 }
 
 #[test]
-fn a_nullable_field_that_fails_is_null_and_its_siblings_stay() {
+fn a_nullable_field_that_fails_is_null_and_its_siblings_have_values() {
     test(async {
         let world = World::new().await;
         let server = world.server().await;
@@ -133,10 +137,10 @@ fn a_nullable_field_that_fails_is_null_and_its_siblings_stay() {
 }
 
 #[test]
-fn a_slow_or_refusing_dynamodb_is_unavailable_and_recovers() {
+fn a_slow_or_rejecting_dynamodb_is_unavailable_and_recovers() {
     test(async {
         let world = World::new().await;
-        // Its limit is met by what is held up below, and by a busy machine: nothing else is asked of it.
+        // Only the delayed request below uses this server, because a busy machine could also reach its short limit.
         let hurried = world.server_where(|parts| parts.requests.http.request_timeout_ms = 2_000).await;
         let server = world.server().await;
         let (ana, ben) = (user("ana").await, user("ben").await);
@@ -155,7 +159,7 @@ fn a_slow_or_refusing_dynamodb_is_unavailable_and_recovers() {
             let answer = client.execute("{ me { handle } messageGroups { nodes { uuid } } }", json!({})).await;
             assert_eq!(code_and_reason(&answer).0, "UNAVAILABLE", "{answer}");
         }
-        // Something else answers in its place.
+        // Another server responds in place of DynamoDB.
         for body in ["<html>", "", "{\"Items\":7}"] {
             world.proxy.next("Query", [Body(200, body)]);
             let answer = client.execute("{ messageGroups { nodes { uuid } } }", json!({})).await;
@@ -167,7 +171,7 @@ fn a_slow_or_refusing_dynamodb_is_unavailable_and_recovers() {
 }
 
 #[test]
-fn a_postgres_that_does_not_answer_is_unavailable_within_the_limit_and_recovers() {
+fn a_postgres_that_does_not_respond_is_unavailable_within_the_limit_and_recovers() {
     test(async {
         let world = World::new().await;
         let (_postgres, relay, users) = relayed().await;
@@ -183,7 +187,7 @@ fn a_postgres_that_does_not_answer_is_unavailable_within_the_limit_and_recovers(
                 json!({ "handle": ben.handle() }),
             )
         };
-        // One waits for the answer, the others for the connection; none for longer than a request may take.
+        // One request waits for the response, the others for the connection. None waits longer than the limit of a request.
         for answer in futures::future::join_all((0..3).map(|_| ask())).await {
             assert_eq!(code_and_reason(&answer).0, "UNAVAILABLE", "{answer}");
         }
@@ -198,9 +202,9 @@ fn a_postgres_that_does_not_answer_is_unavailable_within_the_limit_and_recovers(
     });
 }
 
-/// The author's names are known by then, those of the other may not be.
+/// The names of the author are cached then. Those of the other participant need not be.
 #[test]
-fn what_fails_when_a_message_is_stored_says_so() {
+fn an_error_after_a_stored_message_says_so() {
     test(async {
         let world = World::new().await;
         let (_postgres, relay, users) = relayed().await;
@@ -208,7 +212,7 @@ fn what_fails_when_a_message_is_stored_says_so() {
         let issuer = &shared().await.token_issuer;
         let first = world.server_with(users.clone(), issuer.clone()).await.client(&ana).send_to(&ben, "first").await;
         let group = &first["messageGroup"]["uuid"];
-        // Two whom the outage does not touch.
+        // Two users who are not affected by the outage.
         let (chloe, dmitri) = (user("chloe").await, user("dmitri").await);
         let others = world.server().await.client(&chloe);
         let elsewhere = others.send_to(&dmitri, "hello").await["messageGroup"]["uuid"].clone();
@@ -216,7 +220,7 @@ fn what_fails_when_a_message_is_stored_says_so() {
             ("message { body author { handle } }", true),
             ("message { body } messageGroup { otherParticipant { handle } }", false),
         ] {
-            // A server that has not met the other one.
+            // A server that has not cached the other participant.
             let server = world.server_with(Users::new(users.pool().clone()), issuer.clone()).await;
             let send = format!(
                 "mutation($to: MessageRecipient!, $body: String!) {{ createMessage(input: {{ to: $to, body: $body }}) {{ {payload} }} }}"
@@ -254,7 +258,7 @@ fn what_fails_when_a_message_is_stored_says_so() {
 }
 
 #[test]
-fn postgres_gone_and_back_needs_no_restart() {
+fn an_outage_of_postgres_needs_no_restart() {
     test(async {
         let world = World::new().await;
         let folder = tempfile::tempdir().expect("a folder");
@@ -295,9 +299,9 @@ fn postgres_gone_and_back_needs_no_restart() {
     });
 }
 
-/// The operation runs on or not, as the engine will have it; the operator sees that somebody asked and left.
+/// The operation may continue or not. The operator sees that a client sent a request and closed the connection.
 #[test]
-fn a_client_that_does_not_wait_leaves_a_line_and_a_number() {
+fn a_cancelled_request_is_logged_and_counted() {
     test(async {
         let address = std::net::TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a port");
         let mut served = served_with(&[("METRICS_ADDR", &address.to_string())]).await;
@@ -314,9 +318,9 @@ fn a_client_that_does_not_wait_leaves_a_line_and_a_number() {
     });
 }
 
-/// What `dev` runs on goes on after whatever reaches its port.
+/// The database of `dev` keeps working after invalid connections to its port.
 #[test]
-fn the_embedded_postgres_outlives_connections_that_are_reset_or_nonsense() {
+fn the_embedded_postgres_survives_reset_and_invalid_connections() {
     test(async {
         let postgres = embedded_postgres().await;
         let users = Users::new(postgres.pool().expect("a pool"));

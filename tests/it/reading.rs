@@ -303,7 +303,7 @@ fn the_fast_path_and_the_engine_give_the_same_response() {
             // The first request finds an empty user cache, the second one a filled cache.
             let client = world.server().await.client(&ana);
             let request = json!({ "query": query, "variables": { "group": group, "no": false } });
-            let fetch = async || client.post().json(&request).send().await.expect("an answer").text().await;
+            let fetch = async || client.post().json(&request).send().await.expect("a response").text().await;
             let (read, cached) = (fetch().await.expect("a text"), fetch().await.expect("a text"));
             assert_eq!(read, cached, "the responses are equal, including the order of keys");
             let read: Value = serde_json::from_str(&read).expect("JSON");
@@ -352,7 +352,7 @@ fn a_field_that_is_selected_twice_is_read_once() {
         }";
         let send = async |document: &str| {
             let request = client.post().json(&json!({ "query": document, "variables": { "group": group } }));
-            request.send().await.expect("an answer").text().await.expect("a text")
+            request.send().await.expect("a response").text().await.expect("a text")
         };
         let wanted = send(plain).await;
         assert!(wanted.contains("\"one\""), "{wanted}");

@@ -1,4 +1,4 @@
-//! What a request may be: each limit, documents by their names, browsers of other origins.
+//! The limits of requests and documents, persisted and trusted documents, and browsers of other origins.
 
 use cruddur_messaging::config::{DocumentLimits, HttpLimits};
 use cruddur_messaging::documents::TrustedDocuments;
@@ -13,7 +13,7 @@ fn refused(reason: &str) -> (String, Option<String>) {
 }
 
 #[test]
-fn each_limit_of_a_document_names_itself() {
+fn each_limit_of_a_document_is_named_in_its_error() {
     test(async {
         let world = World::new().await;
         let limits =
@@ -48,7 +48,7 @@ fn each_limit_of_a_document_names_itself() {
 }
 
 #[test]
-fn what_is_nested_too_deep_says_so_whatever_it_is() {
+fn selections_and_values_that_are_nested_too_deep_are_rejected_with_the_same_reason() {
     test(async {
         let world = World::new().await;
         let limits = DocumentLimits { depth: 64, ..DocumentLimits::DEFAULT };
@@ -65,7 +65,7 @@ fn what_is_nested_too_deep_says_so_whatever_it_is() {
         let of_type = |times: usize| {
             format!("{{ __type(name: \"User\") {{ {}name{} }} }}", "ofType { ".repeat(times), "}".repeat(times))
         };
-        // As deep as the setting can say, and one more.
+        // The maximum of the setting, and one more.
         client.data(&of_type(62), json!({})).await;
         assert_eq!(client.error(&of_type(63), json!({})).await, refused("max_nesting_exceeded"));
         client.data(&nested("... { ", 40, "__typename"), json!({})).await;
@@ -73,7 +73,7 @@ fn what_is_nested_too_deep_says_so_whatever_it_is() {
         for document in [nested("... { ", 80, "__typename"), nested("... { ", 150, "__typename"), values] {
             assert_eq!(client.error(&document, json!({})).await, refused("max_nesting_exceeded"), "{document}");
         }
-        // A chain of fragments is as long as what it stands for.
+        // A chain of fragments counts as deep as its expansion.
         let chain: String = (0..150).map(|it| format!("fragment F{it} on Query {{ ...F{} }} ", it + 1)).collect();
         let chain = format!("{{ ...F0 }} {chain} fragment F150 on Query {{ __typename }}");
         assert_eq!(client.error(&chain, json!({})).await.1.as_deref(), Some("max_nesting_exceeded"), "and no other");
@@ -84,7 +84,7 @@ fn what_is_nested_too_deep_says_so_whatever_it_is() {
 }
 
 #[test]
-fn pages_are_priced_by_their_size() {
+fn the_cost_of_a_page_depends_on_its_size() {
     test(async {
         let world = World::new().await;
         let server = world.server().await;
@@ -97,7 +97,7 @@ fn pages_are_priced_by_their_size() {
     });
 }
 
-/// As GraphiQL and the generators of clients send it.
+/// The introspection query of GraphiQL and of code generators.
 const INTROSPECTION: &str = "query IntrospectionQuery { __schema {
     queryType { name } mutationType { name } subscriptionType { name } types { ...FullType }
     directives { name description locations isRepeatable args(includeDeprecated: true) { ...InputValue } } } }
@@ -111,7 +111,7 @@ fragment TypeRef on __Type { kind name ofType { kind name ofType { kind name ofT
     ofType { kind name ofType { kind name ofType { kind name ofType { kind name ofType { kind name } } } } } } } } } }";
 
 #[test]
-fn introspection_is_priced_by_its_lists_and_what_tools_send_fits() {
+fn the_cost_of_introspection_depends_on_its_lists_and_the_query_of_tools_is_accepted() {
     test(async {
         let world = World::new().await;
         let client = world.server().await.anonymous();
@@ -123,7 +123,7 @@ fn introspection_is_priced_by_its_lists_and_what_tools_send_fits() {
 }
 
 #[test]
-fn a_document_sent_once_is_known_by_its_hash() {
+fn a_document_that_was_sent_once_is_found_by_its_hash() {
     test(async {
         let world = World::new().await;
         let server = world.server().await;
@@ -131,7 +131,7 @@ fn a_document_sent_once_is_known_by_its_hash() {
         let query = "query Persisted { me { handle } }";
         let hash = "6f0a7fde83a5f2cdcfc2d0d8f5d7a1a3d5b0a1c3d1c3e1f5a7b9c1d3e5f7a9b1";
         let ask = async |body: Value| {
-            client.post().json(&body).send().await.expect("an answer").json::<Value>().await.expect("JSON")
+            client.post().json(&body).send().await.expect("a response").json::<Value>().await.expect("JSON")
         };
         let persisted = |hash: &str| json!({ "persistedQuery": { "version": 1, "sha256Hash": hash } });
         let unknown = ask(json!({ "extensions": persisted(hash) })).await;
@@ -146,12 +146,12 @@ fn a_document_sent_once_is_known_by_its_hash() {
         let extensions = persisted(&right).to_string();
         let url = reqwest::Url::parse_with_params(&client.url, [("extensions", extensions)]).expect("a URL");
         let get = client.http.get(url).bearer_auth(client.token.as_deref().expect("a token"));
-        let got: Value = get.send().await.expect("an answer").json().await.expect("JSON");
+        let got: Value = get.send().await.expect("a response").json().await.expect("JSON");
         assert_eq!(first, got);
         for extensions in
             [json!({ "persistedQuery": {} }), json!({ "persistedQuery": { "version": 1, "sha256Hash": 7 } })]
         {
-            let answer = client.post().json(&json!({ "extensions": extensions })).send().await.expect("an answer");
+            let answer = client.post().json(&json!({ "extensions": extensions })).send().await.expect("a response");
             assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
         }
     });
@@ -163,7 +163,7 @@ fn sha256(text: &str) -> String {
 }
 
 #[test]
-fn with_a_manifest_only_its_documents_run() {
+fn with_a_manifest_only_its_documents_are_executed() {
     test(async {
         let world = World::new().await;
         let (me, hash) = ("query Me { me { handle } }", sha256("query Name { __typename }"));
@@ -176,7 +176,7 @@ fn with_a_manifest_only_its_documents_run() {
             let ana = user("ana").await;
             let client = server.client(&ana);
             let ask = async |body: Value| {
-                client.post().json(&body).send().await.expect("an answer").json::<Value>().await.expect("JSON")
+                client.post().json(&body).send().await.expect("a response").json::<Value>().await.expect("JSON")
             };
             assert_eq!(ask(json!({ "documentId": "Me" })).await["data"]["me"]["handle"], ana.handle());
             assert_eq!(ask(json!({ "query": me })).await["data"]["me"]["handle"], ana.handle());
@@ -193,7 +193,7 @@ fn with_a_manifest_only_its_documents_run() {
 }
 
 #[test]
-fn introspection_is_off_unless_switched_on_and_then_nothing_is_suggested() {
+fn introspection_is_off_unless_switched_on_and_errors_suggest_no_names() {
     test(async {
         let world = World::new().await;
         let server = world.server_where(|parts| parts.introspection = false).await;
@@ -210,7 +210,7 @@ fn introspection_is_off_unless_switched_on_and_then_nothing_is_suggested() {
 }
 
 #[test]
-fn a_user_who_floods_is_throttled_and_told_for_how_long() {
+fn a_user_who_sends_too_many_messages_is_throttled_with_a_time_to_retry() {
     test(async {
         let world = World::new().await;
         let server = world.server_where(|parts| parts.requests.http.messages_per_minute = 3).await;
@@ -231,7 +231,7 @@ fn a_user_who_floods_is_throttled_and_told_for_how_long() {
 }
 
 #[test]
-fn requests_beyond_the_places_are_shed_and_slow_ones_end() {
+fn requests_without_a_permit_are_rejected_and_slow_ones_time_out() {
     test(async {
         let world = World::new().await;
         let limits = HttpLimits { concurrent_requests: 1, request_timeout_ms: 3_000, ..HttpLimits::default() };
@@ -240,28 +240,28 @@ fn requests_beyond_the_places_are_shed_and_slow_ones_end() {
         let client = server.client(&ana);
         client.send_to(&ben, "first").await;
         let stored = world.proxy.calls("PutItem");
-        // A call that waits for others, which never come.
+        // A call that waits for other calls that never arrive.
         world.proxy.gather("PutItem", 10);
         let mutation = "mutation ($handle: String!) { createMessage(input: { to: { handle: $handle }, body: \"x\" }) { message { uuid } } }";
         let body = json!({ "query": mutation, "variables": { "handle": ben.handle() } });
         let slow = tokio::spawn(client.post().json(&body).send());
         eventually("that it is under way", || async { (world.proxy.calls("PutItem") > stored).then_some(()) }).await;
-        let shed = client.post().json(&json!({ "query": "{ __typename }" })).send().await.expect("an answer");
+        let shed = client.post().json(&json!({ "query": "{ __typename }" })).send().await.expect("a response");
         assert_eq!(shed.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(shed.headers()["retry-after"], "1");
         let body: Value = shed.json().await.expect("JSON");
         assert_eq!(code_and_reason(&body), ("UNAVAILABLE".to_owned(), Some("overloaded".to_owned())));
-        let slow = slow.await.expect("a task").expect("an answer");
+        let slow = slow.await.expect("a task").expect("a response");
         assert_eq!(slow.status(), StatusCode::SERVICE_UNAVAILABLE);
         let body: Value = slow.json().await.expect("JSON");
         assert_eq!(code_and_reason(&body), ("UNAVAILABLE".to_owned(), Some("request_timeout".to_owned())));
         assert_eq!(body["errors"][0]["extensions"]["outcome"], "UNKNOWN", "it may be stored");
-        assert_eq!(client.data("{ __typename }", json!({})).await["__typename"], "Query", "the place is free again");
+        assert_eq!(client.data("{ __typename }", json!({})).await["__typename"], "Query", "the permit is free again");
     });
 }
 
 #[test]
-fn pages_of_configured_origins_may_use_the_api_and_no_others() {
+fn only_pages_of_configured_origins_may_use_the_api() {
     test(async {
         let world = World::new().await;
         let origins = vec!["https://app.example.com".parse().expect("an origin")];
@@ -274,7 +274,7 @@ fn pages_of_configured_origins_may_use_the_api_and_no_others() {
                 .header("access-control-request-headers", "authorization,content-type")
                 .send()
                 .await
-                .expect("an answer")
+                .expect("a response")
         };
         let allowed = preflight(&client.url, "https://app.example.com").await;
         assert_eq!(allowed.headers()["access-control-allow-origin"], "https://app.example.com");
@@ -283,7 +283,7 @@ fn pages_of_configured_origins_may_use_the_api_and_no_others() {
         assert_eq!(other.headers().get("access-control-allow-origin"), None);
         let post =
             client.post().header("origin", "https://app.example.com").json(&json!({ "query": "{ __typename }" }));
-        let answer = post.send().await.expect("an answer");
+        let answer = post.send().await.expect("a response");
         assert_eq!(answer.headers()["access-control-allow-origin"], "https://app.example.com");
         assert!(answer.headers()["access-control-expose-headers"].to_str().expect("text").contains("x-request-id"));
         let without = world.server().await.anonymous();
@@ -295,7 +295,7 @@ fn pages_of_configured_origins_may_use_the_api_and_no_others() {
 }
 
 #[test]
-fn a_field_of_a_mutation_that_stands_there_twice_runs_once() {
+fn a_field_of_a_mutation_that_is_selected_twice_is_executed_once() {
     test(async {
         let world = World::new().await;
         let server = world.server().await;
@@ -329,7 +329,7 @@ fn a_field_of_a_mutation_that_stands_there_twice_runs_once() {
 }
 
 #[test]
-fn strings_mean_what_the_language_says() {
+fn strings_and_block_strings_have_the_values_of_the_specification() {
     test(async {
         let world = World::new().await;
         let server = world.server().await;
@@ -356,9 +356,9 @@ fn strings_mean_what_the_language_says() {
     });
 }
 
-/// The attacks that were measured on the stack: refused before they cost anything.
+/// Attacks that keep other servers busy are rejected before they cost anything.
 #[test]
-fn documents_that_would_keep_a_server_busy_are_refused() {
+fn documents_that_would_keep_a_server_busy_are_rejected() {
     test(async {
         let world = World::new().await;
         let server = world.server().await;
@@ -385,9 +385,9 @@ fn documents_that_would_keep_a_server_busy_are_refused() {
             assert_eq!(answer.get("data"), None, "{}", &attack[..60]);
             assert!(answer["errors"].as_array().is_some_and(|errors| (1..=10).contains(&errors.len())), "{answer}");
         }
-        let batch = client.post().json(&json!([{ "query": "{ __typename }" }])).send().await.expect("an answer");
+        let batch = client.post().json(&json!([{ "query": "{ __typename }" }])).send().await.expect("a response");
         assert_eq!(batch.status(), StatusCode::BAD_REQUEST);
         let multipart = client.post().header("content-type", "multipart/form-data; boundary=x").body("--x--");
-        assert_eq!(multipart.send().await.expect("an answer").status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
+        assert_eq!(multipart.send().await.expect("a response").status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
     });
 }

@@ -1,14 +1,14 @@
-//! `schema.graphql` is what the code says.
+//! `schema.graphql` is the schema of the code.
 
 #[test]
 fn schema_graphql_is_current() {
     let committed = include_str!("../../schema.graphql");
-    let message = "write it anew: cargo run -- schema > schema.graphql";
+    let message = "write it again: cargo run -- schema > schema.graphql";
     assert!(committed == cruddur_messaging::graphql::sdl(), "schema.graphql is stale; {message}");
 }
 
 #[test]
-fn everything_is_described() {
+fn every_type_field_and_argument_has_a_description() {
     let sdl = cruddur_messaging::graphql::sdl();
     let lines: Vec<&str> = sdl.lines().map(str::trim).collect();
     for (above, line) in lines.iter().zip(lines.iter().skip(1)) {

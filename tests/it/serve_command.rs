@@ -203,9 +203,9 @@ fn what_only_an_operator_can_mend_refuses_the_start_and_what_is_away_does_not() 
             configured(&["serve"]).env("DATABASE_URL", "postgresql://x@127.0.0.1:9/db").env("RUST_LOG", "info"),
         );
         let address = tokio::task::block_in_place(|| server.wait_for("its address", listening));
-        let ready = reqwest::get(format!("http://{address}/health/ready")).await.expect("an answer");
+        let ready = reqwest::get(format!("http://{address}/health/ready")).await.expect("a response");
         assert_eq!(ready.status().as_u16(), 503);
-        let live = reqwest::get(format!("http://{address}/health/live")).await.expect("an answer");
+        let live = reqwest::get(format!("http://{address}/health/live")).await.expect("a response");
         assert_eq!(live.status().as_u16(), 200);
         server.signal("TERM");
         assert!(tokio::task::block_in_place(|| server.wait()).success());

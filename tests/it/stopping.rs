@@ -69,7 +69,7 @@ fn a_signal_lets_what_runs_finish_and_takes_nothing_new() {
             fresh.get(&served.client.url).send().await.is_err_and(|error| error.is_connect()).then_some(())
         })
         .await;
-        let answer = asked.await.expect("a task").expect("an answer");
+        let answer = asked.await.expect("a task").expect("a response");
         assert_eq!(answer, json!({ "data": { "messageGroups": { "nodes": [] } } }));
         assert_eq!(tokio::task::block_in_place(|| served.process.wait()).code(), Some(0));
     });

@@ -67,7 +67,7 @@ fn a_collector_gets_one_span_for_what_does_io_and_none_for_plain_fields() {
         let query = "query Mine { messageGroups { nodes { uuid lastMessageAt lastMessage { uuid body createdAt
             author { handle } } participants { uuid handle displayName } } pageInfo { endCursor } } }";
         let request = client.post().header("traceparent", format!("00-{TRACE}-{PARENT}-01"));
-        let answer = request.json(&json!({ "query": query })).send().await.expect("an answer");
+        let answer = request.json(&json!({ "query": query })).send().await.expect("a response");
         assert!(answer.status().is_success());
         let ours = eventually("the request's span", || async {
             let spans = collector.spans();

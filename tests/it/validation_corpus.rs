@@ -1,5 +1,5 @@
-//! The server and the reference implementation say the same about what is valid: `tests/validation/documents.json` has the
-//! reference's verdicts, which its `verdicts.mjs` recomputes.
+//! The server and the reference implementation accept and reject the same documents. `tests/validation/documents.json` has the
+//! verdicts of the reference implementation, which `verdicts.mjs` computes.
 
 use futures::future::ready;
 use futures::{StreamExt, stream};
@@ -20,11 +20,11 @@ struct Case {
     valid: bool,
 }
 
-/// Where we differ, and why.
+/// The documents for which the verdicts differ, and why.
 const ARGUED: [(&str, &str); 2] = [
-    // The two are one value, so either order of merging answers the same.
+    // The two values are equal, so both orders of merging have the same result.
     ("OverlappingFieldsCanBeMerged", "a string and a block string of one value"),
-    // A precaution of the reference's, not a rule of the specification; depth and selections are limited here.
+    // A precaution of the reference implementation, not a rule of the specification. Here, depth and selections are limited.
     ("MaxIntrospectionDepth", "lists of introspection within each other"),
 ];
 
@@ -44,7 +44,8 @@ fn the_server_agrees_with_the_reference_about_what_is_valid() {
             let (query, name) = (json!(case.query), json!(case.operation_name));
             let body = format!("{{\"query\":{query},\"operationName\":{name},\"variables\":{variables}}}");
             let request = client.post().header("content-type", "application/json").body(body);
-            let answer = request.header("accept", "application/graphql-response+json").send().await.expect("an answer");
+            let answer =
+                request.header("accept", "application/graphql-response+json").send().await.expect("a response");
             let (status, body): (_, Value) = (answer.status().as_u16(), answer.json().await.expect("JSON"));
             let executed = status == 200 && body.get("data").is_some();
             let refused =

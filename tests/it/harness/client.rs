@@ -27,27 +27,27 @@ impl Client {
         }
     }
 
-    /// The whole answer.
+    /// The whole response.
     pub async fn execute(&self, query: &str, variables: Value) -> Value {
         let body = json!({ "query": query, "variables": variables });
-        let response = self.post().json(&body).send().await.expect("an answer");
+        let response = self.post().json(&body).send().await.expect("a response");
         response.json().await.expect("JSON")
     }
 
-    /// The data of an answer without errors.
+    /// The data of a response without errors.
     pub async fn data(&self, query: &str, variables: Value) -> Value {
         let answer = self.execute(query, variables).await;
         assert_eq!(answer.get("errors"), None, "{answer}");
         answer["data"].clone()
     }
 
-    /// Code and reason of the one error.
+    /// Code and reason of the only error.
     pub async fn error(&self, query: &str, variables: Value) -> (String, Option<String>) {
         let answer = self.execute(query, variables).await;
         code_and_reason(&answer)
     }
 
-    /// Sends a message; the payload.
+    /// Sends a message. Returns the payload.
     pub async fn send(&self, to: Value, body: &str) -> Value {
         let data = self.data(CREATE, json!({ "to": to, "body": body })).await;
         data["createMessage"].clone()
@@ -57,7 +57,7 @@ impl Client {
         self.send(json!({ "handle": user.handle() }), body).await
     }
 
-    /// All message groups, page by page of `size`.
+    /// All message groups, read in pages of `size`.
     pub async fn groups(&self, size: usize) -> Vec<Value> {
         let mut found: Vec<Value> = Vec::new();
         let mut after = Value::Null;
@@ -72,7 +72,7 @@ impl Client {
         }
     }
 
-    /// The bodies of a group's newest messages, oldest first.
+    /// The bodies of the newest messages of a group, from oldest to newest.
     pub async fn bodies(&self, group: &Value) -> Vec<String> {
         let data = self.data(MESSAGES, json!({ "group": group, "last": 100 })).await;
         let nodes = data["messages"]["nodes"].as_array().expect("nodes").clone();
@@ -80,7 +80,7 @@ impl Client {
     }
 }
 
-/// Code and reason of the one error of an answer.
+/// Code and reason of the only error of a response.
 pub fn code_and_reason(answer: &Value) -> (String, Option<String>) {
     let errors = answer["errors"].as_array().unwrap_or_else(|| panic!("no error: {answer}"));
     assert_eq!(errors.len(), 1, "{answer}");

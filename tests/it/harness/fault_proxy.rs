@@ -1,4 +1,4 @@
-//! Stands between the SDK and the engine: counts calls, and loses answers after the engine has done its work.
+//! A proxy between the SDK and the engine. It counts calls and injects faults: lost responses, errors, delays, races.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -14,32 +14,32 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::sync::Barrier;
 
-/// What happens to a call.
+/// A fault of one call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The engine does it, and the connection is cut before the answer.
+    /// The engine executes the call, and the connection is cut before the response.
     LoseAnswer,
-    /// The engine never sees it; this status and error code are the answer.
+    /// The engine does not get the call. The response has this status and error code.
     Answer(u16, &'static str),
-    /// Likewise, with this status and body.
+    /// The engine does not get the call. The response has this status and body.
     Body(u16, &'static str),
 }
 
-/// Under which name Queries of the index are counted, beside counting as Queries.
+/// The name under which Queries of the index are counted, in addition to `Query`.
 pub const INDEX_QUERY: &str = "Query of the index";
 
 #[derive(Default)]
 struct State {
-    /// Whether every call's connection is cut before the engine sees it.
+    /// Whether every connection is cut before the engine gets the call.
     is_cut: bool,
-    /// How long a call waits before the engine sees it, each another time up to this.
+    /// Maximum delay of a call before the engine gets it; each call has another one.
     slow: Duration,
     calls: HashMap<String, usize>,
-    /// Reads of the table that may lag behind a write; the engine in process never lags, DynamoDB does.
+    /// Number of reads of the table that are not strongly consistent. The embedded engine never lags, DynamoDB does.
     lagging_reads: usize,
-    /// For an operation, what happens to its next calls in turn.
+    /// The faults of the next calls of each operation, in order.
     faults: HashMap<String, Vec<Fault>>,
-    /// For an operation, where its next calls wait for each other, and how many of them are still to come.
+    /// The operations whose next calls wait for each other, and how many calls are still missing.
     gathering: HashMap<String, (Arc<Barrier>, usize)>,
 }
 
@@ -73,47 +73,47 @@ impl FaultProxy {
         &self.url
     }
 
-    /// What happens to the next calls of `operation`, in turn.
+    /// Injects faults into the next calls of `operation`, in order.
     pub fn next(&self, operation: &str, faults: impl IntoIterator<Item = Fault>) {
         self.lock().faults.entry(operation.to_owned()).or_default().extend(faults);
     }
 
-    /// Cuts every connection from now on, or lets calls through again.
+    /// Cuts every connection from now on, or stops doing so.
     pub fn cut(&self, cut: bool) {
         self.lock().is_cut = cut;
     }
 
-    /// Makes every call wait before the engine sees it, each another time up to `most`.
+    /// Delays every call before the engine gets it, by a random time up to `most`.
     pub fn slow(&self, most: Duration) {
         self.lock().slow = most;
     }
 
-    /// Takes back what was to happen to `operation`.
+    /// Removes the remaining faults of `operation`.
     pub fn forget(&self, operation: &str) {
         self.lock().faults.remove(operation);
     }
 
-    /// The next `count` calls of `operation` reach the engine only when all of them have come: a race that is sure.
+    /// The next `count` calls of `operation` reach the engine only when all of them have arrived: a certain race.
     pub fn gather(&self, operation: &str, count: usize) {
         self.lock().gathering.insert(operation.to_owned(), (Arc::new(Barrier::new(count)), count));
     }
 
-    /// Whether every fault has happened.
+    /// Whether all faults have been injected.
     pub fn is_spent(&self) -> bool {
         self.lock().faults.values().all(Vec::is_empty)
     }
 
-    /// How often `operation` was called so far.
+    /// Number of calls of `operation` so far.
     pub fn calls(&self, operation: &str) -> usize {
         self.lock().calls.get(operation).copied().unwrap_or_default()
     }
 
-    /// How many reads of the table, not of its index, did not ask for strong consistency.
+    /// Number of reads of the table, not of its index, that were not strongly consistent.
     pub fn lagging_reads(&self) -> usize {
         self.lock().lagging_reads
     }
 
-    /// How often anything was called so far.
+    /// Number of all calls so far.
     pub fn all_calls(&self) -> usize {
         self.lock().calls.values().sum()
     }
@@ -178,14 +178,14 @@ async fn relay(
     let mut headers = parts.headers;
     headers.remove("host");
     let request = client.request(parts.method, engine).headers(headers).body(body);
-    // Of its own: the engine does what was sent, however soon whoever sent it hangs up.
+    // In a task of its own: the engine executes the call even if the caller closes the connection.
     let sent = tokio::spawn(async move {
         tokio::time::sleep(slow.mul_f64(rand::random())).await;
         request.send().await
     });
     let answer = sent.await.ok()?.ok()?;
     if fault == Some(Fault::LoseAnswer) {
-        // The engine has answered, so it has done its work.
+        // The engine has responded, so it has executed the call.
         return None;
     }
     let mut response = Response::builder().status(answer.status());

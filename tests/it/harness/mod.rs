@@ -31,12 +31,12 @@ use uuid::Uuid;
 pub use self::client::Client;
 pub use self::fault_proxy::FaultProxy;
 
-/// One runtime for all tests: the engines they share must outlive each of them.
+/// One runtime for all tests, because they share engines.
 pub static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().expect("a runtime")
 });
 
-/// Only catches a hang: no test depends on how long anything takes.
+/// Only detects a hang: no test depends on a duration.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Runs a test.
@@ -44,12 +44,12 @@ pub fn test(body: impl Future<Output = ()>) {
     RUNTIME.block_on(async { tokio::time::timeout(DEADLINE * 10, body).await.expect("the test hangs") });
 }
 
-/// Waits until `check` gives something.
+/// Waits until `check` returns a value.
 pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, check: impl FnMut() -> F) -> T {
     eventually_within(DEADLINE, what, check).await
 }
 
-/// Waits until `check` gives something, for what takes long when all is well.
+/// The same with a longer deadline.
 pub async fn eventually_within<T, F: Future<Output = Option<T>>>(
     deadline: Duration,
     what: &str,
@@ -65,7 +65,7 @@ pub async fn eventually_within<T, F: Future<Output = Option<T>>>(
     }
 }
 
-/// What all tests share: one PostgreSQL, since it takes a moment to start, and one key.
+/// What all tests share: one PostgreSQL, because its start takes time, and one token key.
 pub struct Shared {
     pub users: Users,
     pub issuer: LocalIssuer,
@@ -77,7 +77,7 @@ pub async fn shared() -> &'static Shared {
     static SHARED: OnceCell<Shared> = OnceCell::const_new();
     SHARED
         .get_or_init(|| async {
-            // A native PostgreSQL where one is named, the embedded one else.
+            // A native PostgreSQL if `TEST_DATABASE_URL` is set, otherwise the embedded one.
             let (postgres, pool) = match std::env::var("TEST_DATABASE_URL") {
                 Ok(url) => (None, cruddur_messaging::app::pool(&url, 5).expect("TEST_DATABASE_URL")),
                 Err(_) => {
@@ -107,7 +107,7 @@ pub async fn embedded_dynamodb() -> EmbeddedDynamoDb {
 
 pub const TABLE: &str = "cruddur-messages";
 
-/// A table of its own behind a proxy that can lose answers, and any number of servers over it.
+/// Tables of its own behind a proxy that can lose responses, for any number of servers.
 pub struct World {
     pub aws: Aws,
     pub table: MessagesTable,
@@ -126,10 +126,10 @@ impl World {
         Self { aws, table, proxy, _dynamodb: dynamodb }
     }
 
-    /// A server of its own process as far as any state goes.
+    /// A server that shares no state with other servers, as if it had a process of its own.
     pub async fn server(&self) -> Server {
         let shared = shared().await;
-        // A pool of its own would wait for the one connection that the embedded PostgreSQL has; the caches are its own.
+        // The pool is shared, because the embedded PostgreSQL has only one connection. The caches are not.
         self.server_with(Users::new(shared.users.pool().clone()), shared.token_issuer.clone()).await
     }
 
@@ -137,7 +137,7 @@ impl World {
         self.changed_server(users, issuer, |_| {}).await
     }
 
-    /// A server with other settings than most tests have.
+    /// A server with changed settings.
     pub async fn server_where(&self, change: impl FnOnce(&mut ApiParts)) -> Server {
         let shared = shared().await;
         self.changed_server(Users::new(shared.users.pool().clone()), shared.token_issuer.clone(), change).await
@@ -163,7 +163,7 @@ impl World {
         Server { address, shutdown }
     }
 
-    /// A consumer; it ends with the returned shutdown.
+    /// A stream consumer. It ends with the returned shutdown.
     pub fn consumer(&self) -> Shutdown {
         let shutdown = Shutdown::default();
         consume(&self.aws, TABLE, fresh_name(), &shutdown);
