@@ -1,4 +1,4 @@
-//! Clients of DynamoDB and its streams, with time limits and retries chosen for a server that people wait for.
+//! Clients of DynamoDB and DynamoDB Streams, with time limits and retries for an interactive server.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -22,29 +22,29 @@ use chrono::{DateTime, Utc};
 use crate::config::{SettingError, checked_address};
 use crate::metrics;
 
-/// DynamoDB answers in milliseconds, or something is wrong: a second for the connection, two for an answer, and what all
-/// tries may take together stays below what a client waits.
+/// DynamoDB usually responds in milliseconds. The limits are 1 s for a connection and 2 s for a try. All tries together take less
+/// time than a request may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(5);
-/// With the SDK's exponential backoff and jitter between them.
+/// The SDK waits between the tries, with exponential backoff and jitter.
 const MAX_ATTEMPTS: u32 = 3;
 
-/// Both clients, for one endpoint and account.
+/// The clients for one endpoint and account.
 #[derive(Clone, Debug)]
 pub struct Aws {
-    /// The tables.
+    /// Client of the tables.
     pub dynamodb: aws_sdk_dynamodb::Client,
-    /// Their streams.
+    /// Client of the streams.
     pub streams: aws_sdk_dynamodbstreams::Client,
     config: SdkConfig,
 }
 
-/// What a local engine is asked under where nothing else is said.
+/// Region and credentials for a local engine, if none are configured.
 const LOCAL_REGION: &str = "us-east-1";
 const LOCAL_KEY: &str = "local";
 
-/// One HTTP client for all of them: each would read the machine's certificates and keep them.
+/// One HTTP client for all SDK clients: each HTTP client would load the certificates of the machine.
 static HTTP: LazyLock<SharedHttpClient> =
     LazyLock::new(|| Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc)).build_https());
 
@@ -58,7 +58,7 @@ fn loader() -> ConfigLoader {
                 .operation_timeout(OPERATION_TIMEOUT)
                 .build(),
         )
-        // An answer that comes too slowly is a try that takes too long.
+        // The time limit of a try also covers a slow response.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .retry_config(RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS))
 }
@@ -68,13 +68,13 @@ fn checked_region(region: &str) -> Result<(), SettingError> {
         return Err(SettingError::Missing("AWS_REGION"));
     }
     if !region.chars().all(|it| it.is_ascii_alphanumeric() || it == '-') {
-        return Err(SettingError::wrong("AWS_REGION", "is not a region such as eu-central-1"));
+        return Err(SettingError::wrong("AWS_REGION", "must be a region such as eu-central-1"));
     }
     Ok(())
 }
 
 impl Aws {
-    /// Clients as the environment, the profile or the machine's role configure them.
+    /// Clients that the environment, the profile or the role of the machine configures.
     pub async fn from_environment() -> Result<Self, SettingError> {
         for name in ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL_DYNAMODB_STREAMS"] {
             if let Ok(url) = std::env::var(name) {
@@ -86,14 +86,14 @@ impl Aws {
         Ok(Self::of(&config, std::env::var("AWS_ENDPOINT_URL_DYNAMODB").ok()))
     }
 
-    /// Clients for a local engine at `url`, which takes any credentials.
+    /// Clients for a local engine at `url`, which accepts any credentials.
     pub async fn local(url: &str) -> Self {
         let credentials = Credentials::new(LOCAL_KEY, LOCAL_KEY, None, None, "local");
         Self::local_as(url, LOCAL_REGION.to_owned(), credentials).await
     }
 
-    /// Clients for a local engine at `url`, under the region and the key that the environment names, if any: some engines
-    /// keep the tables of each apart.
+    /// Clients for a local engine at `url`, with the region and the access key of the environment, if there are any: some
+    /// engines have separate tables for each of them.
     pub async fn local_from_environment(url: &str) -> Result<Self, SettingError> {
         let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let region = set("AWS_REGION").or_else(|| set("AWS_DEFAULT_REGION")).unwrap_or_else(|| LOCAL_REGION.to_owned());
@@ -115,23 +115,23 @@ impl Aws {
         self.config.region().map(|region| region.as_ref().to_owned()).unwrap_or_default()
     }
 
-    /// The account of the credentials, where they say it. Credentials that cannot be had at the moment say nothing.
+    /// The account of the credentials, if they contain it. It is unknown while the credentials are unavailable.
     ///
     /// # Errors
-    /// There are none, wherever they are looked for.
+    /// There are no credentials in any source.
     pub async fn credentials_account(&self) -> Result<Option<String>, SettingError> {
         let provider = self.config.credentials_provider().ok_or(SettingError::NoCredentials)?;
         match provider.provide_credentials().await {
             Ok(credentials) => Ok(credentials.account_id().map(|account| account.as_str().to_owned())),
             Err(CredentialsError::CredentialsNotLoaded(_)) => Err(SettingError::NoCredentials),
             Err(error) => {
-                tracing::warn!(error = crate::report(&error), "no credentials at the moment");
+                tracing::warn!(error = crate::report(&error), "the AWS credentials are unavailable at the moment");
                 Ok(None)
             }
         }
     }
 
-    /// The account, as AWS says; `None` when it does not.
+    /// The account according to AWS STS. `None` if STS does not respond.
     pub async fn account(&self) -> Option<String> {
         aws_sdk_sts::Client::new(&self.config).get_caller_identity().send().await.ok()?.account
     }
@@ -142,7 +142,7 @@ impl Aws {
         aws_sdk_cognitoidentityprovider::Client::from_conf(config.region(Region::new(region.to_owned())).build())
     }
 
-    /// An engine that is not AWS serves streams where it serves tables; AWS has an address for each.
+    /// A local engine serves streams and tables at one address. AWS has an address for each.
     fn of(config: &SdkConfig, tables_url: Option<String>) -> Self {
         let mut streams = aws_sdk_dynamodbstreams::config::Builder::from(config);
         let own_url = std::env::var_os("AWS_ENDPOINT_URL_DYNAMODB_STREAMS").is_some();
@@ -159,11 +159,11 @@ impl Aws {
     }
 }
 
-/// How long an answer may be under way, in seconds, and its clock still seem right.
+/// Maximum time of a response on its way, in seconds, for which no clock difference is reported.
 const UNDER_WAY: f64 = 0.25;
 
-/// Compares our clock, which says when a message was written, with that of DynamoDB's answers: once in each second of
-/// ours, of which this is the last one.
+/// Compares the local clock, which decides `created_at`, with the `Date` header of DynamoDB, at most once in each second. The value
+/// is the last second in which it did.
 #[derive(Debug, Default)]
 struct ClockWatch(AtomicI64);
 
@@ -184,8 +184,8 @@ impl Intercept for ClockWatch {
         }
         let date = context.response().headers().get("date").and_then(|it| DateTime::parse_from_rfc2822(it).ok());
         if let Some(date) = date {
-            // The answer's second began up to a second before it was sent: what is within that is no difference. The first
-            // answer in a second of ours was mostly sent in the one before.
+            // The header has whole seconds, so a difference of less than a second is not a difference. The first response in a
+            // second was mostly sent in the second before.
             let ahead = (now - date.to_utc()).as_seconds_f64();
             metrics::clock_ahead(if (0.0..1.0 + UNDER_WAY).contains(&ahead) { 0.0 } else { ahead });
         }

@@ -1,41 +1,41 @@
-//! Amazon Cognito's user pool, as far as an operator needs it.
+//! The users of an Amazon Cognito user pool, for the operator's commands.
 
 use aws_sdk_cognitoidentityprovider::Client;
 use aws_sdk_cognitoidentityprovider::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_cognitoidentityprovider::types::UserType;
 
-/// The end of a call that did not answer.
+/// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CognitoError {
-    /// No answer came.
+    /// There was no response.
     #[error("Cognito cannot be reached")]
     Unreachable(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// Cognito will not do this.
-    #[error("Cognito refused")]
+    /// Cognito rejected the request.
+    #[error("Cognito rejected the request")]
     Refused {
         /// Cognito's error code.
         code: String,
-        /// What the SDK said.
+        /// The error of the SDK.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// A user lacks what every user of a pool has.
-    #[error("the user {0} of the pool has no sub")]
+    /// A user has no `sub`, which every user of a pool has.
+    #[error("the user {0} of the pool has no `sub`")]
     Incomplete(String),
 }
 
 /// A user of a pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CognitoUser {
-    /// What a token has as its `sub`.
+    /// The claim `sub` of their tokens.
     pub sub: String,
-    /// The name they sign in with.
+    /// The name with which they sign in.
     pub username: String,
-    /// What they call themselves; they can set it to anything.
+    /// The handle that they claim. They can set it to anything.
     pub preferred_username: Option<String>,
 }
 
-/// All users of a pool, page after page. Attributes are not selected: Cognito refuses to select one that a user lacks.
+/// All users of a pool. All attributes are requested, because Cognito rejects the selection of an attribute that a user lacks.
 pub async fn users_of_pool(client: &Client, pool: &str) -> Result<Vec<CognitoUser>, CognitoError> {
     let mut users = Vec::new();
     let mut pages = client.list_users().user_pool_id(pool).into_paginator().send();

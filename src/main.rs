@@ -1,13 +1,13 @@
-//! The one binary: see [`cruddur_messaging::commands`].
+//! The binary: see [`cruddur_messaging::commands`].
 
-/// glibc's allocator takes a third of a request's time. In this one, what a thread frees it can take again at once, whichever
-/// thread had taken it before: requests move between threads, and their memory is in the core's cache.
+/// With glibc's allocator, a third of the CPU time of a request was allocation. In jemalloc, a thread can reuse memory that it has
+/// freed at once, even if another thread allocated it; requests move between threads.
 #[cfg(not(target_env = "msvc"))]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> std::process::ExitCode {
-    // Where a machine gives huge pages unasked, an idle server uses a little of each: a third of its memory.
+    // With transparent huge pages, an idle server would use only a part of each page: a third of its memory would be waste.
     #[cfg(target_os = "linux")]
     let _ = rustix::thread::disable_transparent_huge_pages(true);
     cruddur_messaging::commands::main()

@@ -1,4 +1,4 @@
-//! Ids and users: the words that the stores, the rules and the stream consumer share. Plain data without I/O.
+//! Ids and users: plain data that the stores, the rules and the stream consumer share.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ macro_rules! uuid_newtype {
         pub struct $name(pub Uuid);
 
         impl fmt::Display for $name {
-            /// Lower case with hyphens, as keys and attributes spell it.
+            /// Lower case with hyphens, as in keys and attributes.
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 self.0.hyphenated().fmt(f)
             }
@@ -21,35 +21,35 @@ macro_rules! uuid_newtype {
 }
 
 uuid_newtype!(
-    /// A user's uuid: `users.uuid` in Postgres.
+    /// The uuid of a user: `users.uuid` in Postgres.
     UserUuid
 );
 uuid_newtype!(
-    /// A conversation's uuid.
+    /// The uuid of a message group.
     MessageGroupUuid
 );
 uuid_newtype!(
-    /// A message's uuid.
+    /// The uuid of a message.
     MessageUuid
 );
 
-/// A user as Postgres has them at present.
+/// A user in Postgres.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
-    /// Who it is.
+    /// Unique identifier. Never changes.
     pub uuid: UserUuid,
     /// Unique, compared exactly.
     pub handle: String,
-    /// The name shown to people.
+    /// Name to show in a user interface.
     pub display_name: String,
 }
 
-/// The copy of a user's names that an item carries. It serves only when the user is gone from Postgres.
+/// The names of a user that an item has copied. They are used only if the user does not exist in Postgres any more.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NameCopy {
-    /// The handle at the time of writing.
+    /// The handle when the item was written.
     pub handle: String,
-    /// The display name at the time of writing.
+    /// The display name when the item was written.
     pub display_name: String,
 }
 
@@ -59,12 +59,12 @@ impl From<&User> for NameCopy {
     }
 }
 
-/// One of the two users of a message group, with the names an item copied.
+/// One of the two users of a message group, with the names that an item has copied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Participant {
-    /// Who it is.
+    /// The user.
     pub uuid: UserUuid,
-    /// The names at the time of writing. Shared: a list repeats those of its viewer in every row.
+    /// The names when the item was written. Shared, because a list repeats those of its viewer in every row.
     pub names: Arc<NameCopy>,
 }
 

@@ -1,5 +1,5 @@
-//! What is looked at before a process begins. What only an operator can mend refuses the start, with the command that does;
-//! what is merely unreachable may come back, so the process begins without it and is not ready.
+//! Checks before a process starts. If only an operator can solve a problem, the start fails and names the command. If a store is
+//! unreachable, the process starts and is not ready until the store is available.
 
 use std::time::Duration;
 
@@ -12,59 +12,59 @@ use crate::messages_table::schema::{describe, faults, leases_table_name};
 use crate::report;
 use crate::users::{MIGRATIONS, Users, is_undefined_table};
 
-/// How long a store may take to say how it is.
-const PATIENCE: Duration = Duration::from_secs(4);
+/// Time limit of each check.
+const TIMEOUT: Duration = Duration::from_secs(4);
 
-/// Looks at the tables, and at the consumer's own where `consumes`.
+/// Checks the messages table, and the consumer's table if this process runs the consumer.
 pub async fn check_tables(aws: &Aws, table: &str, consumes: bool) -> anyhow::Result<()> {
     aws.credentials_account().await?;
     let leases = leases_table_name(table);
     for name in [Some(table), consumes.then_some(leases.as_str())].into_iter().flatten() {
-        let described = tokio::time::timeout(PATIENCE, describe(&aws.dynamodb, name)).await;
+        let described = tokio::time::timeout(TIMEOUT, describe(&aws.dynamodb, name)).await;
         match described {
             Ok(Ok(Some(found))) if name == table => {
                 if let Some(fault) = faults(&found).first() {
-                    bail!("table {name} is not as it should be: {fault}; see `ddb schema-load` (DDB_MESSAGE_TABLE)");
+                    bail!("table {name} is wrong: {fault}; run `ddb schema-load` (DDB_MESSAGE_TABLE)");
                 }
             }
             Ok(Ok(Some(_))) => {}
-            Ok(Ok(None)) => bail!("table {name} is not there: run `ddb schema-load` (DDB_MESSAGE_TABLE)"),
+            Ok(Ok(None)) => bail!("table {name} does not exist: run `ddb schema-load` (DDB_MESSAGE_TABLE)"),
             Ok(Err(error @ (TableError::Unavailable { .. } | TableError::Refused { .. }))) => {
-                tracing::warn!(error = report(&error), table = name, "the table could not be looked at");
+                tracing::warn!(error = report(&error), table = name, "checking the table failed");
             }
             Ok(Err(error)) => return Err(error.into()),
-            Err(_) => tracing::warn!(table = name, "the table could not be looked at in time"),
+            Err(_) => tracing::warn!(table = name, "checking the table timed out"),
         }
     }
     Ok(())
 }
 
-/// Looks at the migrations of the database.
+/// Checks that the database is migrated.
 pub async fn check_migrations(users: &Users) -> anyhow::Result<()> {
     let look = async {
         let mut connection = users.pool().acquire().await?;
         connection.list_applied_migrations(&MIGRATIONS.table_name).await
     };
-    let applied = match tokio::time::timeout(PATIENCE, look).await {
+    let applied = match tokio::time::timeout(TIMEOUT, look).await {
         Ok(Ok(applied)) => applied,
         Ok(Err(error)) if is_never_migrated(&error) => Vec::new(),
         Ok(Err(error)) => {
-            tracing::warn!(error = report(&error), "the migrations could not be looked at");
+            tracing::warn!(error = report(&error), "checking the migrations failed");
             return Ok(());
         }
         Err(_) => {
-            tracing::warn!("the migrations could not be looked at in time");
+            tracing::warn!("checking the migrations timed out");
             return Ok(());
         }
     };
     let is_missing = |version: i64| applied.iter().all(|it| it.version != version);
     match MIGRATIONS.iter().filter(|migration| is_missing(migration.version)).count() {
         0 => Ok(()),
-        some => bail!("the database is {some} migrations behind: run `db migrate` (DATABASE_URL)"),
+        some => bail!("the database lacks {some} migrations: run `db migrate` (DATABASE_URL)"),
     }
 }
 
-/// The migrator wraps what the database says.
+/// The migrator wraps the error of the database.
 fn is_never_migrated(error: &sqlx::migrate::MigrateError) -> bool {
     std::iter::successors(Some(error as &(dyn std::error::Error + 'static)), |error| error.source())
         .filter_map(|error| error.downcast_ref())

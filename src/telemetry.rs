@@ -1,7 +1,7 @@
-//! What a process tells of itself beside its metrics: the log, and traces for an OpenTelemetry collector.
+//! The log, and traces for an OpenTelemetry collector.
 //!
-//! Spans: one for a request, one for a resolver or a batch of records that does I/O, one for each call to a store. Those below
-//! a request are of the level `trace`, so that they cost nothing where no traces are exported, and stay out of the log.
+//! There is a span for each request, for each resolver or batch of records that does I/O, and for each call to a store. The spans
+//! below a request have the level `trace`: they cost nothing if no traces are exported, and they are not in the log.
 
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,13 +31,13 @@ use tracing_subscriber::{EnvFilter, Layer};
 use crate::config::{SettingError, checked_address};
 use crate::outcome::{Code, Outcome};
 
-/// What is logged, to standard error.
+/// The log, which goes to standard error.
 #[derive(Args, Clone, Debug, Default)]
 pub struct LogSettings {
-    /// What is logged: levels by module, such as `info,cruddur_messaging=debug`
+    /// Log filter: levels by module, such as `info,cruddur_messaging=debug`
     #[arg(long = "log", env = "RUST_LOG", value_name = "RUST_LOG", global = true, hide_short_help = true)]
     filter: Option<String>,
-    /// How it is written
+    /// Log format
     #[arg(long, env = "LOG_FORMAT", value_name = "LOG_FORMAT", global = true, hide_short_help = true,
         value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
@@ -47,14 +47,14 @@ pub struct LogSettings {
 enum LogFormat {
     #[default]
     Text,
-    /// One object a line
+    /// One JSON object for each line
     Json,
 }
 
-/// Where traces go.
+/// The destination of traces.
 #[derive(Args, Clone, Debug)]
 pub struct TraceSettings {
-    /// OpenTelemetry collector that traces are sent to, as http/protobuf [default: none, no traces]
+    /// OpenTelemetry collector that receives traces as http/protobuf [default: no traces]
     #[arg(
         long,
         env = "OTEL_EXPORTER_OTLP_ENDPOINT",
@@ -64,40 +64,40 @@ pub struct TraceSettings {
     pub otel_exporter_otlp_endpoint: Option<String>,
 }
 
-/// A collector that does not answer must hold up neither the next batch nor the end of the process.
+/// A collector that does not respond must delay neither the next batch nor the end of the process.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long the last spans may take when the process ends.
+/// Time limit for the last spans at the end of the process.
 const LAST_EXPORT: Duration = Duration::from_secs(1);
 const SERVICE: &str = "cruddur-messaging";
-/// Whose spans are exported: ours, and within them those of the SDK's calls. What the consumer asks all the time, whether
-/// anything has come, is in none of ours.
+/// Exported spans: those of this program, and the calls of the SDK inside them. The regular reads of the stream consumer are in
+/// no span of this program, so they are not exported.
 const OURS: &str = "cruddur_messaging";
 const CALLS: &str = "aws_sdk_dynamodb::operation";
 
-/// Whether traces are exported. Without, what only they need is not made.
+/// Whether traces are exported. If not, nothing is computed that only traces need.
 static EXPORTS: AtomicBool = AtomicBool::new(false);
 
-/// The export of traces, while it runs.
+/// The export of traces.
 #[derive(Debug)]
 pub struct Traces(Option<SdkTracerProvider>);
 
 impl Traces {
-    /// Sends what has not been sent.
+    /// Sends the spans that have not been sent.
     pub async fn finish(self) {
         let Some(provider) = self.0 else { return };
         let flushed = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(LAST_EXPORT));
         match tokio::time::timeout(LAST_EXPORT, flushed).await {
             Ok(Ok(Ok(()))) => {}
-            Ok(Ok(Err(error))) => tracing::warn!(error = crate::report(&error), "the last traces were not sent"),
+            Ok(Ok(Err(error))) => tracing::warn!(error = crate::report(&error), "sending the last traces failed"),
             Ok(Err(_)) | Err(_) => tracing::warn!("the last traces were not sent in time"),
         }
     }
 }
 
-/// Sends the log to standard error, as `RUST_LOG` says or else `default`, and traces where `traces` says.
+/// Starts the log with the filter in `RUST_LOG`, or `default` if it is not set, and the traces if `traces` has a collector.
 ///
 /// # Errors
-/// A filter, an address, a protocol or a sampler that cannot be read.
+/// A filter, an address, a protocol or a sampler that is invalid.
 pub fn start(log: LogSettings, default: &str, traces: Option<&TraceSettings>) -> anyhow::Result<Traces> {
     let filter = match log.filter.filter(|text| !text.trim().is_empty()) {
         Some(text) => EnvFilter::try_new(&text)
@@ -149,18 +149,18 @@ fn provider(settings: &TraceSettings) -> anyhow::Result<Option<SdkTracerProvider
     Ok(Some(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource.build()).build()))
 }
 
-/// What the library would take for nothing said.
+/// Rejects values that the library would ignore silently.
 fn check_environment(variable: impl Fn(&'static str) -> Option<String>) -> Result<(), SettingError> {
     let wrong = |name, problem| Err(SettingError::wrong(name, problem));
     let given = |name| variable(name).filter(|value| !value.is_empty());
     for name in ["OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"] {
         if given(name).is_some_and(|value| value != "http/protobuf") {
-            return wrong(name, "must be http/protobuf: traces are sent in no other way");
+            return wrong(name, "must be http/protobuf, the only supported protocol");
         }
     }
     for name in ["OTEL_EXPORTER_OTLP_COMPRESSION", "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION"] {
         if given(name).is_some_and(|value| value != "none") {
-            return wrong(name, "must be none: traces are sent as they are");
+            return wrong(name, "must be none, because traces are not compressed");
         }
     }
     for (name, least, most) in [
@@ -170,7 +170,7 @@ fn check_environment(variable: impl Fn(&'static str) -> Option<String>) -> Resul
     ] {
         let fits = |value: String| value.parse().is_ok_and(|number: u64| (least..=most).contains(&number));
         if given(name).is_some_and(|value| !fits(value)) {
-            return wrong(name, "is no number that makes sense");
+            return wrong(name, "must be a positive number");
         }
     }
     let samplers = [
@@ -182,16 +182,16 @@ fn check_environment(variable: impl Fn(&'static str) -> Option<String>) -> Resul
         "parentbased_traceidratio",
     ];
     if given("OTEL_TRACES_SAMPLER").is_some_and(|value| !samplers.contains(&value.as_str())) {
-        return wrong("OTEL_TRACES_SAMPLER", "is no sampler such as parentbased_traceidratio");
+        return wrong("OTEL_TRACES_SAMPLER", "must be a sampler such as parentbased_traceidratio");
     }
     let share = |value: String| value.parse().is_ok_and(|share: f64| (0.0..=1.0).contains(&share));
     if given("OTEL_TRACES_SAMPLER_ARG").is_some_and(|value| !share(value)) {
-        return wrong("OTEL_TRACES_SAMPLER_ARG", "is not a share from 0 to 1");
+        return wrong("OTEL_TRACES_SAMPLER_ARG", "must be a number from 0 to 1");
     }
     Ok(())
 }
 
-/// Sends spans from the exporter's own thread, which is none of the runtime's.
+/// Sends spans from the thread of the exporter, which does not belong to the runtime.
 #[derive(Debug)]
 struct Sender {
     http: reqwest::Client,
@@ -215,19 +215,18 @@ impl HttpClient for Sender {
     }
 }
 
-/// Tells the traces of a request that begins: it is one of the server's, and may belong to a trace that its headers name.
-/// Source: W3C Trace Context.
+/// Records the start of a request in its span. Its headers can name a trace that it belongs to. Source: W3C Trace Context.
 pub fn begin_request(span: &Span, headers: &HeaderMap, method: &str, route: Option<&str>) {
     if !EXPORTS.load(Ordering::Relaxed) {
         return;
     }
     span.record("otel.kind", "server");
     span.record("otel.name", format!("{method} {}", route.unwrap_or_default()).trim_end());
-    // Where the span is not exported, there is nothing to join.
+    // A span that is not exported cannot join a trace.
     let _ = span.set_parent(TraceContextPropagator::new().extract(&HeaderExtractor(headers)));
 }
 
-/// Tells the traces how the present request ended; without a status when its client did not wait.
+/// Records in the span of the current request how it ended. There is no status if the client closed the connection.
 pub fn end_request(operation: Option<&str>, status: Option<StatusCode>, outcome: Outcome) {
     if !EXPORTS.load(Ordering::Relaxed) {
         return;

@@ -1,7 +1,7 @@
-//! The issuer's public keys: fetched when first needed, again by timer, and again when a token names an unknown one.
+//! The public keys of the issuer. They are fetched at the first use, by a timer, and when a token has an unknown key id.
 //!
-//! At most one fetch runs at a time, and an unknown `kid` causes one only once a cooldown: whoever invents key ids must
-//! not make us hammer the issuer. Keys that were fetched stay good while the source is away.
+//! At most one fetch runs at a time. An unknown `kid` causes a fetch at most once in each cooldown, so that a client with invented
+//! key ids cannot overload the issuer. Fetched keys stay valid while the source is unavailable.
 
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
@@ -13,22 +13,22 @@ use serde::Deserialize;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-/// How often the keys are fetched anew without anybody asking. Cognito rotates rarely and publishes ahead.
+/// How often the keys are refreshed. Cognito rotates its keys rarely and publishes new ones in advance.
 const REFRESH_EVERY: Duration = Duration::from_secs(3600);
-/// How long a fetch may take.
+/// Time limit of a fetch.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long after a failed fetch the source counts as away without being asked again.
+/// For how long after a failed fetch the source is not asked again.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
-/// How long after a fetch an unknown `kid` does not cause another.
+/// For how long after a fetch an unknown `kid` does not cause another one.
 pub const COOLDOWN: Duration = Duration::from_secs(30);
 
-/// The answer for a `kid`.
+/// The result of the lookup of a `kid`.
 pub enum KeyLookup {
     /// The issuer has this key.
     Found(Arc<DecodingKey>),
     /// The issuer has no such key.
     Unknown,
-    /// The issuer could not be asked.
+    /// The issuer is unreachable.
     Unavailable,
 }
 
@@ -41,7 +41,7 @@ pub struct KeySource {
     fetches: Mutex<Fetches>,
 }
 
-/// By `kid`, each as it was published and as it is used. One that is published as before stays the same `Arc`.
+/// By `kid`, as published and as used. A key that is published unchanged stays the same `Arc`.
 type Keys = HashMap<String, (serde_json::Value, Arc<DecodingKey>)>;
 
 #[derive(Default)]
@@ -52,15 +52,15 @@ struct Fetches {
 
 #[derive(Deserialize)]
 struct KeySet {
-    /// Read one by one: a key of a kind we do not know must not take the others away.
+    /// Each key is read separately, because a key of an unknown kind must not make the others unusable.
     keys: Vec<serde_json::Value>,
 }
 
 impl KeySource {
-    /// The keys at `url`; an unknown `kid` causes a fetch at most once a `cooldown`.
+    /// The keys at `url`. An unknown `kid` causes a fetch at most once in each `cooldown`.
     ///
     /// # Errors
-    /// When the machine's TLS roots cannot be read.
+    /// The TLS root certificates of the machine cannot be read.
     pub fn new(url: impl Into<String>, cooldown: Duration) -> Result<Self, reqwest::Error> {
         let client = reqwest::Client::builder().timeout(FETCH_TIMEOUT).build()?;
         let keys = RwLock::default();
@@ -73,7 +73,7 @@ impl KeySource {
             return KeyLookup::Found(key);
         }
         let mut fetches = self.fetches.lock().await;
-        // Whoever held the lock before may have fetched it.
+        // The previous holder of the lock may have fetched it.
         if let Some(key) = self.known(kid) {
             return KeyLookup::Found(key);
         }
@@ -95,7 +95,7 @@ impl KeySource {
         !self.read().is_empty()
     }
 
-    /// Fetches the keys now and then until `stop`; soon again while the source is away.
+    /// Refreshes the keys until `stop`, more often while the source is unavailable.
     pub async fn keep_fresh(&self, stop: CancellationToken) {
         loop {
             let fetched = self.fetch(&mut *self.fetches.lock().await).await;
@@ -107,13 +107,13 @@ impl KeySource {
         }
     }
 
-    /// The key with this id as far as they were fetched.
+    /// The key with this id, if it has been fetched.
     pub fn known(&self, kid: &str) -> Option<Arc<DecodingKey>> {
         self.read().get(kid).map(|(_, key)| key.clone())
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, Keys> {
-        // A writer only swaps the map, so that a poisoned lock still holds a whole one.
+        // A writer only replaces the map, so the map of a poisoned lock is complete.
         self.keys.read().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
@@ -126,7 +126,7 @@ impl KeySource {
                 true
             }
             Err(error) => {
-                tracing::warn!(url = self.url, error = crate::report(&error), "the token keys could not be fetched");
+                tracing::warn!(url = self.url, error = crate::report(&error), "fetching the token keys failed");
                 fetches.last_failure = Some(Instant::now());
                 false
             }
@@ -144,7 +144,7 @@ impl KeySource {
     }
 }
 
-/// An RSA key for RS256 with its id; anything else in the set is not for us.
+/// An RSA key for RS256 with its id. Other keys of the set are ignored.
 fn signing_key(published: serde_json::Value) -> Option<(String, serde_json::Value, Arc<DecodingKey>)> {
     let key: Jwk = serde_json::from_value(published.clone()).ok()?;
     let for_signatures = matches!(key.common.public_key_use, None | Some(PublicKeyUse::Signature));

@@ -1,7 +1,7 @@
-//! Access tokens of Amazon Cognito: who asks, as far as the token says.
+//! Access tokens of Amazon Cognito.
 //!
-//! Claims of an access token: "Understanding the access token", Cognito developer guide. It carries no `aud`; the app
-//! client stands in `client_id`, and `token_use` tells it from an ID token.
+//! Source of the claims: "Understanding the access token", Cognito developer guide. An access token has no `aud`; the app client
+//! is in `client_id`, and `token_use` distinguishes it from an ID token.
 
 pub mod keys;
 
@@ -16,23 +16,23 @@ use serde::Deserialize;
 use self::keys::{KeyLookup, KeySource};
 use crate::metrics::CacheCounts;
 
-/// How far the issuer's clock and ours may be apart, in seconds.
+/// Maximum difference between the clock of the issuer and the local clock, in seconds.
 const LEEWAY_SECONDS: u64 = 10;
-/// How many accepted tokens are remembered; some 200 bytes a token.
-const REMEMBERED: usize = 10_000;
+/// Maximum number of accepted tokens in the cache. A token takes about 200 bytes.
+const CACHED_TOKENS: usize = 10_000;
 
-/// What a verified token says.
+/// The content of a verified token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedToken {
     /// The `sub` claim: `users.cognito_user_id`.
     pub cognito_user_id: String,
 }
 
-/// Why a token was not accepted.
+/// Why a token is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// Not one `Bearer` credential.
-    #[error("The Authorization header is not one Bearer token.")]
+    /// The header is not exactly one `Bearer` credential.
+    #[error("The Authorization header must be one Bearer token.")]
     Header,
     /// Not a signed JWT, or a claim is missing or of the wrong type.
     #[error("The access token is malformed.")]
@@ -40,31 +40,31 @@ pub enum TokenError {
     /// Not RS256.
     #[error("The access token is not signed with RS256.")]
     Algorithm,
-    /// No key of the issuer has the token's `kid`.
-    #[error("The access token is signed with a key that its issuer does not have.")]
+    /// The issuer has no key with the `kid` of the token.
+    #[error("The access token is signed with a key that the issuer does not have.")]
     UnknownKey,
     /// The signature does not match.
-    #[error("The access token's signature is wrong.")]
+    #[error("The signature of the access token is wrong.")]
     Signature,
     /// Past its `exp`.
     #[error("The access token has expired.")]
     Expired,
-    /// Another user pool's.
-    #[error("The access token is another issuer's.")]
+    /// The token of another user pool.
+    #[error("The access token is from another issuer.")]
     Issuer,
-    /// An ID token, say.
+    /// For example an ID token.
     #[error("The token is not an access token.")]
     NotAccess,
-    /// Another app client's.
-    #[error("The access token is another client's.")]
+    /// The token of another app client.
+    #[error("The access token is for another client.")]
     Client,
-    /// The key source is unreachable, so that nothing can be said about the token.
+    /// The key source is unreachable, so it is unknown whether the token is valid.
     #[error("The access token cannot be verified at the moment.")]
     KeysUnavailable,
 }
 
 impl TokenError {
-    /// The name that clients compare with.
+    /// The value of `extensions.reason`.
     pub fn reason(self) -> &'static str {
         match self {
             Self::Header => "authorization_invalid",
@@ -81,17 +81,17 @@ impl TokenError {
     }
 }
 
-/// Checks access tokens of one user pool for one app client.
+/// Verifies the access tokens of one user pool for one app client.
 pub struct Verifier {
     validation: Validation,
     client_id: String,
     keys: KeySource,
-    /// By the token's SHA-256: a signature takes far longer to check than anything else of a token.
+    /// By the SHA-256 hash of the token. Verifying a signature takes far longer than all other checks.
     accepted: Cache<[u8; SHA256_OUTPUT_LEN], Arc<Accepted>>,
     looks: CacheCounts,
 }
 
-/// A token that was accepted once: good until it expires, or its key is not the issuer's any more.
+/// A token that was accepted before. It is valid until it expires or its key is removed by the issuer.
 struct Accepted {
     kid: String,
     key: Arc<DecodingKey>,
@@ -119,12 +119,12 @@ impl Verifier {
             validation,
             client_id: client_id.into(),
             keys,
-            accepted: Cache::new(REMEMBERED),
+            accepted: Cache::new(CACHED_TOKENS),
             looks: CacheCounts::new("tokens"),
         }
     }
 
-    /// The key source, for whoever keeps it fresh.
+    /// The key source, which a background task refreshes.
     pub fn keys(&self) -> &KeySource {
         &self.keys
     }

@@ -1,4 +1,4 @@
-//! The folder that `dev` keeps everything in. One process has it open at a time.
+//! The data folder of `dev`. Only one process can use it at a time.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -18,7 +18,7 @@ pub struct DataDir {
 /// Why a data folder cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DataDirError {
-    /// Another process has it open.
+    /// Another process uses it.
     #[error("the data folder {} is in use by another process (--data-dir)", .0.display())]
     InUse(PathBuf),
     /// It cannot be created or written to.
@@ -26,13 +26,13 @@ pub enum DataDirError {
     Unusable {
         /// The folder.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         problem: io::Error,
     },
 }
 
 impl DataDir {
-    /// Opens the folder, creating it where needed.
+    /// Opens the folder. Creates it if it does not exist.
     pub fn open(path: &Path) -> Result<Self, DataDirError> {
         let unusable = |problem| DataDirError::Unusable { path: path.to_owned(), problem };
         fs::create_dir_all(path).map_err(unusable)?;
@@ -44,7 +44,7 @@ impl DataDir {
         }
     }
 
-    /// Removes what earlier runs left: what this program made there, and nothing else.
+    /// Removes the data of earlier runs, and nothing that this program did not create.
     pub fn clear(&self) -> Result<(), DataDirError> {
         let files = [DYNAMODB.to_owned(), format!("{DYNAMODB}-wal"), format!("{DYNAMODB}-shm"), TOKEN_KEY.to_owned()];
         let removals = files.iter().map(|name| fs::remove_file(self.path.join(name)));
@@ -64,7 +64,7 @@ impl DataDir {
         &self.path
     }
 
-    /// The DynamoDB engine's database.
+    /// The database of the DynamoDB engine.
     pub fn dynamodb(&self) -> PathBuf {
         self.path.join(DYNAMODB)
     }
@@ -74,7 +74,7 @@ impl DataDir {
         self.path.join(POSTGRES)
     }
 
-    /// The key that the folder's tokens are signed with.
+    /// The key that signs the tokens of the folder.
     pub fn token_key(path: &Path) -> PathBuf {
         path.join(TOKEN_KEY)
     }

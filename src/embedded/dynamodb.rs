@@ -1,4 +1,4 @@
-//! DynamoDB in process, served on a loopback port so that the real SDK talks to it.
+//! DynamoDB in the process. It is served on a loopback port, so the real SDK is used.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -20,7 +20,9 @@ impl EmbeddedDynamoDb {
     /// Serves the database at `path`, or one in memory, on `listener`.
     pub fn start(path: Option<&Path>, listener: TcpListener) -> anyhow::Result<Self> {
         let database = match path {
-            Some(path) => Database::new(path.to_str().context("the data folder's name is not UTF-8 (--data-dir)")?),
+            Some(path) => {
+                Database::new(path.to_str().context("the name of the data folder must be UTF-8 (--data-dir)")?)
+            }
             None => Database::memory(),
         };
         let database = database.map_err(|error| anyhow!("the embedded DynamoDB cannot open its database: {error}"))?;
@@ -36,7 +38,7 @@ impl EmbeddedDynamoDb {
         &self.url
     }
 
-    /// Stops it and waits until it has.
+    /// Stops it and waits for its end.
     pub async fn stop(self) {
         self.stop.cancel();
         let _ = tokio::time::timeout(std::time::Duration::from_secs(2), self.server).await;

@@ -1,4 +1,4 @@
-//! A token issuer for `dev` and the tests: signs what Cognito would, and serves its keys as Cognito does.
+//! A token issuer for `dev` and the tests. It signs tokens with Cognito's claims, and serves its keys as Cognito does.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -22,11 +22,11 @@ use uuid::Uuid;
 
 use crate::config::TokenIssuer;
 
-/// The `iss` of its tokens. A name and no address: tokens stay good when the port changes.
+/// The claim `iss` of its tokens. It is a name and not an address, so tokens stay valid if the port changes.
 const ISSUER: &str = "https://dev.cruddur.invalid/dev-pool";
-/// The `client_id` of its tokens.
+/// The claim `client_id` of its tokens.
 const CLIENT_ID: &str = "cruddur-dev";
-/// How long a token is good. Long, because they are pasted.
+/// Lifetime of a token. Long, because people paste tokens.
 const GOOD_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Signs tokens.
@@ -37,12 +37,12 @@ pub struct LocalIssuer {
 }
 
 impl LocalIssuer {
-    /// An issuer with a key of its own.
+    /// An issuer with a new key.
     pub fn generate() -> anyhow::Result<Self> {
         Self::from_pem(&new_key()?)
     }
 
-    /// The issuer of a data folder: its key is made once and kept.
+    /// The issuer of a data folder. Its key is created once and kept.
     pub fn open(key_file: &Path) -> anyhow::Result<Self> {
         let unusable = || format!("the token key {} cannot be used", key_file.display());
         match fs::read_to_string(key_file) {
@@ -65,7 +65,7 @@ impl LocalIssuer {
         Ok(Self { key, public, kid })
     }
 
-    /// The claims of an access token as Cognito writes them, good from `now` on.
+    /// The claims of an access token of Cognito, valid from `now` on.
     pub fn claims(cognito_user_id: &str, now: DateTime<Utc>) -> Value {
         let issued = now.timestamp();
         json!({
@@ -96,21 +96,21 @@ impl LocalIssuer {
         self.sign(&Self::claims(cognito_user_id, Utc::now()))
     }
 
-    /// Its public keys.
+    /// The public keys.
     pub fn key_set(&self) -> JwkSet {
         JwkSet { keys: vec![self.public.clone()] }
     }
 
-    /// Serves the public keys until `stop`, and says what tokens are to be checked against.
+    /// Serves the public keys until `stop`. Returns how to verify the tokens.
     pub async fn serve(&self, stop: CancellationToken) -> anyhow::Result<TokenIssuer> {
         let keys = self.key_set();
         let router = Router::new().route("/.well-known/jwks.json", get(move || async move { Json(keys) }));
-        let listener = TcpListener::bind("127.0.0.1:0").await.context("the token issuer found no free port")?;
+        let listener = TcpListener::bind("127.0.0.1:0").await.context("the token issuer finds no free port")?;
         let jwks_url = format!("http://{}/.well-known/jwks.json", listener.local_addr()?);
         let server = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
         tokio::spawn(async move {
             if let Err(error) = server.await {
-                tracing::error!(%error, "the token issuer ended badly");
+                tracing::error!(%error, "the token issuer failed");
             }
         });
         Ok(TokenIssuer { issuer: ISSUER.to_owned(), client_id: CLIENT_ID.to_owned(), jwks_url })
@@ -118,8 +118,8 @@ impl LocalIssuer {
 }
 
 fn new_key() -> anyhow::Result<String> {
-    let pair = KeyPair::generate(KeySize::Rsa2048).map_err(|_| anyhow!("no RSA key could be made"))?;
-    let der = pair.as_der().map_err(|_| anyhow!("the RSA key could not be encoded"))?;
+    let pair = KeyPair::generate(KeySize::Rsa2048).map_err(|_| anyhow!("creating an RSA key failed"))?;
+    let der = pair.as_der().map_err(|_| anyhow!("encoding the RSA key failed"))?;
     let text = STANDARD.encode(der.as_ref());
     let mut pem = "-----BEGIN PRIVATE KEY-----\n".to_owned();
     for line in text.as_bytes().chunks(64) {
@@ -130,7 +130,7 @@ fn new_key() -> anyhow::Result<String> {
     Ok(pem)
 }
 
-/// Writes a file that only its owner can read, whole or not at all.
+/// Writes a file that only its owner can read, completely or not at all.
 fn write_private(path: &Path, text: &str) -> io::Result<()> {
     let partial = path.with_extension("partial");
     let mut options = File::options();

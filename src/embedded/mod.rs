@@ -1,4 +1,4 @@
-//! DynamoDB, PostgreSQL and a token issuer in process, for `dev` and the tests. Not in a production build.
+//! DynamoDB, PostgreSQL and a token issuer in the process, for `dev` and the tests. A production build does not contain them.
 
 pub mod data_dir;
 pub mod dynamodb;

@@ -1,11 +1,10 @@
-//! PostgreSQL in process, served on a loopback port.
+//! PostgreSQL in the process, served on a loopback port.
 //!
-//! It serves one connection at a time: a second one waits until the first is closed. The pool over it has one connection
-//! and closes it after a moment's idleness, which lets `psql` in.
+//! It serves one connection at a time: a second connection waits until the first is closed. The pool has one connection and closes
+//! it after a short idle time, so that `psql` can connect.
 //!
-//! The engine's own server ends for good at a connection that is reset, at one that does not speak the protocol, and now
-//! and then under load. So it listens behind a relay that closes every connection to it in good order, and starts it again
-//! over the same data when it has ended.
+//! The engine's server ends permanently if a connection is reset or does not follow the protocol, and sometimes under load. So it
+//! is behind a relay that closes every connection to it properly, and starts it again with the same data if it has ended.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -34,11 +33,11 @@ pub struct EmbeddedPostgres {
 
 const IDLE_TIMEOUT: Duration = Duration::from_millis(500);
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long connections, and then the engine, may take to end.
+/// Time limit for the end of the connections, and then of the engine.
 const END: Duration = Duration::from_secs(2);
 
 impl EmbeddedPostgres {
-    /// Serves the cluster at `path`, made where there is none, or a temporary one, on `listener`.
+    /// Serves the cluster at `path` on `listener`. Creates it if it does not exist. Without a path it is temporary.
     pub async fn start(path: Option<PathBuf>, listener: TcpListener) -> anyhow::Result<Self> {
         let is_temporary = path.is_none();
         let path = path.unwrap_or_else(|| std::env::temp_dir().join(format!("cruddur-postgres-{}", Uuid::new_v4())));
@@ -62,7 +61,7 @@ impl EmbeddedPostgres {
         &self.url
     }
 
-    /// A pool that suits it.
+    /// A pool with the right settings.
     pub fn pool(&self) -> anyhow::Result<PgPool> {
         let options = PgPoolOptions::new()
             .max_connections(1)
@@ -72,7 +71,7 @@ impl EmbeddedPostgres {
         Ok(options.connect_lazy(&self.url)?)
     }
 
-    /// Stops it and waits until it has; what was committed is on disk.
+    /// Stops it and waits for its end. Committed data is on disk then.
     pub async fn stop(self) {
         self.stop.cancel();
         self.relays.close();
@@ -93,23 +92,23 @@ impl Drop for EmbeddedPostgres {
 struct Engine {
     path: PathBuf,
     is_temporary: bool,
-    /// Always there until it is stopped, or cannot be started again.
+    /// `None` after it was stopped, or if it cannot be started again.
     server: Mutex<Option<PgliteServer>>,
 }
 
 impl Engine {
-    /// A connection to the engine, which is started again if need be.
+    /// A connection to the engine, which is started again if necessary.
     async fn connect(&self) -> anyhow::Result<TcpStream> {
         let mut server = self.server.lock().await;
         let address = server.as_ref().and_then(PgliteServer::tcp_addr);
         match connect(address).await {
             Ok(connection) => return Ok(connection),
-            Err(error) => tracing::warn!(%error, "the embedded PostgreSQL has ended and is started again"),
+            Err(error) => tracing::warn!(%error, "the embedded PostgreSQL ended, starting it again"),
         }
         if let Some(ended) = server.take() {
             let end = tokio::task::spawn_blocking(move || ended.shutdown());
             if let Ok(Ok(Err(error))) = tokio::time::timeout(END, end).await {
-                tracing::warn!(error = format!("{error:#}"), "why the embedded PostgreSQL has ended");
+                tracing::warn!(error = format!("{error:#}"), "the embedded PostgreSQL ended with an error");
             }
         }
         let started = server.insert(start(&self.path).await?);
@@ -118,7 +117,7 @@ impl Engine {
 }
 
 impl Drop for Engine {
-    /// Stopping waits for the engine's thread, which no thread of the runtime should.
+    /// Stopping waits for the thread of the engine, so it must not run on a thread of the runtime.
     fn drop(&mut self) {
         let server = self.server.get_mut().take();
         let (path, is_temporary) = (self.path.clone(), self.is_temporary);
@@ -145,13 +144,15 @@ async fn connect(address: Option<SocketAddr>) -> io::Result<TcpStream> {
     }
 }
 
-/// Whatever becomes of the client, the engine sees a connection that is closed in good order after its last answer.
+/// The engine's connection is closed properly after its last response, whatever the client does.
 async fn relay(engine: Arc<Engine>, client: TcpStream, stop: CancellationToken) {
     let server = match engine.connect().await {
         Ok(server) => server,
-        Err(error) => return tracing::error!(error = format!("{error:#}"), "no connection to the embedded PostgreSQL"),
+        Err(error) => {
+            return tracing::error!(error = format!("{error:#}"), "connecting to the embedded PostgreSQL failed");
+        }
     };
-    // The protocol is of small messages that wait for each other.
+    // The protocol has small messages that wait for each other.
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
         (client.into_split(), server.into_split());

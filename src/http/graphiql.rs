@@ -1,4 +1,4 @@
-//! The GraphiQL page. Its scripts come from a CDN, pinned by version and by hash.
+//! The GraphiQL page. Its scripts come from a CDN, pinned by version and hash.
 
 use std::sync::Arc;
 
@@ -15,21 +15,21 @@ use serde_json::json;
 use super::api::Api;
 
 const PAGE: &str = include_str!("graphiql.html");
-/// Stands in the page where the settings go.
+/// Placeholder for the settings in the page.
 const SETTINGS: &str = "{/* settings */}";
 const POLICY: &str = "default-src 'none'; script-src https://unpkg.com 'unsafe-inline'; worker-src blob:; \
     style-src https://unpkg.com 'unsafe-inline'; font-src data: https://unpkg.com; img-src 'self' data:; \
     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// The page, with a token filled in where there is one.
+/// The page, with an access token if there is one.
 pub async fn page(State(api): State<Arc<Api>>, headers: HeaderMap) -> impl IntoResponse {
-    // Another name may be a page elsewhere that had its name resolved to this machine.
+    // Another host name can belong to a foreign page whose name resolves to this machine (DNS rebinding).
     let token = api.graphiql_token.as_ref().filter(|_| names_this_machine(&headers));
     let headers = token.map(|token| {
         let headers = json!({ "Authorization": format!("Bearer {token}") });
         serde_json::to_string_pretty(&headers).unwrap_or_default()
     });
-    // `<` would be able to end the script element.
+    // `<` could end the script element.
     let settings = json!({ "headers": headers }).to_string().replace('<', "\\u003c");
     let headers: [(HeaderName, &str); 6] = [
         (CONTENT_TYPE, "text/html; charset=utf-8"),

@@ -2,13 +2,13 @@
 
 /// A conversation between two seeded users.
 pub struct Conversation {
-    /// Who talks, the one who began first.
+    /// The two users. The first one starts.
     pub handles: [&'static str; 2],
-    /// When it begins, RFC 3339.
+    /// Time of the first message, in RFC 3339 format.
     pub begins: &'static str,
-    /// About how far the messages lie apart.
+    /// Average time between two messages.
     pub seconds_apart: i64,
-    /// `handle: text`, a line a message.
+    /// One line for each message: `handle: text`.
     text: &'static str,
 }
 
@@ -19,7 +19,7 @@ impl Conversation {
     }
 }
 
-/// All of them: one long, across a new year, and two short.
+/// All conversations: a long one across a new year, and two short ones.
 pub const CONVERSATIONS: &[Conversation] = &[
     Conversation {
         handles: ["ana", "ben"],

@@ -1,4 +1,4 @@
-//! Data to begin with: a few users, and conversations between them. Seeding twice doubles nothing.
+//! Sample data: a few users and conversations between them. Seeding twice changes nothing.
 
 mod conversations;
 
@@ -13,7 +13,7 @@ use crate::messages_table::{Created, Membership, Message, MessagesTable, SortKey
 use crate::model::{MessageGroupUuid, MessageUuid, Participant, User, UserUuid};
 use crate::users::{Users, UsersError};
 
-/// Seeded uuids are derived from names under this one, so that every run draws the same.
+/// Namespace of the seeded uuids. They are derived from names, so every run has the same ones.
 const NAMESPACE: Uuid = Uuid::from_u128(0x6e0f_3c52_8d0b_4f0c_9a58_2f4b_7c11_d9e3);
 
 /// The seeded users: handle and display name.
@@ -25,7 +25,7 @@ pub const USERS: [(&str, &str); 5] = [
     ("esi", "Esi Mensah"),
 ];
 
-/// What could not be seeded.
+/// Why seeding failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SeedError {
     /// Postgres.
@@ -36,17 +36,17 @@ pub enum SeedError {
     Table(#[from] TableError),
 }
 
-/// The id that a seeded user has in the local token issuer.
+/// The id of a seeded user at the local token issuer.
 pub fn local_cognito_user_id(handle: &str) -> String {
     Uuid::new_v5(&NAMESPACE, format!("cognito {handle}").as_bytes()).to_string()
 }
 
-/// The uuids that the users are seeded with, whatever their handles are by now.
+/// The uuids of the seeded users. Their handles can have changed.
 pub fn user_uuids() -> [UserUuid; USERS.len()] {
     USERS.map(|(handle, _)| UserUuid(Uuid::new_v5(&NAMESPACE, format!("user {handle}").as_bytes())))
 }
 
-/// Adds the users of whom neither handle nor uuid is taken. Returns how many that were.
+/// Adds the users whose handle and uuid are free. Returns their number.
 pub async fn seed_users(users: &Users, cognito_user_id: impl Fn(&str) -> String) -> Result<usize, SeedError> {
     let mut added = 0;
     for ((handle, display_name), uuid) in USERS.into_iter().zip(user_uuids()) {
@@ -57,33 +57,33 @@ pub async fn seed_users(users: &Users, cognito_user_id: impl Fn(&str) -> String)
     Ok(added)
 }
 
-/// What seeding the messages did.
+/// The result of seeding messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Seeded {
-    /// Conversations begun.
+    /// Number of conversations that were created.
     pub conversations: usize,
-    /// Conversations left alone, because the two users have one already that is not the seed's.
+    /// Number of conversations that were skipped, because the two users have another conversation already.
     pub left_alone: usize,
-    /// Conversations left out, because no user has one of the handles.
+    /// Number of conversations that were skipped, because no user has one of the handles.
     pub without_users: usize,
-    /// Messages written.
+    /// Number of messages that were written.
     pub messages: usize,
-    /// Messages that were there.
+    /// Number of messages that existed already.
     pub messages_there: usize,
 }
 
-/// Write units for the transaction that begins a conversation: twice for each of its five items, none of them over 1 KB,
-/// and once for each row in the index.
+/// Write units of the transaction that creates a conversation: two for each of its five items of at most 1 KB, and one for each
+/// row in the index.
 const UNITS_OF_A_BEGINNING: usize = 12;
 
-/// How many write units seeding costs at most.
+/// Maximum number of write units of seeding.
 pub fn write_units() -> usize {
     let messages: usize = CONVERSATIONS.iter().map(|conversation| conversation.lines().count()).sum();
     CONVERSATIONS.len() * (UNITS_OF_A_BEGINNING - 1) + messages
 }
 
-/// Writes the conversations, with the uuids that Postgres has for the handles. A run that was cut off is completed by
-/// the next one.
+/// Writes the conversations for the users who have the handles in Postgres. A run that was interrupted is completed by the next
+/// one.
 pub async fn seed_messages(table: &MessagesTable, users: &Users) -> Result<Seeded, SeedError> {
     let mut found: HashMap<&str, Arc<User>> = HashMap::new();
     let mut seeded = Seeded::default();
@@ -140,7 +140,7 @@ fn messages(conversation: &Conversation, one: &Participant, other: &Participant)
     let lines = conversation.lines().enumerate();
     let message = |(index, (speaker, body)): (usize, (&str, &str))| {
         let uuid = MessageUuid(named(&format!("message {index}")));
-        // Uneven steps, as people write, and microseconds, as the server takes them.
+        // Irregular intervals, as between people, with microseconds, as the server draws them.
         let step = i64::try_from(index).unwrap_or_default();
         let created_at = begins
             + TimeDelta::seconds(step * conversation.seconds_apart + (step * 37) % 41)

@@ -1,4 +1,4 @@
-//! A bounded cache whose entries are good for a few seconds.
+//! A bounded cache whose entries expire after a few seconds.
 
 use std::borrow::Borrow;
 use std::hash::Hash;
@@ -8,11 +8,11 @@ use quick_cache::sync::Cache;
 
 use crate::metrics::CacheCounts;
 
-/// How long an entry is good, from before it was asked for. With the time a request may take on top, a changed name is
-/// shown everywhere within five seconds.
-const GOOD_FOR: Duration = Duration::from_secs(3);
+/// Lifetime of an entry, counted from the start of its request to the store. Together with the duration of a request, a changed
+/// name is shown everywhere within five seconds.
+const TIME_TO_LIVE: Duration = Duration::from_secs(3);
 
-/// Values by key, forgotten after a while or when there are too many.
+/// Values by key. They are removed when they expire or when there are too many.
 pub struct TtlCache<K, V> {
     counts: CacheCounts,
     entries: Cache<K, (Instant, V)>,
@@ -24,12 +24,12 @@ impl<K: Hash + Eq, V: Clone> TtlCache<K, V> {
         Self { counts: CacheCounts::new(name), entries: Cache::new(capacity) }
     }
 
-    /// The moment to hand to [`TtlCache::insert`], taken before the store is asked.
+    /// The time to pass to [`TtlCache::insert`], taken before the request to the store.
     pub fn now(&self) -> Instant {
         Instant::now()
     }
 
-    /// The value, while it is good, for whoever calls [`TtlCache::get`] next when there is none.
+    /// The value, if it is cached. A miss is not counted, because the caller uses [`TtlCache::get`] then.
     pub fn peek(&self, key: &K) -> Option<V> {
         let found = self.good(key);
         if found.is_some() {
@@ -38,7 +38,7 @@ impl<K: Hash + Eq, V: Clone> TtlCache<K, V> {
         found
     }
 
-    /// The value, while it is good.
+    /// The value, if it is cached.
     pub fn get<Q>(&self, key: &Q) -> Option<V>
     where
         K: Borrow<Q>,
@@ -54,10 +54,10 @@ impl<K: Hash + Eq, V: Clone> TtlCache<K, V> {
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        self.entries.get(key).filter(|(asked, _)| asked.elapsed() < GOOD_FOR).map(|(_, value)| value)
+        self.entries.get(key).filter(|(asked, _)| asked.elapsed() < TIME_TO_LIVE).map(|(_, value)| value)
     }
 
-    /// Keeps a value that the store was asked for at `asked`.
+    /// Caches a value that was requested at `asked`.
     pub fn insert(&self, key: K, value: V, asked: Instant) {
         self.entries.insert(key, (asked, value));
     }

@@ -1,7 +1,7 @@
-//! Which users get which `cognito_user_id`: decided without I/O, from what both sides have.
+//! Decides which users get which `cognito_user_id`, without I/O.
 //!
-//! A user of Cognito says by `preferred_username` who they are here, and can say anything. So an id is filled in only where
-//! there is none yet, a handle that two claim is nobody's, and an id that one user has is given to no other.
+//! A Cognito user claims a handle by `preferred_username`, and can set it to anything. So an id is set only if the user has
+//! none, a handle that two users claim is skipped, and an id that one user has is given to no other.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -12,57 +12,57 @@ use crate::cognito::CognitoUser;
 /// The `cognito_user_id` of a user who has no Cognito account yet, as the legacy seed wrote it. Many rows can have it.
 pub const NOT_IN_COGNITO_YET: &str = "MOCK";
 
-/// A user as Postgres has them.
+/// A user in Postgres.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownUser {
-    /// Who it is.
+    /// The user.
     pub uuid: Uuid,
     /// The handle.
     pub handle: Option<String>,
-    /// The id that is there.
+    /// The current id.
     pub cognito_user_id: Option<String>,
 }
 
 /// An id to write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Update {
-    /// Whose.
+    /// The user.
     pub uuid: Uuid,
-    /// Under which handle.
+    /// The handle of the user.
     pub handle: String,
-    /// The real id that gives way, if one does.
+    /// The id that is replaced, if there is one.
     pub replaces: Option<String>,
-    /// The id.
+    /// The new id.
     pub cognito_user_id: String,
 }
 
-/// Somebody left as they are.
+/// A user who is not changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Skipped {
     /// The handle.
     pub handle: String,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }
 
-/// What is to be done, in the order of the handles.
+/// The changes, ordered by handle.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IdPlan {
-    /// Ids to write.
+    /// Ids to set.
     pub updated: Vec<Update>,
-    /// Handles whose id is right.
+    /// Handles whose id is up to date.
     pub unchanged: Vec<String>,
-    /// Handles that are left as they are, though Cognito has somebody for them.
+    /// Handles that are not changed although a Cognito user claims them.
     pub skipped: Vec<Skipped>,
-    /// Who is in Cognito and has no user here.
+    /// Cognito users who have no user in Postgres.
     pub in_cognito_only: Vec<String>,
-    /// Handles that nobody in Cognito has.
+    /// Handles that no Cognito user claims.
     pub in_postgres_only: Vec<String>,
-    /// Handles that were to be replaced, and nobody in Cognito claims them or no user has them.
+    /// Handles that the operator wants to replace, but that no Cognito user claims or no user has.
     pub not_replaced: Vec<String>,
 }
 
-/// Compares both sides. `replace` names the handles whose real ids may be replaced.
+/// Compares the users of Postgres and Cognito. `replace` has the handles whose ids may be replaced.
 pub fn plan(cognito: &[CognitoUser], known: &[KnownUser], replace: &BTreeSet<String>) -> IdPlan {
     let mut plan = IdPlan::default();
     let by_handle: BTreeMap<&str, &KnownUser> =
@@ -132,7 +132,7 @@ fn decide(
     }
 }
 
-/// An id that Cognito gave.
+/// An id that comes from Cognito.
 fn real(id: Option<&str>) -> Option<&str> {
     id.filter(|id| !id.trim().is_empty() && *id != NOT_IN_COGNITO_YET)
 }

@@ -1,17 +1,17 @@
-//! What a query for users can end in.
+//! Errors of queries for users.
 
-/// The end of a query that did not answer.
+/// Why a query failed.
 #[derive(Debug, thiserror::Error)]
 pub enum UsersError {
-    /// Postgres cannot be reached, is starting or stopping, or has no connection left: worth another try later.
+    /// Postgres is unreachable, starting or stopping, or has no free connection. A retry can succeed later.
     #[error("PostgreSQL is unavailable")]
     Unavailable(#[source] sqlx::Error),
-    /// Postgres refused the query: a fault of the program or of the schema.
-    #[error("PostgreSQL refused the query")]
+    /// Postgres rejected the query: a bug, or a wrong schema.
+    #[error("PostgreSQL rejected the query")]
     Refused(#[source] sqlx::Error),
 }
 
-/// Whether a query failed for want of a table: nobody has migrated the database.
+/// Whether a query failed because a table does not exist: the database is not migrated.
 pub fn is_undefined_table(error: &sqlx::Error) -> bool {
     // undefined_table. Source: PostgreSQL documentation, appendix A.
     error.as_database_error().is_some_and(|error| error.code().as_deref() == Some("42P01"))

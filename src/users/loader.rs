@@ -1,4 +1,4 @@
-//! Batch loading: all users that one level of a request wants, with one SELECT.
+//! Batch loading: one SELECT for all users of one level of a request.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,14 +11,14 @@ use crate::model::{User, UserUuid};
 
 type Loaded = Result<Option<Arc<User>>, Arc<UsersError>>;
 
-/// Loads users for one request. One request only: a cancelled request must not fail the loads of another, and what one
-/// has seen must not outlive it.
+/// Loads users for one request. Each request has its own loader, because a cancelled request would fail the loads of the
+/// others, and the loader's cache must not outlive the request.
 pub struct UserLoader(Loader<UserUuid, Loaded, Batch>);
 
 struct Batch(Users);
 
 impl BatchFn<UserUuid, Loaded> for Batch {
-    /// Answers every key, since the crate takes a missing one for a fault of the batch.
+    /// Returns a value for every key, because the crate treats a missing one as an error of the batch.
     async fn load(&mut self, keys: &[UserUuid]) -> HashMap<UserUuid, Loaded> {
         match self.0.by_uuids(keys).await {
             Ok(mut found) => keys.iter().map(|key| (*key, Ok(found.remove(key)))).collect(),
@@ -36,10 +36,10 @@ impl UserLoader {
         Self(Loader::new(Batch(users)).with_max_batch_size(usize::MAX))
     }
 
-    /// The user, or `None` when they are gone.
+    /// The user, or `None` if they do not exist any more.
     pub async fn load(&self, uuid: UserUuid) -> Loaded {
-        // Outside the scheduler's budget: past 128 loads in one poll it would hold some back, beyond the window in which
-        // the crate gathers a batch.
+        // Without tokio's cooperative budget: after 128 loads in one poll it would delay the others beyond the window in which
+        // the crate collects a batch.
         match tokio::task::unconstrained(self.0.try_load(uuid)).await {
             Ok(loaded) => loaded,
             Err(error) => Err(Arc::new(UsersError::Unavailable(sqlx::Error::Io(error)))),

@@ -1,4 +1,4 @@
-//! Users, as Postgres has them. The SQL stands in `sql/`.
+//! Users in Postgres. The SQL is in `sql/`.
 
 pub mod cache;
 pub mod cognito_ids;
@@ -20,17 +20,17 @@ pub use self::error::{UsersError, is_undefined_table};
 use crate::cognito::CognitoUser;
 use crate::model::{User, UserUuid};
 
-/// The migrations of `sql/migrations`, in the binary.
+/// The migrations in `sql/migrations`, embedded in the binary.
 pub static MIGRATIONS: Migrator = sqlx::migrate!("sql/migrations");
 
-/// How long PostgreSQL may take to say goodbye.
+/// Time limit for closing the connections.
 const CLOSING: Duration = Duration::from_millis(500);
-/// A handle is no longer, in bytes. An entry of the index has 2,704 at most.
-const LONGEST_HANDLE: usize = 2_048;
-/// How many users each of the two caches holds; some 200 bytes a user.
+/// Maximum length of a handle in bytes. An entry of the index can have 2,704.
+const MAX_HANDLE_BYTES: usize = 2_048;
+/// Maximum number of users in each of the two caches. A user takes about 200 bytes.
 const CACHED_USERS: usize = 50_000;
 
-/// The users table, with the rows seen in the last seconds. Cheap to clone.
+/// The users table, with a cache of a few seconds. Cheap to clone.
 #[derive(Clone)]
 pub struct Users {
     pool: PgPool,
@@ -39,7 +39,7 @@ pub struct Users {
 }
 
 impl Users {
-    /// Users read through `pool`.
+    /// Users of the database of `pool`.
     pub fn new(pool: PgPool) -> Self {
         Self {
             pool,
@@ -53,21 +53,21 @@ impl Users {
         &self.pool
     }
 
-    /// Brings the schema up to date.
+    /// Migrates the database.
     pub async fn migrate(&self) -> Result<(), MigrateError> {
         MIGRATIONS.run(&self.pool).await
     }
 
-    /// Whether Postgres answers.
+    /// Checks that Postgres responds.
     pub async fn ping(&self) -> Result<(), UsersError> {
         sqlx::query_file_scalar!("sql/ping.sql").fetch_one(&self.pool).await?;
         Ok(())
     }
 
-    /// The user with exactly this handle, as of now: whoever has just signed up can be written to.
+    /// The user with exactly this handle. Not cached, so a new user can receive messages at once.
     pub async fn by_handle(&self, handle: &str) -> Result<Option<Arc<User>>, UsersError> {
-        // Postgres text cannot hold NUL, nor its index what is very long, so no user has such a handle.
-        if handle.contains('\0') || handle.len() > LONGEST_HANDLE {
+        // A text in Postgres cannot contain NUL, and the index limits its length, so no user has such a handle.
+        if handle.contains('\0') || handle.len() > MAX_HANDLE_BYTES {
             return Ok(None);
         }
         let asked = self.by_uuid.now();
@@ -76,14 +76,14 @@ impl Users {
         Ok(row.map(|row| self.remember(row, asked)))
     }
 
-    /// Keeps a user that Postgres was asked for at `asked`.
+    /// Caches a user that was requested at `asked`.
     fn remember(&self, row: UserRow, asked: Instant) -> Arc<User> {
         let user = Arc::new(User::from(row));
         self.by_uuid.insert(user.uuid, user.clone(), asked);
         user
     }
 
-    /// The user whose tokens have this `sub`; none when two users have it.
+    /// The user whose tokens have this `sub`. `None` also if two users have it.
     pub async fn by_cognito_user_id(&self, id: &str) -> Result<Option<Arc<User>>, UsersError> {
         if id.contains('\0') {
             return Ok(None);
@@ -93,7 +93,7 @@ impl Users {
         }
         let asked = self.by_cognito_user_id.now();
         let query = sqlx::query_file_as!(UserRow, "sql/user_by_cognito_user_id.sql", id).fetch_all(&self.pool);
-        // On the heap, since it is large and seldom needed: each future that it is part of would be as large.
+        // Boxed, because the future is large and rarely needed: it would enlarge each future that contains it.
         let mut rows = Box::pin(query.instrument(span("user_by_cognito_user_id"))).await?;
         let (Some(row), None) = (rows.pop(), rows.pop()) else { return Ok(None) };
         let user = self.remember(row, asked);
@@ -101,12 +101,12 @@ impl Users {
         Ok(Some(user))
     }
 
-    /// The user, when they were read in the last moments.
+    /// The user, if they are in the cache.
     pub fn cached(&self, uuid: UserUuid) -> Option<Arc<User>> {
         self.by_uuid.peek(&uuid)
     }
 
-    /// Those of `uuids` that there are, with one SELECT at most.
+    /// The users with these uuids, with at most one SELECT.
     pub async fn by_uuids(&self, uuids: &[UserUuid]) -> Result<HashMap<UserUuid, Arc<User>>, UsersError> {
         let mut found = HashMap::with_capacity(uuids.len());
         let mut wanted = Vec::new();
@@ -125,13 +125,13 @@ impl Users {
         Ok(found)
     }
 
-    /// The `cognito_user_id` of a handle: what a token of that user has as its `sub`.
+    /// The `cognito_user_id` of a handle, which is the `sub` of the user's tokens.
     pub async fn cognito_user_id(&self, handle: &str) -> Result<Option<String>, UsersError> {
         let id = sqlx::query_file_scalar!("sql/cognito_user_id_by_handle.sql", handle).fetch_optional(&self.pool);
         Ok(id.await?.flatten())
     }
 
-    /// Handle and `cognito_user_id` of those of `uuids` that have both.
+    /// Handle and `cognito_user_id` of the users with these uuids, if they have both.
     pub async fn token_subjects(&self, uuids: &[UserUuid]) -> Result<Vec<(String, String)>, UsersError> {
         let uuids: Vec<Uuid> = uuids.iter().map(|uuid| uuid.0).collect();
         let rows = sqlx::query_file!("sql/token_subjects.sql", &uuids).fetch_all(&self.pool).await?;
@@ -147,8 +147,7 @@ impl Users {
         Ok(done.rows_affected() == 1)
     }
 
-    /// Fills in the ids that Cognito knows the users by, as [`cognito_ids::plan`] says, in one transaction; with `dry_run`
-    /// it only says.
+    /// Sets the Cognito ids as [`cognito_ids::plan`] decides, in one transaction. With `dry_run` nothing is changed.
     pub async fn update_cognito_user_ids(
         &self,
         in_cognito: &[CognitoUser],
@@ -158,7 +157,7 @@ impl Users {
         let mut transaction = self.pool.begin().await?;
         let known = sqlx::query_file_as!(KnownUser, "sql/users_for_cognito.sql").fetch_all(&mut *transaction).await?;
         let plan = plan(in_cognito, &known, replace);
-        // A handle to be replaced that is not there is a mistake: then nothing is done.
+        // A handle to replace that does not exist is a mistake of the operator. Then nothing is changed.
         if dry_run || !plan.not_replaced.is_empty() {
             transaction.rollback().await?;
             return Ok(plan);
@@ -170,7 +169,7 @@ impl Users {
         Ok(plan)
     }
 
-    /// Closes the connections. A query that hangs keeps its own, and is not waited for.
+    /// Closes the connections. Does not wait for a query that hangs.
     pub async fn close(&self) {
         let _ = tokio::time::timeout(CLOSING, self.pool.close()).await;
     }
@@ -181,7 +180,7 @@ fn span(query: &'static str) -> Span {
     tracing::trace_span!("PostgreSQL", otel.name = query, otel.kind = "client", db.system.name = "postgresql")
 }
 
-/// A row of any of the SELECTs.
+/// A row of the SELECTs.
 struct UserRow {
     uuid: Uuid,
     handle: String,

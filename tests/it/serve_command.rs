@@ -168,7 +168,7 @@ fn what_only_an_operator_can_mend_refuses_the_start_and_what_is_away_does_not() 
             while begin.elapsed() < DEADLINE * 4 {
                 // Engines too busy to say how they are let it begin; then it is asked again.
                 let mut process = Running::start(&mut configured(arguments));
-                let lines = tokio::task::block_in_place(|| process.lines_without("could not be looked at"));
+                let lines = tokio::task::block_in_place(|| process.lines_without("checking the "));
                 if let Some(lines) = lines {
                     assert!(!tokio::task::block_in_place(|| process.wait()).success(), "it began: {lines:?}");
                     assert_eq!(lines.len(), 1, "not one line: {lines:?}");
@@ -184,14 +184,14 @@ fn what_only_an_operator_can_mend_refuses_the_start_and_what_is_away_does_not() 
         let aws = cruddur_messaging::aws::Aws::local(dynamodb.url()).await;
         for arguments in [&["serve"][..], &["serve", "--no-worker"], &["worker"]] {
             let line = refusal(arguments);
-            assert!(line.contains("table cruddur-messages is not there: run `ddb schema-load`"), "{line}");
+            assert!(line.contains("table cruddur-messages does not exist: run `ddb schema-load`"), "{line}");
         }
         done(&["ddb", "schema-load"]);
         assert!(refusal(&["serve"]).contains("run `db migrate`"));
         done(&["db", "migrate"]);
         let drop = aws.dynamodb.delete_table().table_name("cruddur-messages-leases");
         drop.send().await.expect("dropped");
-        assert!(refusal(&["serve"]).contains("table cruddur-messages-leases is not there"));
+        assert!(refusal(&["serve"]).contains("table cruddur-messages-leases does not exist"));
         done(&["ddb", "schema-load"]);
         let off = aws_sdk_dynamodb::types::StreamSpecification::builder().stream_enabled(false).build();
         let update = aws.dynamodb.update_table().table_name("cruddur-messages");

@@ -1,4 +1,4 @@
-//! CPU time of a request, beside a bare handler that makes the same call to DynamoDB, in the same run.
+//! CPU time of a request, compared in the same run with a bare handler that makes the same call to DynamoDB.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -17,10 +17,10 @@ use super::{Caller, cpu_time, free_port, interrupt};
 
 const GROUPS: usize = 25;
 const WARM_UP: usize = 500;
-/// Both are asked in turns, so that what else the machine does falls on both; odd, for a median.
+/// Number of rounds. Server and bare handler take turns, so that other load of the machine affects both. Odd, for a median.
 const ROUNDS: usize = 9;
 const REQUESTS: usize = 1_000;
-/// How many are recorded in a profile, in one go.
+/// Number of requests in a profile.
 const RECORDED: usize = 5_000;
 const LIST: &str = "{ messageGroups(first: 20) { nodes { uuid participants { uuid handle displayName } lastMessageAt \
                     lastMessage { uuid body } } } }";
@@ -28,7 +28,7 @@ const SEND: &str = "mutation ($group: UUID!, $body: String!) { createMessage(inp
                     body: $body }) { message { uuid createdAt } } }";
 const BODY: &str = "A message of a length that people write to each other on an ordinary day.";
 
-/// Begins conversations of the user with others whom PostgreSQL knows.
+/// Creates conversations of the user with other users of PostgreSQL.
 pub async fn prepare(table: &MessagesTable, users: &Users, handle: &str) -> anyhow::Result<Vec<MessageGroupUuid>> {
     let owner = users.by_handle(handle).await?.context("the user")?;
     let owner = Participant::from(&*owner);
@@ -45,14 +45,13 @@ pub async fn prepare(table: &MessagesTable, users: &Users, handle: &str) -> anyh
         let membership = Membership::begin(group, [owner.clone(), other]);
         match table.create_conversation(None, &membership, &message, &message).await? {
             Created::Done => groups.push(group),
-            other => bail!("not begun: {other:?}"),
+            other => bail!("the conversation was not created: {other:?}"),
         }
     }
     Ok(groups)
 }
 
-/// Prints the CPU time of both requests, of the server and of the bare handler; with `profiles`, records there where it
-/// goes.
+/// Prints the CPU time of both requests, of the server and of the bare handler. With `profiles`, records profiles in that folder.
 pub async fn compare(
     served: &Child,
     caller: &Caller,
@@ -70,13 +69,13 @@ pub async fn compare(
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), up).await.context("the bare handler does not answer")?;
+    tokio::time::timeout(Duration::from_secs(20), up).await.context("the bare handler does not respond")?;
     let list = async || caller.ask(LIST, json!({})).await.map(drop);
     let bare_list = async || {
         get().await?.bytes().await?;
         Ok(())
     };
-    // In turns: the engine in process is slower the more a group has, and who waits longer is woken more often.
+    // In turns, because the embedded engine becomes slower with the number of messages of a group.
     let turn = AtomicUsize::new(0);
     let group = || groups[turn.fetch_add(1, Ordering::Relaxed) % groups.len()].to_string();
     let send = async || caller.ask(SEND, json!({ "group": group(), "body": BODY })).await.map(drop);
@@ -92,7 +91,7 @@ pub async fn compare(
     interrupt(handler)
 }
 
-/// A process and a request that it is asked again and again.
+/// A process and a request that is sent to it repeatedly.
 struct Asked<'a, A> {
     child: &'a Child,
     ask: &'a A,
@@ -104,7 +103,7 @@ impl<A: AsyncFn() -> anyhow::Result<()>> Asked<'_, A> {
         answers.fold(Ok(()), async |all, one| all.and(one)).await
     }
 
-    /// CPU time of the process for one of many requests, in microseconds.
+    /// Average CPU time of the process for a request, in microseconds.
     async fn cpu_time(&self, count: usize) -> anyhow::Result<f64> {
         let before = cpu_time(self.child)?;
         self.many(count).await?;
@@ -152,7 +151,7 @@ async fn compare_one(
     Ok(())
 }
 
-/// Samples a process's stacks until it is interrupted.
+/// Samples the stacks of a process until it is interrupted.
 fn record(child: &Child, file: &Path) -> anyhow::Result<Child> {
     let mut perf = Command::new("perf");
     perf.args(["record", "--quiet", "--freq", "499", "--call-graph", "dwarf,32768", "--pid", &child.id().to_string()]);

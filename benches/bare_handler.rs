@@ -1,5 +1,5 @@
-//! What the server is compared with: an axum handler that makes the same call to DynamoDB, parameter for parameter, through
-//! the same SDK and returns its JSON. No GraphQL, no token, no users.
+//! The server to compare with: an axum handler that makes the same call to DynamoDB with the same parameters through the same SDK,
+//! and returns its JSON. It has no GraphQL, no token and no users.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -34,8 +34,8 @@ use uuid::Uuid;
 
 const TABLE: &str = "cruddur-messages";
 const LOAD_PER_SECOND: u64 = 200;
-/// The embedded engine reads its whole stream at every write: after a few thousand records it is the engine that is
-/// measured. So the load runs in rounds, each on an engine of its own.
+/// The embedded engine reads its whole stream at each write, so after a few thousand records only the engine would be measured.
+/// The load runs in rounds, each with a new engine.
 const LOAD_ROUNDS: u64 = 8;
 const LOAD_SECONDS: u64 = 3;
 const BACKLOG_RECORDS: usize = 100_000;
@@ -59,7 +59,7 @@ async fn main() -> anyhow::Result<()> {
     backlog(&world).await
 }
 
-/// Tables of their own on an engine of their own.
+/// Tables on an engine of their own.
 struct World {
     aws: Aws,
     table: MessagesTable,
@@ -76,7 +76,7 @@ impl World {
         Ok(Self { aws, table, _engine: engine })
     }
 
-    /// Begins a conversation and gives its first message.
+    /// Creates a conversation and returns its first message.
     async fn conversation(&self) -> anyhow::Result<Message> {
         let participants = [participant(), participant()];
         let group = MessageGroupUuid(Uuid::new_v4());
@@ -84,11 +84,11 @@ impl World {
         let membership = Membership::begin(group, participants);
         match self.table.create_conversation(None, &membership, &first, &first).await? {
             Created::Done => Ok(first),
-            other => bail!("not begun: {other:?}"),
+            other => bail!("the conversation was not created: {other:?}"),
         }
     }
 
-    /// Turns the table's stream off, for what has a stream of its own.
+    /// Turns the stream of the table off, for a measurement with a stream of its own.
     async fn stop_stream(&self) -> anyhow::Result<()> {
         let off = StreamSpecification::builder().stream_enabled(false).build()?;
         self.aws.dynamodb.update_table().table_name(TABLE).stream_specification(off).send().await?;
@@ -126,7 +126,7 @@ fn record(number: usize, message: &Message) -> Record {
     Record { sequence_number: format!("{number:021}").into(), created_at: None, change }
 }
 
-/// Median, 99th percentile and worst.
+/// Median, 99th percentile and maximum.
 fn quantiles(times: &mut [Duration]) -> (Duration, Duration, Duration) {
     times.sort();
     let at = |quantile: f64| times[((times.len() - 1) as f64 * quantile).round() as usize];
@@ -137,14 +137,14 @@ async fn until(mut holds: impl AsyncFnMut() -> anyhow::Result<bool>) -> anyhow::
     let begin = Instant::now();
     while !holds().await? {
         if begin.elapsed() > Duration::from_secs(600) {
-            bail!("never came");
+            bail!("timed out");
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     Ok(())
 }
 
-/// Write units for a message's move, by how many messages of its group a batch has.
+/// Write units for the move of a message, by the number of messages of its group in a batch.
 async fn costs(world: &World) -> anyhow::Result<()> {
     let rounds = 20;
     for depth in [1, 5, 50] {
@@ -163,12 +163,12 @@ async fn costs(world: &World) -> anyhow::Result<()> {
             spent += world.table.consumed().write - before;
         }
         let each = spent / f64::from(rounds * depth);
-        println!("moves, batch depth {depth}: {each:.2} write units a message, {:.2} of the earlier 8", each / 8.0);
+        println!("moves, batch depth {depth}: {each:.2} write units a message, {:.2} of the legacy 8", each / 8.0);
     }
     Ok(())
 }
 
-/// From the end of a holder to the next one.
+/// Time from the end of a holder to the first read of the next one.
 async fn takeovers(world: &World) -> anyhow::Result<()> {
     world.conversation().await?;
     let stream = world.source().stream().await?;
@@ -203,7 +203,7 @@ async fn takeovers(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The real table, and when each group's rows moved to where.
+/// The real table, with the time of each move.
 #[derive(Clone)]
 struct Timed {
     table: MessagesTable,
@@ -252,8 +252,7 @@ impl GroupRows for Timed {
     }
 }
 
-/// From the answer to each message's write until its group's rows stand where it puts them, at so many messages a second
-/// in fifty groups.
+/// Time from the response to the write of a message until the rows of its group have moved, under load in fifty groups.
 async fn lag(world: &World) -> anyhow::Result<Vec<Duration>> {
     let firsts: Vec<Message> = stream::iter(0..50).then(|_| world.conversation()).try_collect().await?;
     let rows = Timed { table: world.table.clone(), moves: Arc::default() };
@@ -288,7 +287,7 @@ async fn lag(world: &World) -> anyhow::Result<Vec<Duration>> {
     Ok(written.iter().filter_map(lag).collect())
 }
 
-/// A closed shard full of records; the effect on the table is the real one.
+/// A closed shard full of records. The moves are made in the real table.
 struct Backlog(Mutex<VecDeque<Record>>);
 
 impl StreamSource for Backlog {
@@ -325,7 +324,7 @@ impl StreamSource for Backlog {
 async fn backlog(world: &World) -> anyhow::Result<()> {
     let begun = stream::iter(0..BACKLOG_GROUPS).map(|_| world.conversation()).buffer_unordered(16);
     let firsts: Vec<Message> = begun.try_collect().await?;
-    // People write several messages in a row: a conversation's records lie together.
+    // People write several messages in a row, so the records of a conversation are next to each other.
     let groups = firsts.iter().flat_map(|first| std::iter::repeat_n(first, BACKLOG_RECORDS / BACKLOG_GROUPS));
     let records = groups.enumerate().map(|(number, first)| {
         let mut message = message(first.group, &first.author);
@@ -347,7 +346,7 @@ async fn backlog(world: &World) -> anyhow::Result<()> {
     stop.cancel();
     running.await.context("the consumer")??;
     if consumer_is_wrong(world, &firsts).await? {
-        return Err(anyhow!("a row is not at its newest message"));
+        return Err(anyhow!("a row was not moved to its newest message"));
     }
     println!(
         "a backlog of {BACKLOG_RECORDS} records of {BACKLOG_GROUPS} groups: {took:.0} s, {:.0} records and {:.0} moves a second",
@@ -357,7 +356,7 @@ async fn backlog(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether some row has stayed where it was.
+/// Whether a row was not moved.
 async fn consumer_is_wrong(world: &World, firsts: &[Message]) -> anyhow::Result<bool> {
     for first in firsts.iter().step_by(97) {
         let rows = world.table.own_rows_of_group(first.author.uuid, first.group).await?;

@@ -1,4 +1,4 @@
-//! Measures the figures of the README: `scripts/figures` builds what is measured and runs this.
+//! Measures the figures of the README. `scripts/figures` builds the programs and runs this.
 
 mod cpu;
 mod fuzz;
@@ -66,7 +66,7 @@ fn mega(bytes: u64) -> f64 {
     bytes as f64 / 1e6
 }
 
-/// Runs a program until it prints a line with `mark`; the line, the time it took, and the process.
+/// Runs a program until it prints a line with `mark`. Returns the line, the time, and the process.
 fn start_until(command: &mut Command, mark: &str) -> anyhow::Result<(String, Duration, Child)> {
     let begin = Instant::now();
     let mut child = command.stdout(Stdio::piped()).spawn()?;
@@ -112,7 +112,7 @@ fn median_and(times: &mut [Duration], quantile: f64) -> (Duration, Duration) {
     (at(0.5), at(quantile))
 }
 
-/// What `serve` needs, filled.
+/// Engines with data for `serve`.
 struct Engines {
     dynamodb: EmbeddedDynamoDb,
     postgres: EmbeddedPostgres,
@@ -142,7 +142,7 @@ impl Engines {
         Ok(Self { dynamodb, postgres, issuer, jwks_url, esi, groups })
     }
 
-    /// The command that serves them.
+    /// The command `serve` with these engines.
     fn serve(&self, production: &Path) -> Command {
         let mut command = Command::new(production);
         command
@@ -163,12 +163,12 @@ impl Engines {
     }
 }
 
-/// What is measured of a server.
+/// The measurements of a server.
 enum Wanted<'a> {
     All,
     /// The CPU time of requests.
     Cpu,
-    /// Where that goes, recorded in a folder.
+    /// Profiles of that time, recorded in a folder.
     Profiles(&'a Path),
 }
 
@@ -185,7 +185,7 @@ async fn served(production: &Path, bare: &Path, wanted: Wanted<'_>) -> anyhow::R
         interrupt(child)?;
         result?;
     }
-    // Without the consumer, whose work is not a request's.
+    // Without the consumer, whose work is not part of a request.
     let child = command.arg("--no-worker").spawn()?;
     let caller = Caller { http: reqwest::Client::new(), url: format!("{url}/graphql"), token: token(issuer, "esi")? };
     until_ready(&caller.http, &url).await?;
@@ -235,16 +235,16 @@ async fn measure(child: &Child, url: &str, issuer: &LocalIssuer) -> anyhow::Resu
         let begin = Instant::now();
         while &ben.ask(TOP, json!({})).await?["messageGroups"]["nodes"][0]["lastMessage"]["uuid"] != uuid {
             if begin.elapsed() > Duration::from_secs(30) {
-                bail!("message {number} never moved its conversation");
+                bail!("message {number} did not move its conversation");
             }
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         times.push(begin.elapsed());
-        // So that messages fall anywhere between two reads of the stream.
+        // The messages are sent at different times between two reads of the stream.
         tokio::time::sleep(Duration::from_millis(u64::from(rand::random::<u8>()))).await;
     }
     let (median, p99) = median_and(&mut times, 0.99);
-    println!("createMessage answered to moved row readable: median {median:.0?}, p99 {p99:.0?} of {MOVES}");
+    println!("response of createMessage to moved row: median {median:.0?}, p99 {p99:.0?} of {MOVES}");
     Ok(())
 }
 
@@ -285,7 +285,7 @@ impl Caller {
 fn cpu_time(child: &Child) -> anyhow::Result<Duration> {
     let mut all = Duration::ZERO;
     for task in std::fs::read_dir(format!("/proc/{}/task", child.id()))? {
-        // A thread may end meanwhile.
+        // A thread can end meanwhile.
         let Ok(text) = std::fs::read_to_string(task?.path().join("schedstat")) else { continue };
         all += Duration::from_nanos(text.split(' ').next().context("no time")?.parse()?);
     }

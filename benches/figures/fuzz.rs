@@ -1,4 +1,4 @@
-//! Requests that nobody would send, one after the other, and what each costs the server.
+//! Sends random requests one after the other, and measures the CPU time of each.
 
 use std::path::Path;
 use std::process::Child;
@@ -10,19 +10,19 @@ use serde_json::Value;
 use super::fuzzer::Fuzzer;
 use super::{Engines, cpu_time, free_port, interrupt, token, until_ready};
 
-/// Bodies are up to so long, and the server takes them.
+/// Maximum size of a body; the server accepts it.
 const LARGEST: usize = 1_000_000;
-/// What a request may cost before it is refused.
+/// Maximum CPU time of a rejected request.
 const CPU_LIMIT: Duration = Duration::from_millis(50);
-/// How many of the dearest are shown.
+/// Number of the most expensive requests that are printed.
 const SHOWN: usize = 5;
 const SEED: u64 = 1;
 
-/// The CPU time and the beginning of a request.
+/// The CPU time of a request and the start of its text.
 type Dearest = Vec<(Duration, String)>;
 
-/// Sends for a while, and fails at a status of 500 or more, at an answer that is none of GraphQL's, and when a request
-/// that was refused took more than 50 ms of CPU time.
+/// Sends requests for a while. Fails on a status of 500 or more, on a response that is not a GraphQL response, and on a rejected
+/// request that took more than 50 ms of CPU time.
 pub async fn run(production: &Path, how_long: Duration) -> anyhow::Result<()> {
     let engines = Engines::start().await?;
     let url = format!("http://127.0.0.1:{}", free_port()?);
@@ -52,14 +52,14 @@ async fn send(child: &Child, http: &reqwest::Client, url: &str, token: &str, how
         let before = cpu_time(child)?;
         let request = http.post(url).bearer_auth(token).header("content-type", "application/json").body(body);
         let answer = request.header("accept", "application/graphql-response+json").send().await;
-        let answer = answer.with_context(|| format!("no answer to {shown}"))?;
+        let answer = answer.with_context(|| format!("no response to {shown}"))?;
         let status = answer.status().as_u16();
         let text = answer.text().await?;
         let cost = cpu_time(child)?.saturating_sub(before);
         let json: Value = serde_json::from_str(&text).with_context(|| format!("{status} {text}: {shown}"))?;
         let is_executed = json.get("data").is_some();
         let is_answer = is_executed || json.get("errors").is_some();
-        // Nothing is away, so that nothing may be unavailable either.
+        // All stores are available, so no response may be UNAVAILABLE.
         if status >= 500 || !is_answer || text.contains("\"INTERNAL\"") || text.contains("\"UNAVAILABLE\"") {
             bail!("{status} {text}: {shown}\nand before: {before_it}");
         }
@@ -73,7 +73,7 @@ async fn send(child: &Child, http: &reqwest::Client, url: &str, token: &str, how
     }
     println!("fuzz: {sent} requests in {:.0} s, {executed} of them executed; no 500", begin.elapsed().as_secs_f64());
     for (what, dearest) in [("refused", &refusals), ("executed", &answers)] {
-        println!("the dearest that were {what}:");
+        println!("the most expensive requests that were {what}:");
         for (cost, shown) in dearest {
             let shown: String = shown.chars().take(100).collect();
             println!("  {:.1} ms of CPU time: {}", cost.as_secs_f64() * 1e3, shown.escape_debug());
