@@ -1,4 +1,4 @@
-//! Access tokens, as DESIGN section 5 has them.
+//! Access tokens of Cognito.
 
 use chrono::{TimeDelta, Utc};
 use cruddur_messaging::config::TokenIssuer;
@@ -13,7 +13,7 @@ use crate::harness::{Client, World, eventually, shared, test, user};
 
 pub(crate) const ME: &str = "{ __typename me { handle } }";
 
-/// Status, challenge, code and reason of the answer to a request with this token.
+/// Status, challenge, code and reason of the response to a request with this token.
 pub(crate) async fn refused(client: &Client, token: &str) -> (u16, Option<String>, String, String) {
     let request = client.http.post(&client.url).bearer_auth(token).json(&json!({ "query": ME }));
     let response = request.send().await.expect("a response");
@@ -43,7 +43,7 @@ fn tokens_that_do_not_verify_are_401_with_the_reason() {
         let good = signed(&|_| {});
         let expired = (Utc::now() - TimeDelta::seconds(60)).timestamp();
         let kid = jsonwebtoken::decode_header(&good).expect("a header").kid;
-        // The public key as an HMAC secret: what a verifier falls for that lets the token choose the algorithm.
+        // The public key as an HMAC secret: an attack on verifiers that let the token choose the algorithm.
         let public = serde_json::to_vec(&issuer.key_set()).expect("keys");
         let mut hs256 = Header::new(Algorithm::HS256);
         hs256.kid = kid;
@@ -82,7 +82,7 @@ fn tokens_that_do_not_verify_are_401_with_the_reason() {
 }
 
 #[test]
-fn the_header_is_one_bearer_credential() {
+fn the_header_must_be_one_bearer_credential() {
     test(async {
         let world = World::new().await;
         let server = world.server().await;
@@ -105,7 +105,7 @@ fn the_header_is_one_bearer_credential() {
 }
 
 #[test]
-fn without_a_token_only_what_needs_a_user_is_refused() {
+fn without_a_token_only_fields_that_need_a_user_fail() {
     test(async {
         let world = World::new().await;
         let server = world.server().await;
@@ -130,7 +130,7 @@ fn without_a_token_only_what_needs_a_user_is_refused() {
 }
 
 #[test]
-fn a_token_of_no_user_and_one_of_two_users_is_nobodys() {
+fn a_token_of_no_user_or_of_two_users_has_no_user() {
     test(async {
         let world = World::new().await;
         let server = world.server().await;
@@ -155,7 +155,7 @@ fn a_token_of_no_user_and_one_of_two_users_is_nobodys() {
 }
 
 #[test]
-fn a_key_source_that_is_away_is_not_the_clients_fault() {
+fn an_unreachable_key_source_is_not_the_fault_of_the_client() {
     test(async {
         let world = World::new().await;
         let shared = shared().await;
@@ -170,7 +170,7 @@ fn a_key_source_that_is_away_is_not_the_clients_fault() {
 }
 
 #[test]
-fn known_keys_stay_good_while_their_source_is_away() {
+fn known_keys_stay_valid_while_their_source_is_unreachable() {
     test(async {
         let world = World::new().await;
         let shared = shared().await;
@@ -217,19 +217,19 @@ fn unknown_key_ids_fetch_the_keys_at_most_once_a_cooldown() {
                 assert_eq!(answer.0, 401);
             }
         }
-        // One when the server started or was first asked, and none for the other 999.
+        // One fetch at the start or at the first request, and none for the other 999.
         assert_eq!(fetches.load(Ordering::SeqCst), 1);
         assert_eq!(server.client(&ana).data(ME, json!({})).await["me"]["handle"], ana.handle());
     });
 }
 
 #[test]
-fn a_token_that_was_accepted_is_refused_once_it_expires_and_its_neighbour_at_once() {
+fn an_accepted_token_is_rejected_after_it_expires_and_a_changed_one_at_once() {
     test(async {
         let server = World::new().await.server().await;
         let issuer = &shared().await.issuer;
         let ana = user("ana").await;
-        // Good for some more seconds, the clocks' leeway of ten counted in.
+        // Valid for some more seconds, including the leeway of ten seconds.
         let mut claims = LocalIssuer::claims(&ana.cognito_user_id, Utc::now());
         claims["exp"] = json!((Utc::now() - TimeDelta::seconds(2)).timestamp());
         let token = issuer.sign(&claims).expect("a token");
@@ -237,7 +237,7 @@ fn a_token_that_was_accepted_is_refused_once_it_expires_and_its_neighbour_at_onc
         for _ in 0..2 {
             client.data("{ __typename }", json!({})).await;
         }
-        // One letter of the signature is another.
+        // One character of the signature is changed.
         let mut forged = token.clone().into_bytes();
         let at = forged.len() - 10;
         forged[at] = if forged[at] == b'A' { b'B' } else { b'A' };

@@ -1,4 +1,4 @@
-//! Real Cognito, as far as a server that speaks it and signs real tokens is one: `scripts/with-cognito` starts it.
+//! Tests with a local Cognito server that signs real tokens. `scripts/with-cognito` starts it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -50,7 +50,7 @@ impl Pool {
         client.expect("a client").user_pool_client.and_then(|it| it.client_id).expect("an id")
     }
 
-    /// Adds a user; returns the `sub`.
+    /// Adds a user. Returns the `sub`.
     async fn add(&self, username: &str, preferred_username: Option<&str>) -> String {
         let mut request = self.cognito.admin_create_user().user_pool_id(&self.id).username(username);
         if let Some(name) = preferred_username {
@@ -64,7 +64,7 @@ impl Pool {
         sub.expect("a sub").to_owned()
     }
 
-    /// Signs in: the access token and the ID token.
+    /// Signs in. Returns the access token and the ID token.
     async fn sign_in(&self, client_id: &str, username: &str) -> (String, String) {
         let request = self.cognito.initiate_auth().auth_flow(AuthFlowType::UserPasswordAuth).client_id(client_id);
         let request = request.auth_parameters("USERNAME", username).auth_parameters("PASSWORD", PASSWORD);
@@ -105,7 +105,7 @@ fn ids_are_synced_and_the_users_sign_in() {
         let thief = pool.add("thief", Some("esi")).await;
         pool.add("nameless", None).await;
         pool.add("stranger", Some("stranger")).await;
-        // More than a page of sixty.
+        // More users than a page of sixty.
         for number in 0..60 {
             pool.add(&format!("user{number}"), Some(&format!("user-{number}"))).await;
             known(&users, &format!("user-{number}"), "MOCK").await;
@@ -206,10 +206,10 @@ fn ids_are_synced_and_the_users_sign_in() {
 
 #[test]
 #[ignore = "needs a server that speaks Cognito: scripts/with-cognito cargo test --test it cognito -- --ignored"]
-fn the_pools_keys_are_fetched_sparingly_and_their_source_may_be_away() {
+fn the_keys_of_the_pool_are_fetched_rarely_and_their_source_may_be_unreachable() {
     test(async {
         let pool = Pool::new().await;
-        // Stands before the pool's keys: counts the fetches, and can be away.
+        // A proxy before the keys of the pool. It counts the fetches and can be unreachable.
         let (fetches, away) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(true)));
         let (counted, is_away, url) = (fetches.clone(), away.clone(), pool.url.clone());
         let relay = move |Path(path): Path<String>| async move {

@@ -1,4 +1,4 @@
-//! The stream consumer: conversations move to the top of both lists, once, and stay there.
+//! The stream consumer: a conversation moves to the top of both lists, once.
 
 use std::collections::HashSet;
 
@@ -17,7 +17,7 @@ use crate::harness::fault_proxy::INDEX_QUERY;
 use crate::harness::process::{Running, command, run};
 use crate::harness::{Client, TABLE, TestUser, World, eventually, test, user};
 
-/// Waits until the client's list is in this order.
+/// Waits until the list of the client has this order.
 pub(crate) async fn in_order(client: &Client, wanted: &[&Value]) {
     let wanted: Vec<Value> = wanted.iter().map(|uuid| (*uuid).clone()).collect();
     eventually("the order of the list", || async {
@@ -27,7 +27,7 @@ pub(crate) async fn in_order(client: &Client, wanted: &[&Value]) {
     .await;
 }
 
-/// Waits until the client's list shows `body` as the last message of `group`.
+/// Waits until the list of the client shows `body` as the last message of `group`.
 async fn shows(client: &Client, group: &Value, body: &str) {
     eventually("the newest message in the list", || async {
         let groups = client.groups(100).await;
@@ -63,7 +63,7 @@ fn a_message_moves_its_conversation_to_the_top_for_both() {
 }
 
 #[test]
-fn stopped_in_the_middle_and_started_again_it_loses_no_move_and_repeats_none() {
+fn a_consumer_that_is_stopped_and_started_again_loses_and_repeats_no_move() {
     test(async {
         let world = World::new().await;
         let server = world.server().await;
@@ -75,7 +75,7 @@ fn stopped_in_the_middle_and_started_again_it_loses_no_move_and_repeats_none() {
         client.send_to(&ben, "1").await;
         shows(&client, &with_ben, "1").await;
         assert!(consumer.finish().await);
-        // Nobody consumes: the messages are readable, the list waits.
+        // Without a consumer the messages can be read, and the list does not change.
         client.send_to(&chloe, "2").await;
         client.send_to(&ben, "3").await;
         assert_eq!(client.bodies(&with_ben).await.last().map(String::as_str), Some("3"));
@@ -86,7 +86,7 @@ fn stopped_in_the_middle_and_started_again_it_loses_no_move_and_repeats_none() {
         in_order(&client, &[&with_ben, &with_chloe]).await;
         assert!(consumer.finish().await);
 
-        // A move done again would be no write, but a look at the rows.
+        // A repeated move would write nothing, but it would read the rows.
         let looks = world.proxy.calls(INDEX_QUERY);
         let reads = world.proxy.calls("GetRecords");
         let consumer = world.consumer();
@@ -154,7 +154,7 @@ fn two_consumers_at_once_leave_one_row_each() {
 }
 
 #[test]
-fn an_outage_is_waited_out() {
+fn the_consumer_waits_during_an_outage() {
     test(async {
         let world = World::new().await;
         let server = world.server().await;
@@ -174,7 +174,7 @@ fn an_outage_is_waited_out() {
 }
 
 #[test]
-fn a_lost_answer_of_a_move_moves_once() {
+fn a_move_whose_response_is_lost_is_made_once() {
     test(async {
         let world = World::new().await;
         let server = world.server().await;
@@ -182,7 +182,7 @@ fn a_lost_answer_of_a_move_moves_once() {
         let client = server.client(&ana);
         let group = client.send_to(&ben, "first").await["messageGroup"]["uuid"].clone();
         client.send_to(&ben, "second").await;
-        // All tries of the SDK: then the consumer looks again, and finds its own move.
+        // All tries of the SDK fail. Then the consumer reads the rows again and finds its own move.
         world.proxy.next("TransactWriteItems", vec![LoseAnswer; 3]);
         let consumer = world.consumer();
         shows(&client, &group, "second").await;
@@ -192,7 +192,7 @@ fn a_lost_answer_of_a_move_moves_once() {
     });
 }
 
-/// How many rows stand in a user's partition.
+/// Number of rows in the partition of a user.
 pub(crate) async fn rows(world: &World, user: &TestUser) -> usize {
     let answer = world
         .aws
@@ -230,7 +230,7 @@ pub(crate) fn later(message: &Message, seconds: i64, body: &str) -> Message {
 }
 
 #[test]
-fn in_any_order_and_again_the_newest_stays() {
+fn the_newest_message_wins_in_any_order_and_after_repetitions() {
     test(async {
         let world = World::new().await;
         let (ana, ben) = (user("ana").await, user("ben").await);
@@ -252,7 +252,7 @@ fn in_any_order_and_again_the_newest_stays() {
 }
 
 #[test]
-fn a_missing_row_is_put_once_by_however_many() {
+fn a_missing_row_is_put_once_by_any_number_of_consumers() {
     test(async {
         let world = World::new().await;
         let (ana, ben) = (user("ana").await, user("ben").await);
@@ -263,7 +263,7 @@ fn a_missing_row_is_put_once_by_however_many() {
                 delete_row(&world, &rows_of(user).await[0]).await;
             }
             let messages: Vec<Message> = (0..2).map(|it| later(&first, round * 10 + it, &it.to_string())).collect();
-            // Both have seen the row missing before either puts it.
+            // Both have found the row missing before one of them puts it.
             world.proxy.gather("TransactWriteItems", 2);
             let moves = messages.iter().map(|message| move_to(&world.table, message, &SystemEnvironment));
             for moved in futures::future::join_all(moves).await {
@@ -279,7 +279,7 @@ fn a_missing_row_is_put_once_by_however_many() {
 }
 
 #[test]
-fn a_message_of_nobody_and_odd_items_do_not_stop_the_others() {
+fn a_message_without_participants_and_malformed_items_do_not_stop_others() {
     test(async {
         let world = World::new().await;
         let server = world.server().await;
@@ -314,7 +314,7 @@ fn a_message_of_nobody_and_odd_items_do_not_stop_the_others() {
         })
         .await;
         assert!(consumer.finish().await);
-        // Each of them is kept where an operator finds it.
+        // Each of them is set aside.
         let stream = |arguments: &[&str]| {
             let mut command = command();
             command.arg("stream").args(arguments).env("AWS_ENDPOINT_URL", world.proxy.url());
@@ -338,10 +338,10 @@ fn a_message_of_nobody_and_odd_items_do_not_stop_the_others() {
     });
 }
 
-/// Two workers under load: one is killed, one is told to stop, both are replaced, `CHAOS_ROUNDS` times (once when not
-/// given). Then every list is compared with the messages.
+/// Two workers under load: one is killed, one is stopped, both are replaced, `CHAOS_ROUNDS` times (default 1). Then every list
+/// is compared with the messages.
 #[test]
-fn workers_that_die_and_workers_that_stop_lose_and_double_nothing() {
+fn workers_that_are_killed_or_stopped_lose_and_duplicate_nothing() {
     test(async {
         let rounds = std::env::var("CHAOS_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
         let world = World::new().await;

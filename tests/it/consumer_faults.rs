@@ -1,4 +1,4 @@
-//! What goes wrong around the stream consumer costs time, and never a move.
+//! Faults of the calls of the stream consumer: they cost time, and lose no move.
 
 use cruddur_messaging::model::MessageGroupUuid;
 use cruddur_messaging::stream::lease_table::ConsumerTable;
@@ -10,7 +10,7 @@ use crate::consumer::rows;
 use crate::harness::fault_proxy::Fault::{self, Answer, Body};
 use crate::harness::{DEADLINE, TABLE, World, eventually_within, test, user};
 
-/// Every error type that the consumer's calls declare, with the status DynamoDB answers it with.
+/// Every error type that the calls of the consumer declare, with its HTTP status.
 const DECLARED: &[(&str, u16, &str)] = &[
     ("DescribeTable", 500, "InternalServerError"),
     ("DescribeTable", 400, "ResourceNotFoundException"),
@@ -51,7 +51,7 @@ const DECLARED: &[(&str, u16, &str)] = &[
     ("Scan", 500, "InternalServerError"),
 ];
 
-/// A message is sent while nobody consumes, and the consumer then meets `faults` in its calls of `operation`.
+/// Sends a message without a consumer, and then starts a consumer whose calls of `operation` have these faults.
 async fn survives(operation: &str, faults: Vec<Fault>) {
     let world = World::new().await;
     let server = world.server().await;
@@ -74,7 +74,7 @@ async fn survives(operation: &str, faults: Vec<Fault>) {
     assert_eq!((rows(&world, &ana).await, rows(&world, &ben).await), (1, 1), "{what}");
 }
 
-/// Tries of one call by the SDK, where it tries by itself.
+/// Number of tries of the SDK for one call.
 const TRIES_OF_SDK: usize = 3;
 const TRIED_BY_SDK: [&str; 5] = [
     "LimitExceededException",
@@ -88,7 +88,7 @@ const TRIED_BY_SDK: [&str; 5] = [
 fn no_error_that_a_call_declares_loses_a_move() {
     test(async {
         let each = DECLARED.iter().map(|(operation, status, code)| {
-            // For what a move needs, more often than a fault would be tried.
+            // More faults than the maximum number of tries of a move.
             let rounds = if matches!(*operation, "Query" | "TransactWriteItems") { 6 } else { 2 };
             let by_sdk = *status == 500 || TRIED_BY_SDK.contains(code);
             survives(operation, vec![Answer(*status, code); if by_sdk { rounds * TRIES_OF_SDK } else { rounds }])
@@ -98,7 +98,7 @@ fn no_error_that_a_call_declares_loses_a_move() {
 }
 
 #[test]
-fn rights_that_are_missing_for_a_while_set_nothing_aside() {
+fn missing_permissions_set_nothing_aside() {
     test(async {
         let missing = ["Query", "TransactWriteItems", "GetRecords", "UpdateItem"]
             .map(|operation| survives(operation, vec![Answer(400, "AccessDeniedException"); 8]));
@@ -107,14 +107,14 @@ fn rights_that_are_missing_for_a_while_set_nothing_aside() {
 }
 
 #[test]
-fn conflicts_of_transactions_are_no_fault_however_many() {
+fn any_number_of_transaction_conflicts_sets_nothing_aside() {
     const CONFLICT: &str = r#"{
         "__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
         "Message": "Transaction cancelled",
         "CancellationReasons": [{ "Code": "TransactionConflict", "Message": "ongoing" }, { "Code": "None" }]
     }"#;
     test(async {
-        // Five times as many as one attempt takes looks, and some more.
+        // More than five times the maximum number of reads of one attempt.
         survives("TransactWriteItems", vec![Body(400, CONFLICT); 64]).await;
     });
 }

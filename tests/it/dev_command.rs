@@ -1,4 +1,4 @@
-//! `dev` and `token` as processes: everything on a bare machine, kept over restarts.
+//! `dev` and `token` as processes: everything runs without other services, and data is kept over restarts.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -65,7 +65,7 @@ async fn lists(client: &Client) -> Vec<(Value, Value)> {
 }
 
 #[test]
-fn from_nothing_to_a_conversation_on_top_and_everything_is_kept() {
+fn the_first_start_creates_everything_and_a_restart_keeps_it() {
     test(async {
         let folder = TempDir::new().expect("a folder");
         let data_dir = folder.path().join("data");
@@ -78,7 +78,7 @@ fn from_nothing_to_a_conversation_on_top_and_everything_is_kept() {
         assert_eq!(ana.bodies(&long).await.len(), 66);
         assert_eq!(lists(&Client::new(first.address, Some(token(&data_dir, "esi")))).await, vec![]);
 
-        // As one user by handle, answered as another, on top for both.
+        // One user sends to a handle, the other one replies, and the conversation is the first of both.
         ana.send(json!({ "handle": "esi" }), "Hello Esi").await;
         let esi = Client::new(first.address, Some(token(&data_dir, "esi")));
         esi.send(json!({ "handle": "ana" }), "Hello Ana").await;
@@ -95,7 +95,7 @@ fn from_nothing_to_a_conversation_on_top_and_everything_is_kept() {
         assert!(refused.contains("in use") && refused.contains("--data-dir"), "{refused}");
         stop(&mut first, "INT");
 
-        // Seeded again, nothing is doubled; the tokens of before are good.
+        // Seeding again changes nothing, and the old tokens are valid.
         let before_kill = {
             let mut second = start(&mut dev(&data_dir));
             let ana = Client::new(second.address, Some(first.first_token.clone()));
@@ -117,7 +117,7 @@ fn from_nothing_to_a_conversation_on_top_and_everything_is_kept() {
         assert_eq!(lists(&ana).await.len(), before_kill.len());
         stop(&mut third, "TERM");
 
-        // Without a running `dev`, too.
+        // Also without a running `dev`.
         let offline = token(&data_dir, "ana");
         let mut fresh = start(dev(&data_dir).arg("--fresh"));
         let ana = Client::new(fresh.address, Some(fresh.first_token.clone()));
@@ -132,7 +132,7 @@ fn from_nothing_to_a_conversation_on_top_and_everything_is_kept() {
 }
 
 #[test]
-fn what_prevents_the_start_is_one_line() {
+fn an_error_at_the_start_is_one_line() {
     let folder = TempDir::new().expect("a folder");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let taken_address = taken.local_addr().expect("an address").to_string();

@@ -1,4 +1,4 @@
-//! Records that were lost to the consumer: lists are brought to the newest messages without them.
+//! Records that the consumer has lost: reconciling moves the groups to their newest messages.
 
 use aws_sdk_dynamodb::types::{AttributeValue, StreamSpecification, StreamViewType};
 use cruddur_messaging::stream::lease_table::ConsumerTable;
@@ -11,7 +11,7 @@ use crate::consumer_faults::group_uuid;
 use crate::harness::process::{command, run};
 use crate::harness::{Client, Server, TABLE, TestUser, World, eventually, test, user};
 
-/// Of one user: with ben, message 1, and with chloe, message 2. Nothing consumes the stream yet.
+/// Two conversations of one user: message 1 with ben, and message 2 with chloe. No consumer runs yet.
 struct Conversations {
     server: Server,
     client: Client,
@@ -30,7 +30,7 @@ async fn conversations(world: &World) -> Conversations {
     Conversations { server, client, ben, chloe, with_ben, with_chloe }
 }
 
-/// What `stream reconcile` with `arguments` says, and whether it succeeds.
+/// The output of `stream reconcile`, and whether it succeeds.
 fn reconcile(world: &World, arguments: &[&str]) -> (bool, String) {
     let mut command = command();
     command.args(["stream", "reconcile"]).args(arguments).env("AWS_ENDPOINT_URL", world.proxy.url());
@@ -40,7 +40,7 @@ fn reconcile(world: &World, arguments: &[&str]) -> (bool, String) {
 }
 
 #[test]
-fn reconciling_brings_rows_to_the_newest_messages_where_records_were_lost() {
+fn reconciling_moves_groups_to_their_newest_messages() {
     test(async {
         let world = World::new().await;
         let Conversations { server: _server, client, ben, chloe, with_ben, with_chloe } = conversations(&world).await;
@@ -61,11 +61,11 @@ fn reconciling_brings_rows_to_the_newest_messages_where_records_were_lost() {
 }
 
 #[test]
-fn a_group_that_cannot_be_reconciled_is_told_of_and_holds_up_no_other() {
+fn a_group_that_cannot_be_reconciled_is_reported_and_does_not_stop_the_others() {
     test(async {
         let world = World::new().await;
         let Conversations { server: _server, client, ben, chloe, with_ben, with_chloe } = conversations(&world).await;
-        // Ben's row stands where the newest message puts it, and cannot be read.
+        // The row of ben is at the key of the newest message, and it is malformed.
         let row = &world.table.own_rows_of_group(ben.uuid(), group_uuid(&with_ben)).await.expect("rows")[0];
         let key = |name, value: String| (name, AttributeValue::S(value));
         let update = world.aws.dynamodb.update_item().table_name(TABLE).update_expression("REMOVE user_uuid");
@@ -83,7 +83,7 @@ fn a_group_that_cannot_be_reconciled_is_told_of_and_holds_up_no_other() {
 }
 
 #[test]
-fn what_was_written_while_the_stream_was_off_is_reconciled() {
+fn messages_that_were_written_while_the_stream_was_off_are_reconciled() {
     test(async {
         let world = World::new().await;
         let Conversations { server: _server, client, ben, chloe, with_ben, with_chloe } = conversations(&world).await;

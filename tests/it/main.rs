@@ -5,6 +5,7 @@ mod batch_loading;
 mod cognito;
 mod consumer;
 mod consumer_faults;
+mod critical_tasks;
 mod dev_command;
 mod fuzz;
 #[path = "../fuzzer/mod.rs"]

@@ -1,4 +1,4 @@
-//! `serve`, `worker` and the operator's commands as processes, against engines that this process serves.
+//! `serve`, `worker` and the operator's commands as processes, with engines that the test runs.
 
 use std::time::Instant;
 
@@ -34,7 +34,7 @@ fn the_operators_commands_prepare_real_services_and_serve_runs_on_them() {
         assert!(blocking(&["ddb", "seed"]).contains("conversations: 3 created, 0 conflict with existing ones"));
         assert!(blocking(&["ddb", "seed"]).contains("conversations: 0 created, 0 conflict with existing ones"));
 
-        // Real Cognito ids come with `db update-cognito-user-ids`; here by hand.
+        // `db update-cognito-user-ids` would set the Cognito ids. Here the test sets them.
         let pool = postgres.pool().expect("a pool");
         sqlx::query("UPDATE public.users SET cognito_user_id = 'sub-' || handle").execute(&pool).await.expect("ids");
         pool.close().await;
@@ -157,7 +157,7 @@ fn a_missing_or_wrong_setting_is_one_line_that_names_it() {
 }
 
 #[test]
-fn what_only_an_operator_can_mend_refuses_the_start_and_what_is_away_does_not() {
+fn the_start_fails_if_an_operator_must_act_and_not_if_a_store_is_unreachable() {
     test(async {
         let dynamodb = embedded_dynamodb().await;
         let postgres = embedded_postgres().await;
@@ -166,7 +166,7 @@ fn what_only_an_operator_can_mend_refuses_the_start_and_what_is_away_does_not() 
         let begin = Instant::now();
         let refusal = |arguments: &[&str]| {
             while begin.elapsed() < DEADLINE * 4 {
-                // Engines too busy to say how they are let it begin; then it is asked again.
+                // If the engines are too busy for the checks, the process starts. Then the test tries again.
                 let mut process = Running::start(&mut configured(arguments));
                 let lines = tokio::task::block_in_place(|| process.lines_without("checking the "));
                 if let Some(lines) = lines {
@@ -198,7 +198,7 @@ fn what_only_an_operator_can_mend_refuses_the_start_and_what_is_away_does_not() 
         update.stream_specification(off.expect("a specification")).send().await.expect("a stream that is off");
         assert!(refusal(&["worker"]).contains("its stream is disabled"));
         done(&["ddb", "schema-load"]);
-        // PostgreSQL and the keys are away: it begins, is not ready, and ends in good order.
+        // PostgreSQL and the keys are unreachable: the process starts, is not ready, and stops in good order.
         let mut server = Running::start(
             configured(&["serve"]).env("DATABASE_URL", "postgresql://x@127.0.0.1:9/db").env("RUST_LOG", "info"),
         );
@@ -213,7 +213,7 @@ fn what_only_an_operator_can_mend_refuses_the_start_and_what_is_away_does_not() 
 }
 
 #[test]
-fn the_operators_commands_reach_aws_only_when_told_to() {
+fn the_operators_commands_use_aws_only_with_prod() {
     let mut command = command();
     command.args(["ddb", "schema-load"]).env("AWS_ENDPOINT_URL", "https://dynamodb.eu-central-1.amazonaws.com");
     let line = one_line(&run(&mut command));

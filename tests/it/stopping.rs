@@ -1,4 +1,4 @@
-//! Stopping `serve`: what runs is finished, what waits is not waited for for ever, and a second signal ends it at once.
+//! Stopping `serve`: current requests are finished within the grace period, and a second signal ends the process at once.
 
 use cruddur_messaging::embedded::postgres::EmbeddedPostgres;
 use cruddur_messaging::users::Users;
@@ -15,7 +15,7 @@ pub struct Served {
     pub process: Running,
     pub ana: TestUser,
     pub ben: TestUser,
-    /// Signed in as ana.
+    /// A client that is signed in as ana.
     pub client: Client,
 }
 
@@ -23,7 +23,7 @@ async fn served() -> Served {
     served_with(&[]).await
 }
 
-/// `serve` as a process of its own, with some more settings, and a client of it.
+/// A process `serve` with additional settings, and a client.
 pub async fn served_with(settings: &[(&str, &str)]) -> Served {
     let (world, postgres, shared) = (World::new().await, embedded_postgres().await, shared().await);
     let users = Users::new(postgres.pool().expect("a pool"));
@@ -47,7 +47,7 @@ fn stopping(line: &str) -> Option<()> {
     line.contains("stopping").then_some(())
 }
 
-/// Asks something that the engine keeps until `calls` calls of it have come: the SDK tries again every two seconds.
+/// Sends a request whose calls the engine holds until `calls` of them have arrived; the SDK retries every two seconds.
 pub async fn ask_and_hold(served: &Served, calls: usize) -> tokio::task::JoinHandle<Result<Value, reqwest::Error>> {
     let before = served.world.proxy.calls("Query");
     served.world.proxy.gather("Query", calls);
@@ -58,7 +58,7 @@ pub async fn ask_and_hold(served: &Served, calls: usize) -> tokio::task::JoinHan
 }
 
 #[test]
-fn a_signal_lets_what_runs_finish_and_takes_nothing_new() {
+fn after_a_signal_current_requests_are_finished_and_new_ones_refused() {
     test(async {
         let mut served = served().await;
         let asked = ask_and_hold(&served, 2).await;
@@ -76,7 +76,7 @@ fn a_signal_lets_what_runs_finish_and_takes_nothing_new() {
 }
 
 #[test]
-fn a_client_that_sends_half_a_request_does_not_keep_it() {
+fn a_half_sent_request_does_not_keep_the_process_alive() {
     test(async {
         use tokio::io::AsyncWriteExt;
         let mut served = served().await;
@@ -98,7 +98,7 @@ fn a_client_that_sends_half_a_request_does_not_keep_it() {
 }
 
 #[test]
-fn a_second_signal_ends_it_at_once() {
+fn a_second_signal_ends_the_process_at_once() {
     test(async {
         let mut served = served().await;
         let asked = ask_and_hold(&served, 100).await;

@@ -1,5 +1,5 @@
-//! Traces, as a collector gets them: spans of requests, of resolvers that do I/O and of calls to stores, and none of plain
-//! fields; nothing in them that must not leave the process.
+//! Traces as a collector receives them: spans of requests, of resolvers that do I/O, and of calls to stores, but none of plain
+//! fields. They contain nothing confidential.
 
 use std::sync::{Arc, Mutex};
 
@@ -56,7 +56,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn a_collector_gets_one_span_for_what_does_io_and_none_for_plain_fields() {
+fn resolvers_that_do_io_have_a_span_and_plain_fields_have_none() {
     test(async {
         let (url, collector) = Collector::start().await;
         let mut served =
@@ -72,7 +72,7 @@ fn a_collector_gets_one_span_for_what_does_io_and_none_for_plain_fields() {
         let ours = eventually("the request's span", || async {
             let spans = collector.spans();
             let ours: Vec<_> = spans.into_iter().filter(|span| hex(&span.trace_id) == TRACE).collect();
-            // The request's is the last of them to end.
+            // The span of the request ends last.
             ours.iter().any(|span| span.name == "POST /graphql").then_some(ours)
         })
         .await;
@@ -101,7 +101,7 @@ fn a_collector_gets_one_span_for_what_does_io_and_none_for_plain_fields() {
 }
 
 #[test]
-fn a_collector_that_is_away_keeps_nothing_from_working_or_ending() {
+fn an_unreachable_collector_disturbs_neither_requests_nor_the_stop() {
     test(async {
         let nobody = TcpListener::bind("127.0.0.1:0").await.and_then(|it| it.local_addr()).expect("a port");
         let endpoint = format!("http://{nobody}");

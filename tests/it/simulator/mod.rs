@@ -1,23 +1,24 @@
-//! The real planner, lease logic, effect and consumer against a simulated stream, lease table and messages table, on a
-//! virtual clock, under everything that goes wrong in the field. A seed decides all of it.
+//! The real consumer with a simulated stream and simulated tables, on a virtual clock, under all faults that occur in production.
+//! A seed decides everything.
 //!
-//! When it has run dry, every participant's row must be what an oracle says: the newest message, one row a group. At
-//! every step: no checkpoint by a process that does not hold the lease, no record of a child before its parent's end,
-//! never two rows of a group in one list, and nothing set aside but what is malformed.
+//! At the end, the rows must equal those of an oracle: each participant has one row for each group, with the newest message. At
+//! each step: no checkpoint is written by a process that does not hold the lease, no record of a child is read before the end of
+//! its parent, no list has two rows of a group, and only malformed records are set aside.
 
 mod parts;
+mod tables;
 mod workload;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Runs `SIMULATOR_SEED` alone, or `SIMULATOR_SEEDS` seeds (500 when not given).
+/// Runs only `SIMULATOR_SEED`, or `SIMULATOR_SEEDS` seeds (default 500).
 #[test]
 fn simulator() {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     if let Some(seed) = number("SIMULATOR_SEED") {
-        // With RUST_LOG, what the consumers say of it.
+        // With RUST_LOG, prints the log of the consumers.
         let filter = tracing_subscriber::EnvFilter::from_default_env();
         let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
         run(seed);
@@ -55,7 +56,7 @@ fn runtime() -> tokio::runtime::Runtime {
     runtime.expect("a runtime")
 }
 
-/// Where nothing is written no record is lost, however many shards come and go.
+/// If nothing is written, no record is lost, whatever happens to the shards.
 #[test]
 fn silence_in_the_simulator_is_no_gap() {
     let gaps = runtime().block_on(workload::silence());

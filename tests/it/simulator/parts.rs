@@ -1,4 +1,4 @@
-//! What one process sees of the world: the seams of the consumer.
+//! What one process sees of the simulated world: its calls, which can fail, and the stream. The tables are in `tables.rs`.
 
 use std::future::pending;
 use std::sync::Mutex;
@@ -6,14 +6,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use cruddur_messaging::environment::Environment;
-use cruddur_messaging::messages_table::{
-    GroupRow, Membership, Message, MoveOutcome, RowMove, ScanPosition, TableError,
-};
-use cruddur_messaging::model::{MessageGroupUuid, UserUuid};
+use cruddur_messaging::messages_table::TableError;
 use cruddur_messaging::stream::ids::{ShardId, StreamArn};
-use cruddur_messaging::stream::lease::{Checkpoint, Condition, Lease, LeaseTable, LeaseUpdate, NewLease};
-use cruddur_messaging::stream::rows::GroupRows;
-use cruddur_messaging::stream::set_aside::{SetAside, SetAsideTable};
+use cruddur_messaging::stream::lease::Lease;
 use cruddur_messaging::stream::source::{Batch, Position, Shard, StreamError, StreamSource};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -22,10 +17,10 @@ use tokio::time::Instant;
 use super::world::{Outage, SimShard, SimWorld, State};
 
 pub const STREAM: &str = "stream";
-/// Iterators live shorter than in the field, as everything here does.
+/// Iterators expire sooner than in DynamoDB, as everything here takes less time.
 const ITERATOR_LIFE: Duration = Duration::from_secs(20);
 
-/// One process in the world.
+/// One process of the world.
 #[derive(Clone)]
 pub struct Part {
     pub world: SimWorld,
@@ -46,8 +41,7 @@ fn failed(operation: &'static str, cut: &Cut) -> TableError {
 }
 
 impl Part {
-    /// A call: it takes a while, may be refused, may kill its caller before or after it is done, and its answer may get
-    /// lost.
+    /// A call. It takes some time. It can be rejected, its caller can crash before or after it, and its response can get lost.
     async fn call<A>(&self, operation: &str, act: impl FnOnce(&mut State) -> A) -> Result<A, Cut> {
         let latency = self.world.lock().millis(15);
         tokio::time::sleep(latency).await;
@@ -72,7 +66,7 @@ impl Part {
         if state.chance(lost) { Err(Cut::Unavailable) } else { Ok(answer) }
     }
 
-    /// A process that is paused makes no call, whichever of its tasks would.
+    /// No task of a paused process makes a call.
     async fn maybe_pause(&self) {
         loop {
             let until = {
@@ -106,12 +100,16 @@ impl Part {
         }
     }
 
-    async fn table<A>(&self, operation: &'static str, act: impl FnOnce(&mut State) -> A) -> Result<A, TableError> {
+    pub(super) async fn table<A>(
+        &self,
+        operation: &'static str,
+        act: impl FnOnce(&mut State) -> A,
+    ) -> Result<A, TableError> {
         self.call(operation, act).await.map_err(|cut| failed(operation, &cut))
     }
 
-    /// A write that may arrive long after its caller has given it up.
-    async fn write_to_table<A: Send + 'static>(
+    /// A write that can arrive long after its caller has timed out.
+    pub(super) async fn write_to_table<A: Send + 'static>(
         &self,
         operation: &'static str,
         act: impl FnOnce(&mut State) -> A + Send + 'static,
@@ -157,7 +155,7 @@ fn there<'a>(state: &'a State, shard: &str, operation: &'static str) -> Result<&
     state.shards.iter().find(|it| &*it.id == shard && !it.gone).ok_or(StreamError::Gone { operation })
 }
 
-fn sequence(text: &str) -> u64 {
+pub(super) fn sequence(text: &str) -> u64 {
     text.parse().expect("a sequence number")
 }
 
@@ -171,7 +169,7 @@ impl StreamSource for Part {
     }
 
     async fn children(&self, _stream: &StreamArn, parent: &ShardId) -> Result<Vec<Shard>, StreamError> {
-        // The filter for children of a shard that is no more is answered in either way.
+        // For a shard that is not listed any more, engines respond to the filter for children in both ways.
         self.streams("DescribeStream", |state| {
             let is_there = there(state, parent, "DescribeStream").map(drop);
             if state.chance(500) {
@@ -229,14 +227,14 @@ impl StreamSource for Part {
     }
 }
 
-/// Milliseconds of the virtual clock since the seed began.
+/// Milliseconds of the virtual clock since the start of the seed.
 fn now_millis() -> u128 {
     thread_local! {
         static BEGIN: std::cell::Cell<Option<Instant>> = const { std::cell::Cell::new(None) };
     }
     let now = Instant::now();
     let begin = BEGIN.with(|begin| begin.get().unwrap_or(now));
-    // Another seed on this thread has a clock of its own; only differences count.
+    // Another seed on the same thread has another clock. Only differences count.
     BEGIN.with(|cell| cell.set(Some(begin)));
     now.saturating_duration_since(begin).as_millis()
 }
@@ -261,203 +259,5 @@ impl Environment for VirtualEnvironment {
 
     fn random(&self) -> f64 {
         self.0.lock().expect("the random source").random_range(0.0..1.0)
-    }
-}
-
-impl LeaseTable for Part {
-    async fn list(&self, _stream: &StreamArn) -> Result<Vec<Lease>, TableError> {
-        self.table("Query", State::listed_leases).await
-    }
-
-    async fn get(&self, _stream: &StreamArn, shard: &ShardId) -> Result<Option<Lease>, TableError> {
-        self.table("GetItem", |state| state.leases.get(shard).cloned()).await
-    }
-
-    async fn create(&self, _stream: &StreamArn, new: &NewLease) -> Result<(), TableError> {
-        self.table("PutItem", |state| {
-            state.leases.entry(new.shard.id.clone()).or_insert_with(|| Lease {
-                shard: new.shard.id.clone(),
-                parent: new.shard.parent.clone(),
-                owner: None,
-                epoch: 0,
-                counter: 0,
-                step: 0,
-                checkpoint: new.is_behind_gap.then_some(Checkpoint::BehindGap),
-                created_at: Some(new.created_at),
-                handled_until: None,
-            });
-        })
-        .await
-    }
-
-    async fn write(
-        &self,
-        _stream: &StreamArn,
-        shard: &ShardId,
-        condition: &Condition,
-        update: &LeaseUpdate,
-    ) -> Result<bool, TableError> {
-        let (process, shard) = (self.process.clone(), shard.clone());
-        let (condition, update) = (condition.clone(), update.clone());
-        self.write_to_table("UpdateItem", move |state| {
-            let Some(mut lease) = state.leases.get(&shard).cloned() else { return false };
-            let holds = match &condition {
-                Condition::CounterIs(counter) => lease.counter == *counter,
-                Condition::HeldSince { owner, epoch } => {
-                    let in_turn = !matches!(&update, LeaseUpdate::Advance { step, .. } if *step < lease.step);
-                    lease.owner.as_ref() == Some(owner) && lease.epoch == *epoch && in_turn
-                }
-            };
-            if !holds {
-                return false;
-            }
-            lease.counter += 1;
-            match &update {
-                LeaseUpdate::Take { owner, epoch } => {
-                    lease.owner = Some(owner.clone());
-                    (lease.epoch, lease.step) = (*epoch, 0);
-                }
-                LeaseUpdate::Renew => {}
-                LeaseUpdate::Advance { step, checkpoint, handled_until } => {
-                    if lease.owner.as_deref() != Some(process.as_str()) {
-                        state.violated(format!("{process} moved the checkpoint of {shard}, held by {:?}", lease.owner));
-                    }
-                    if lease.is_finished() && *checkpoint != Checkpoint::ShardEnd {
-                        state.violated(format!("the checkpoint of {shard} went back from its end"));
-                    }
-                    lease.step = *step;
-                    if let (Some(Checkpoint::At(before)), Checkpoint::At(after)) = (&lease.checkpoint, checkpoint)
-                        && sequence(after) < sequence(before)
-                    {
-                        state.violated(format!("the checkpoint of {shard} went back from {before} to {after}"));
-                    }
-                    lease.checkpoint = Some(checkpoint.clone());
-                    lease.handled_until = handled_until.or(lease.handled_until);
-                }
-                LeaseUpdate::Release => lease.owner = None,
-            }
-            state.leases.insert(shard, lease);
-            true
-        })
-        .await
-    }
-
-    async fn last_stream(&self) -> Result<Option<StreamArn>, TableError> {
-        self.table("GetItem", |state| state.last_stream.clone()).await
-    }
-
-    async fn note_stream(&self, stream: &StreamArn) -> Result<(), TableError> {
-        self.table("PutItem", |state| state.last_stream = Some(stream.to_owned())).await
-    }
-
-    async fn remove(&self, _stream: &StreamArn, shard: &ShardId) -> Result<(), TableError> {
-        self.table("DeleteItem", |state| drop(state.leases.remove(shard))).await
-    }
-}
-
-impl SetAsideTable for Part {
-    async fn put(&self, aside: &SetAside) -> Result<(), TableError> {
-        self.table("PutItem", |state| {
-            if state.aside.iter().all(|it| it.subject != aside.subject) {
-                state.aside.push(aside.clone());
-            }
-        })
-        .await
-    }
-
-    async fn list(&self) -> Result<Vec<SetAside>, TableError> {
-        self.table("Query", |state| state.aside.clone()).await
-    }
-
-    async fn remove(&self, aside: &SetAside) -> Result<(), TableError> {
-        self.table("DeleteItem", |state| state.aside.retain(|it| it != aside)).await
-    }
-}
-
-impl GroupRows for Part {
-    async fn indexed_rows(&self, group: MessageGroupUuid) -> Result<Vec<GroupRow>, TableError> {
-        self.table("Query", |state| {
-            let now = Instant::now();
-            let seen = state.index.iter().filter(|it| it.row.group == group && it.from <= now);
-            seen.filter(|it| it.until.is_none_or(|until| now < until)).map(|it| it.row.clone()).collect()
-        })
-        .await
-    }
-
-    async fn own_rows(&self, user: UserUuid, group: MessageGroupUuid) -> Result<Vec<GroupRow>, TableError> {
-        self.table("Query", |state| {
-            state.rows.values().filter(|row| row.owner == user && row.group == group).cloned().collect()
-        })
-        .await
-    }
-
-    async fn membership(&self, group: MessageGroupUuid) -> Result<Option<Membership>, TableError> {
-        self.table("GetItem", |state| state.memberships.get(&group).cloned()).await
-    }
-
-    async fn newest_message(
-        &self,
-        group: MessageGroupUuid,
-        author: Option<UserUuid>,
-    ) -> Result<Option<Message>, TableError> {
-        self.table("Query", |state| {
-            let messages = state.messages.get(&group)?.iter();
-            let messages = messages.filter(|it| author.is_none_or(|author| it.author.uuid == author));
-            messages.max_by(|a, b| a.sort_key.cmp(&b.sort_key)).cloned()
-        })
-        .await
-    }
-
-    async fn groups(
-        &self,
-        _from: Option<ScanPosition>,
-    ) -> Result<(Vec<MessageGroupUuid>, Option<ScanPosition>), TableError> {
-        self.table("Scan", |state| (state.rows.values().map(|row| row.group).collect(), None)).await
-    }
-
-    async fn adopt_legacy_group(&self, membership: &Membership) -> Result<(), TableError> {
-        self.table("PutItem", |state| {
-            state.memberships.entry(membership.group).or_insert_with(|| membership.clone());
-        })
-        .await
-    }
-
-    async fn move_rows(&self, rows: &RowMove) -> Result<MoveOutcome, TableError> {
-        let rows = rows.clone();
-        self.write_to_table("TransactWriteItems", move |state| {
-            let conflict = state.odds.conflict;
-            if state.chance(conflict) || matches!(state.outage(), Some(Outage::Conflicts)) {
-                return MoveOutcome::Conflict;
-            }
-            if rows.put.iter().any(|row| state.unreadable.contains_key(&(row.owner, row.sort_key.clone()))) {
-                return MoveOutcome::Taken;
-            }
-            let there = rows.delete.iter().all(|(owner, key)| state.rows.contains_key(&(*owner, key.clone())));
-            let occupant = rows.put.iter().find_map(|row| state.rows.get(&(row.owner, row.sort_key.clone())));
-            if occupant.is_some_and(|row| rows.put.iter().all(|put| put.group != row.group)) {
-                return MoveOutcome::Taken;
-            }
-            let version = rows.bump.as_ref().is_none_or(|bump| {
-                state.memberships.get(&bump.group).is_some_and(|membership| membership.version == bump.version)
-            });
-            if !there || occupant.is_some() || !version {
-                return MoveOutcome::Stale;
-            }
-            for (owner, key) in &rows.delete {
-                state.delete_row(*owner, key);
-            }
-            for row in &rows.put {
-                state.put_row(row.clone());
-                let count = state.rows.values().filter(|it| it.owner == row.owner && it.group == row.group).count();
-                if count != 1 {
-                    state.violated(format!("{count} rows of {} in the list of {}", row.group, row.owner));
-                }
-            }
-            if let Some(membership) = rows.bump.as_ref().and_then(|bump| state.memberships.get_mut(&bump.group)) {
-                membership.version += 1;
-            }
-            MoveOutcome::Done
-        })
-        .await
     }
 }

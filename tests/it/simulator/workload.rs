@@ -1,4 +1,4 @@
-//! What happens in a simulated world, and what must be true in the end.
+//! The events of a simulated world, and what must be true at its end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,9 +22,9 @@ use super::world::{Odds, Outage, SimShard, SimWorld, State};
 
 const USERS: u128 = 5;
 const PROCESSES: usize = 3;
-/// The group with a row that cannot be read.
+/// The group with a malformed row.
 const UNMENDABLE: u128 = 13;
-/// The calls that an outage may strike.
+/// The calls that an outage can affect.
 const OPERATIONS: [&str; 10] = [
     "DescribeTable",
     "DescribeStream",
@@ -38,11 +38,11 @@ const OPERATIONS: [&str; 10] = [
     "Scan",
 ];
 const RETENTION: Duration = Duration::from_secs(60);
-/// How long no checkpoint may move before the world is at rest, when nothing goes wrong any more. Many generations of
-/// vanished shards take a minute each: every one is a gap, and its children are waited for.
+/// For how long no checkpoint may move before the world is at rest, when there are no more faults. Each generation of vanished
+/// shards takes a minute: each of them is a gap, and the consumer waits for its children.
 const PATIENCE: Duration = Duration::from_secs(400);
 
-/// Lives through one seed; what was violated.
+/// Runs one seed. Returns the violations.
 pub async fn run(seed: u64) -> Vec<String> {
     let world = SimWorld::new(seed);
     populate(&mut world.lock());
@@ -55,7 +55,7 @@ pub async fn run(seed: u64) -> Vec<String> {
             give_birth(&world, seed, born);
         }
         if long_silence && step == steps / 2 {
-            // Nobody consumes for longer than records are kept.
+            // No process consumes for longer than the stream keeps records.
             kill_all(&world);
             tokio::time::sleep(RETENTION + Duration::from_secs(30)).await;
         }
@@ -98,8 +98,8 @@ pub async fn run(seed: u64) -> Vec<String> {
     std::mem::take(&mut state.violations)
 }
 
-/// Lives through a time in which nothing is written and shards follow each other, for several times as long as records are
-/// kept; the leases that were taken for the end of a gap.
+/// Runs for several times the retention without any writes, while shards follow each other. Returns the leases that were
+/// treated as starting after a gap.
 pub async fn silence() -> Vec<String> {
     let world = SimWorld::new(0);
     world.lock().open_shard(None, Duration::ZERO);
@@ -113,13 +113,13 @@ pub async fn silence() -> Vec<String> {
         };
         gaps.extend(state.leases.values().filter(|it| is_behind_gap(&it.checkpoint)).map(|it| format!("{it:?}")));
         state.trim(RETENTION);
-        // One after the other: what is open for long is not what this is about.
+        // One shard after the other, because this is not about shards that stay open.
         let open: Vec<usize> = (0..state.shards.len()).filter(|at| !state.shards[*at].closed).collect();
         for at in open {
             state.shards[at].closed = true;
             let parent = state.shards[at].id.clone();
             state.open_shard(Some(parent.clone()), Duration::ZERO);
-            // Whoever lists the shards may be there before whoever reads the parent to its end.
+            // A process can list the shards before another one has read the parent to its end.
             let child = state.shards.last().map(|shard| shard.id.clone()).expect("the child");
             let mut lease = state.leases[&parent].clone();
             lease.created_at = lease.complete_since();
@@ -136,7 +136,7 @@ pub async fn silence() -> Vec<String> {
     gaps
 }
 
-/// The shards and leases at the end, for whoever looks into a violation.
+/// The shards and leases at the end, to investigate a violation.
 fn describe(state: &State) -> String {
     let shard = |it: &SimShard| {
         let last = it.records.last().map(|(_, record)| &record.sequence_number);
@@ -179,7 +179,7 @@ fn time(second: i64) -> DateTime<Utc> {
     DateTime::from_timestamp(1_700_000_000 + second, 0).expect("a time") + TimeDelta::zero()
 }
 
-/// The users of the group `number`: each pair has one.
+/// The users of the group `number`. Each pair has one group.
 fn pair(number: u128) -> [Participant; 2] {
     let one = number % USERS;
     [participant(one), participant((one + 1 + number / USERS % (USERS - 1)) % USERS)]
@@ -217,7 +217,7 @@ fn begin_group(state: &mut State, number: u128, at: i64) {
     state.store(first);
 }
 
-/// What is there before anything consumes: shards, and groups of both systems with the earlier one's faults.
+/// The world before the first process consumes: shards, and groups of both systems with the faults of the legacy system.
 fn populate(state: &mut State) {
     for _ in 0..state.random.random_range(1..=2) {
         state.open_shard(None, Duration::ZERO);
@@ -238,12 +238,12 @@ fn populate(state: &mut State) {
             state.put_row(GroupRow { owner, group, other, body, author: None, sort_key });
         }
         state.messages.entry(group).or_default().push(first);
-        // Every one of them gets a message to move it.
+        // Each of them gets a message, so that it is moved.
         let second = message(state, number, -500);
         state.store(second);
     }
     if state.chance(300) {
-        // A row that an operator spoiled: where it stands nothing can be put, and no look shows it.
+        // A malformed row: nothing can be put at its key, and no read returns it.
         let number = UNMENDABLE;
         let spoiled = message(state, number, -600);
         put_rows(state, &spoiled, number, false);
@@ -268,7 +268,7 @@ fn populate(state: &mut State) {
     };
 }
 
-/// Something happens.
+/// A random event.
 fn happen(state: &mut State, step: i64) {
     match state.random.random_range(0..22) {
         20 => {
@@ -282,7 +282,7 @@ fn happen(state: &mut State, step: i64) {
             state.outage = Some((outage, until));
         }
         21 => {
-            // One process is told to stop.
+            // A process is stopped in good order.
             let count = state.processes.len();
             let chosen = state.random.random_range(0..count.max(1));
             if let Some((_, stop)) = state.processes.values().nth(chosen) {
@@ -308,7 +308,7 @@ fn happen(state: &mut State, step: i64) {
             state.append(group, RecordChange::Other);
         }
         _ => {
-            // A burst, whose clocks need not agree: some come late.
+            // A burst of messages from servers whose clocks differ: some are late.
             let groups: Vec<u128> =
                 state.messages.keys().map(|group| group.0.as_u128()).filter(|group| *group != UNMENDABLE).collect();
             for number in 0..state.random.random_range(1..6) {
@@ -321,7 +321,7 @@ fn happen(state: &mut State, step: i64) {
     }
 }
 
-/// Whether every shard is consumed as far as it goes.
+/// Whether every shard is consumed completely.
 fn is_at_rest(state: &State) -> bool {
     let consumed = |shard: &SimShard| {
         let checkpoint = state.leases.get(&shard.id).and_then(|lease| lease.checkpoint.as_ref());

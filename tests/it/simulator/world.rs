@@ -1,4 +1,4 @@
-//! The state of a simulated world: a stream with shards, leases, rows behind a lagging index, and processes that die.
+//! The state of a simulated world: a stream with shards, leases, rows with a lagging index, and processes that crash.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -21,10 +21,10 @@ pub struct SimShard {
     pub id: ShardId,
     pub parent: Option<ShardId>,
     pub closed: bool,
-    /// Late children are there, and listed only from then on.
+    /// A late child exists, but it is listed only from this time on.
     pub listed_from: Instant,
     pub records: Vec<(Instant, Record)>,
-    /// How many records of the front are trimmed.
+    /// Number of the oldest records that are trimmed.
     pub trimmed: usize,
     pub gone: bool,
 }
@@ -35,7 +35,7 @@ pub struct Indexed {
     pub until: Option<Instant>,
 }
 
-/// How likely what is, in thousandths.
+/// The probability of each fault, in thousandths.
 #[derive(Clone, Copy, Default)]
 pub struct Odds {
     pub refused: u32,
@@ -43,11 +43,11 @@ pub struct Odds {
     pub crash: u32,
     pub pause: u32,
     pub conflict: u32,
-    /// A write arrives long after its caller has given it up.
+    /// A write arrives long after its caller has timed out.
     pub late: u32,
 }
 
-/// What does not work for a while, at all.
+/// An outage of a call for some time.
 #[derive(Clone, Copy, Debug)]
 pub enum Outage {
     Throttled(&'static str),
@@ -61,7 +61,7 @@ pub struct State {
     pub shards: Vec<SimShard>,
     pub next_sequence: u64,
     pub leases: BTreeMap<ShardId, Lease>,
-    /// How the leases were a moment ago, as a read that lags shows them.
+    /// The leases of a moment ago, which a read that lags returns.
     pub leases_before: (Instant, BTreeMap<ShardId, Lease>),
     pub aside: Vec<SetAside>,
     pub rows: BTreeMap<(UserUuid, SortKey), GroupRow>,
@@ -70,14 +70,14 @@ pub struct State {
     pub memberships: BTreeMap<MessageGroupUuid, Membership>,
     pub messages: BTreeMap<MessageGroupUuid, Vec<Message>>,
     pub malformed: usize,
-    /// Places where an item stands that cannot be read: no look shows it.
+    /// Keys of malformed items. No read returns them.
     pub unreadable: BTreeMap<(UserUuid, SortKey), MessageGroupUuid>,
     pub last_stream: Option<StreamArn>,
     pub outage: Option<(Outage, Instant)>,
     /// Whether records were trimmed.
     pub has_trimmed: bool,
     pub violations: Vec<String>,
-    /// What ends each, at once or in good order.
+    /// How to end each process: at once, or in good order.
     pub processes: BTreeMap<String, (AbortHandle, CancellationToken)>,
     pub paused_until: BTreeMap<String, Instant>,
 }
@@ -126,7 +126,7 @@ impl State {
         Duration::from_millis(self.random.random_range(0..=most))
     }
 
-    /// What does not work now.
+    /// The current outage.
     pub fn outage(&self) -> Option<Outage> {
         self.outage.filter(|(_, until)| Instant::now() < *until).map(|(outage, _)| outage)
     }
@@ -135,7 +135,7 @@ impl State {
         self.violations.push(what.into());
     }
 
-    /// The leases as a list shows them, which may lag by up to a second.
+    /// The leases as a list returns them, which lags by up to a second.
     pub fn listed_leases(&mut self) -> Vec<Lease> {
         let (at, before) = &self.leases_before;
         let lags = at.elapsed() < Duration::from_secs(1);
@@ -168,7 +168,7 @@ impl State {
         if self.chance(100) { self.millis(2_000) } else { self.millis(20) }
     }
 
-    /// Appends to an open shard that keeps the order within a group: the one that the group falls into.
+    /// Appends to the open shard of the group, so that the order within a group is kept.
     pub fn append(&mut self, group: MessageGroupUuid, change: RecordChange) {
         let open: Vec<usize> = (0..self.shards.len()).filter(|at| !self.shards[*at].closed).collect();
         let at = open[usize::try_from(group.0.as_u128() % open.len() as u128).expect("an index")];
@@ -187,7 +187,7 @@ impl State {
         self.messages.get(&group)?.iter().max_by(|a, b| a.sort_key.cmp(&b.sort_key))
     }
 
-    /// Closes a shard and opens its children, listed at once or late.
+    /// Closes a shard and opens its children. They are listed at once or late.
     pub fn split(&mut self) {
         let open: Vec<usize> = (0..self.shards.len()).filter(|at| !self.shards[*at].closed).collect();
         let at = open[self.random.random_range(0..open.len())];
@@ -214,7 +214,7 @@ impl State {
         });
     }
 
-    /// Trims what is older than `retention`; closed shards that are empty then are no more.
+    /// Trims records that are older than `retention`. Closed shards without records vanish.
     pub fn trim(&mut self, retention: Duration) {
         let now = Instant::now();
         for shard in &mut self.shards {
