@@ -99,9 +99,11 @@ pub fn pool(url: &str, max_connections: u32) -> Result<PgPool, SettingError> {
 
 /// Serves the API on `listener` until the shutdown. Requests that run then are finished.
 pub async fn serve(parts: ApiParts, listener: TcpListener, shutdown: &Shutdown) -> anyhow::Result<()> {
+    let environment: Arc<dyn Environment> = Arc::new(SystemEnvironment);
     let TokenIssuer { issuer, client_id, jwks_url } = parts.issuer;
-    let keys = KeySource::new(jwks_url, COOLDOWN).context("the HTTP client for COGNITO_JWKS_URL cannot be built")?;
-    let verifier = Arc::new(Verifier::new(&issuer, client_id, keys));
+    let keys = KeySource::new(jwks_url, COOLDOWN, environment.clone())
+        .context("the HTTP client for COGNITO_JWKS_URL cannot be built")?;
+    let verifier = Arc::new(Verifier::new(&issuer, client_id, keys, environment.clone()));
     let (refreshed, stop) = (verifier.clone(), shutdown.token());
     shutdown.spawn(async move { refreshed.keys().keep_fresh(stop).await });
 
@@ -109,7 +111,6 @@ pub async fn serve(parts: ApiParts, listener: TcpListener, shutdown: &Shutdown) 
     let documents = Documents::new(&sdl(), document_limits, parts.introspection, trusted_documents)
         .map_err(|problem| SettingError::wrong("TRUSTED_DOCUMENTS", format!("cannot be used: {problem}")))?;
     let table = MessagesTable::new(parts.aws.dynamodb, parts.table);
-    let environment: Arc<dyn Environment> = Arc::new(SystemEnvironment);
     let api = Api {
         schema: schema(),
         documents,

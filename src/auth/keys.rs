@@ -13,6 +13,8 @@ use serde::Deserialize;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use crate::environment::Environment;
+
 /// How often the keys are refreshed. Cognito rotates its keys rarely and publishes new ones in advance.
 const REFRESH_EVERY: Duration = Duration::from_secs(3600);
 /// Time limit of a fetch.
@@ -37,6 +39,7 @@ pub struct KeySource {
     url: String,
     client: reqwest::Client,
     cooldown: Duration,
+    environment: Arc<dyn Environment>,
     keys: RwLock<Keys>,
     fetches: Mutex<Fetches>,
 }
@@ -61,10 +64,14 @@ impl KeySource {
     ///
     /// # Errors
     /// The TLS root certificates of the machine cannot be read.
-    pub fn new(url: impl Into<String>, cooldown: Duration) -> Result<Self, reqwest::Error> {
+    pub fn new(
+        url: impl Into<String>,
+        cooldown: Duration,
+        environment: Arc<dyn Environment>,
+    ) -> Result<Self, reqwest::Error> {
         let client = reqwest::Client::builder().timeout(FETCH_TIMEOUT).build()?;
         let keys = RwLock::default();
-        Ok(Self { url: url.into(), client, cooldown, keys, fetches: Mutex::default() })
+        Ok(Self { url: url.into(), client, cooldown, environment, keys, fetches: Mutex::default() })
     }
 
     /// The key with this id.
@@ -77,7 +84,8 @@ impl KeySource {
         if let Some(key) = self.known(kid) {
             return KeyLookup::Found(key);
         }
-        let within = |at: Option<Instant>, span: Duration| at.is_some_and(|at| at.elapsed() < span);
+        let now = self.environment.monotonic();
+        let within = |at: Option<Instant>, span: Duration| at.is_some_and(|at| now.duration_since(at) < span);
         if within(fetches.last_failure, PAUSE_AFTER_FAILURE) {
             return KeyLookup::Unavailable;
         }
@@ -121,13 +129,13 @@ impl KeySource {
         match self.request().await {
             Ok(keys) => {
                 *self.keys.write().unwrap_or_else(std::sync::PoisonError::into_inner) = keys;
-                fetches.last_success = Some(Instant::now());
+                fetches.last_success = Some(self.environment.monotonic());
                 fetches.last_failure = None;
                 true
             }
             Err(error) => {
                 tracing::warn!(url = self.url, error = crate::report(&error), "fetching the token keys failed");
-                fetches.last_failure = Some(Instant::now());
+                fetches.last_failure = Some(self.environment.monotonic());
                 false
             }
         }

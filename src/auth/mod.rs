@@ -9,11 +9,12 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 use jsonwebtoken::errors::ErrorKind;
-use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header, get_current_timestamp};
+use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
 use quick_cache::sync::Cache;
 use serde::Deserialize;
 
 use self::keys::{KeyLookup, KeySource};
+use crate::environment::Environment;
 use crate::metrics::CacheCounts;
 
 /// Maximum difference between the clock of the issuer and the local clock, in seconds.
@@ -86,6 +87,7 @@ pub struct Verifier {
     validation: Validation,
     client_id: String,
     keys: KeySource,
+    environment: Arc<dyn Environment>,
     /// By the SHA-256 hash of the token. Verifying a signature takes far longer than all other checks.
     accepted: Cache<[u8; SHA256_OUTPUT_LEN], Arc<Accepted>>,
     looks: CacheCounts,
@@ -109,7 +111,7 @@ struct Claims {
 
 impl Verifier {
     /// Accepts tokens of `issuer` for `client_id`, signed with a key of `keys`.
-    pub fn new(issuer: &str, client_id: impl Into<String>, keys: KeySource) -> Self {
+    pub fn new(issuer: &str, client_id: impl Into<String>, keys: KeySource, environment: Arc<dyn Environment>) -> Self {
         let mut validation = Validation::new(Algorithm::RS256);
         validation.set_issuer(&[issuer]);
         validation.set_required_spec_claims(&["exp", "iss", "sub"]);
@@ -119,6 +121,7 @@ impl Verifier {
             validation,
             client_id: client_id.into(),
             keys,
+            environment,
             accepted: Cache::new(CACHED_TOKENS),
             looks: CacheCounts::new("tokens"),
         }
@@ -133,7 +136,7 @@ impl Verifier {
     pub async fn verify(&self, token: &str) -> Result<VerifiedToken, TokenError> {
         let mut hash = [0; SHA256_OUTPUT_LEN];
         hash.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
-        let known = self.accepted.get(&hash).filter(|accepted| self.is_good(accepted));
+        let known = self.accepted.get(&hash).filter(|accepted| self.is_valid(accepted));
         self.looks.count(known.is_some());
         if let Some(accepted) = known {
             return Ok(accepted.token.clone());
@@ -143,9 +146,9 @@ impl Verifier {
         Ok(accepted.token.clone())
     }
 
-    fn is_good(&self, accepted: &Accepted) -> bool {
+    fn is_valid(&self, accepted: &Accepted) -> bool {
         let is_current = self.keys.known(&accepted.kid).is_some_and(|key| Arc::ptr_eq(&key, &accepted.key));
-        is_current && accepted.expires > get_current_timestamp().saturating_sub(LEEWAY_SECONDS) as f64
+        is_current && accepted.expires > (self.environment.now().timestamp() - LEEWAY_SECONDS as i64) as f64
     }
 
     async fn check(&self, token: &str) -> Result<Accepted, TokenError> {

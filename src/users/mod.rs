@@ -18,6 +18,7 @@ use self::cache::TtlCache;
 use self::cognito_ids::{IdPlan, KnownUser, plan};
 pub use self::error::{UsersError, is_undefined_table};
 use crate::cognito::CognitoUser;
+use crate::environment::{Environment, SystemEnvironment};
 use crate::model::{User, UserUuid};
 
 /// The migrations in `sql/migrations`, embedded in the binary.
@@ -39,12 +40,17 @@ pub struct Users {
 }
 
 impl Users {
-    /// Users of the database of `pool`.
+    /// Users of the database of `pool`, with the clock of the system.
     pub fn new(pool: PgPool) -> Self {
+        Self::with_environment(pool, Arc::new(SystemEnvironment))
+    }
+
+    /// Users of the database of `pool`. The clock of `environment` decides when cached rows expire.
+    pub fn with_environment(pool: PgPool, environment: Arc<dyn Environment>) -> Self {
         Self {
             pool,
-            by_uuid: Arc::new(TtlCache::new("users_by_uuid", CACHED_USERS)),
-            by_cognito_user_id: Arc::new(TtlCache::new("users_by_token", CACHED_USERS)),
+            by_uuid: Arc::new(TtlCache::new("users_by_uuid", CACHED_USERS, environment.clone())),
+            by_cognito_user_id: Arc::new(TtlCache::new("users_by_token", CACHED_USERS, environment)),
         }
     }
 
