@@ -10,8 +10,6 @@ use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::rsa::{KeyPair, KeySize};
 use axum::routing::get;
 use axum::{Json, Router};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, Utc};
 use jsonwebtoken::jwk::{Jwk, JwkSet};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
@@ -120,14 +118,7 @@ impl LocalIssuer {
 fn new_key() -> anyhow::Result<String> {
     let pair = KeyPair::generate(KeySize::Rsa2048).map_err(|_| anyhow!("creating an RSA key failed"))?;
     let der = pair.as_der().map_err(|_| anyhow!("encoding the RSA key failed"))?;
-    let text = STANDARD.encode(der.as_ref());
-    let mut pem = "-----BEGIN PRIVATE KEY-----\n".to_owned();
-    for line in text.as_bytes().chunks(64) {
-        pem.extend(line.iter().copied().map(char::from));
-        pem.push('\n');
-    }
-    pem.push_str("-----END PRIVATE KEY-----\n");
-    Ok(pem)
+    Ok(pem::encode(&pem::Pem::new("PRIVATE KEY", der.as_ref())))
 }
 
 /// Writes a file that only its owner can read, completely or not at all.
