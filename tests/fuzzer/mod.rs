@@ -1,5 +1,5 @@
-//! Requests that nobody would send: documents made from the schema's grammar, some of them mangled, with variables that
-//! may or may not fit, and bodies that are no requests at all.
+//! Generates random requests: documents that follow the schema, with random changes in some of them, variables with valid and
+//! invalid values, and bodies that are not GraphQL requests.
 
 use apollo_compiler::Schema;
 use apollo_compiler::ast::Type;
@@ -8,7 +8,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Map, Value, json};
 
-/// Tokens of the schema and of the language, and some that are neither.
+/// Tokens of the schema and of the query language, and invalid ones.
 const TOKENS: &[&str] = &[
     "{",
     "}",
@@ -93,10 +93,10 @@ const TOKENS: &[&str] = &[
     "\"2026-11-22T10:42:39Z\"",
 ];
 
-/// How deep what is made from the grammar nests.
-const DEEPEST: usize = 7;
+/// Maximum depth of objects in a generated document.
+const MAX_DEPTH: usize = 7;
 
-/// Makes requests, the same ones from the same seed.
+/// Generates requests. The same seed gives the same requests.
 pub struct Fuzzer {
     random: SmallRng,
     corpus: Vec<String>,
@@ -104,7 +104,7 @@ pub struct Fuzzer {
     largest: usize,
 }
 
-/// Parts that documents are made of that are nothing but long.
+/// Parts that are repeated to make long documents.
 const LONG: [&str; 14] = [
     "{ me ",
     "me { uuid } ",
@@ -122,17 +122,17 @@ const LONG: [&str; 14] = [
     "x",
 ];
 
-/// An operation in the making.
+/// The parts of an operation that is being generated.
 #[derive(Default)]
 struct Operation {
-    /// `$name: Type`.
+    /// Definitions such as `$name: Type`.
     variables: Vec<String>,
     values: Map<String, Value>,
     fragments: Vec<String>,
 }
 
 impl Fuzzer {
-    /// From a seed, bodies of up to about `largest` bytes; `corpus` are documents to mangle beside those of the grammar, the schema's is `sdl`.
+    /// Generates bodies of up to about `largest` bytes. `sdl` is the schema. `corpus` has more documents to change at random.
     pub fn new(seed: u64, sdl: &str, corpus: Vec<String>, largest: usize) -> Self {
         let schema = Schema::parse(sdl, "schema.graphql").expect("a schema");
         Self { random: SmallRng::seed_from_u64(seed), corpus, schema, largest }
@@ -142,8 +142,8 @@ impl Fuzzer {
         self.random.random_range(0..many) == 0
     }
 
-    /// A document that is mostly valid, and values for its variables.
-    fn grammatical(&mut self) -> (String, Map<String, Value>) {
+    /// Generates a document that is usually valid, and values for its variables.
+    fn generated(&mut self) -> (String, Map<String, Value>) {
         let mut operation = Operation::default();
         let (kind, root) = if self.one_in(6) { ("mutation", "Mutation") } else { ("query", "Query") };
         let selection = self.selection(root, 0, &mut operation);
@@ -167,7 +167,7 @@ impl Fuzzer {
             }
             let inner_type = field.ty.inner_named_type().as_str();
             let is_leaf = !matches!(self.schema.types.get(inner_type), Some(ExtendedType::Object(_)));
-            if !is_leaf && depth > DEEPEST {
+            if !is_leaf && depth > MAX_DEPTH {
                 continue;
             }
             let mut arguments = Vec::new();
@@ -208,7 +208,7 @@ impl Fuzzer {
         format!("{{ {} }}", selected.join(" "))
     }
 
-    /// A value of a type, or a variable of it.
+    /// Generates a value of a type, or a variable of that type.
     fn literal(&mut self, ty: &Type, depth: usize, operation: &mut Operation) -> String {
         if depth == 0 && self.one_in(3) {
             let name = format!("v{}", operation.variables.len());
@@ -253,17 +253,18 @@ impl Fuzzer {
         &among[self.random.random_range(0..among.len())]
     }
 
-    fn mangled(&mut self, text: &str) -> String {
+    /// Inserts, removes, replaces and repeats tokens at random.
+    fn changed(&mut self, text: &str) -> String {
         let mut tokens: Vec<String> = split(text);
         for _ in 0..self.random.random_range(0..6) {
             let at = self.random.random_range(0..=tokens.len());
-            let invented = TOKENS[self.random.random_range(0..TOKENS.len())].to_owned();
+            let token = TOKENS[self.random.random_range(0..TOKENS.len())].to_owned();
             match self.random.random_range(0..5) {
-                0 => tokens.insert(at, invented),
+                0 => tokens.insert(at, token),
                 1 if at < tokens.len() => drop(tokens.remove(at)),
-                2 if at < tokens.len() => tokens[at] = invented,
+                2 if at < tokens.len() => tokens[at] = token,
                 3 if at < tokens.len() => {
-                    // Doubled, up to many times.
+                    // Repeats a part of the document.
                     let copies = self.random.random_range(1..40);
                     let end = (at + self.random.random_range(1..8)).min(tokens.len());
                     let part: Vec<String> = tokens[at..end].to_vec();
@@ -304,35 +305,35 @@ impl Fuzzer {
 
     fn request(&mut self) -> Value {
         if self.one_in(2) {
-            let (document, variables) = self.grammatical();
+            let (document, variables) = self.generated();
             if !self.one_in(4) {
                 return json!({ "query": document, "variables": variables });
             }
-            return json!({ "query": self.mangled(&document), "variables": variables });
+            return json!({ "query": self.changed(&document), "variables": variables });
         }
         let chosen = self.random.random_range(0..self.corpus.len());
         let document = self.corpus[chosen].clone();
-        let mut request = json!({ "query": self.mangled(&document) });
+        let mut request = json!({ "query": self.changed(&document) });
         if self.one_in(2) {
             request["variables"] = self.value(0);
         }
         request
     }
 
-    /// A body that is JSON, or nearly, or nothing of the kind.
+    /// Generates a body that may be a valid request, invalid JSON, or random bytes.
     fn raw(&mut self) -> Vec<u8> {
-        let much = self.random.random_range(20..self.largest);
+        let length = self.random.random_range(20..self.largest);
         match self.random.random_range(0..9) {
-            0 => (0..much).map(|_| self.random.random_range(0..=255)).collect(),
-            1 => "[".repeat(much).into_bytes(),
+            0 => (0..length).map(|_| self.random.random_range(0..=255)).collect(),
+            1 => "[".repeat(length).into_bytes(),
             2 => format!(
                 "{{\"query\":\"{{ __typename }}\",\"variables\":{}1{}}}",
-                "{\"x\":".repeat(much / 6),
-                "}".repeat(much / 6)
+                "{\"x\":".repeat(length / 6),
+                "}".repeat(length / 6)
             )
             .into_bytes(),
-            3 => format!("{{\"query\":{}}}", "1".repeat(much)).into_bytes(),
-            4 => format!("{{{}\"query\":\"{{__typename}}\"}}", "\"query\":\"{ me { uuid } }\",".repeat(much / 20))
+            3 => format!("{{\"query\":{}}}", "1".repeat(length)).into_bytes(),
+            4 => format!("{{{}\"query\":\"{{__typename}}\"}}", "\"query\":\"{ me { uuid } }\",".repeat(length / 20))
                 .into_bytes(),
             5 => self.value(0).to_string().into_bytes(),
             _ => {
@@ -347,12 +348,12 @@ impl Fuzzer {
                 ]);
                 let part = *self.of(&LONG);
                 let end = *self.of(&["", " }", "\"\"\") { uuid } }"]);
-                json!({ "query": format!("{begin}{}{end}", part.repeat(much / part.len())) }).to_string().into_bytes()
+                json!({ "query": format!("{begin}{}{end}", part.repeat(length / part.len())) }).to_string().into_bytes()
             }
         }
     }
 
-    /// The body of the next request.
+    /// Returns the body of the next request.
     pub fn body(&mut self) -> Vec<u8> {
         if self.one_in(20) {
             return self.raw();
@@ -382,7 +383,7 @@ fn split(text: &str) -> Vec<String> {
     spaced.split_whitespace().map(str::to_owned).collect()
 }
 
-/// JSON as a literal of GraphQL.
+/// Writes a JSON value as a GraphQL literal.
 fn graphql(value: &Value) -> String {
     match value {
         Value::Array(items) => format!("[{}]", items.iter().map(graphql).collect::<Vec<_>>().join(", ")),

@@ -3,16 +3,17 @@
 //   node verdicts.mjs path/to/schema.graphql
 //
 // The verdicts come from the reference implementation, the npm package `graphql` in the version that package.json pins.
-// A request is valid when the reference parses the document, finds no fault in it by `specifiedRules`, finds the one
-// operation to run and the schema's type for it, and coerces the variables. What the operation then does is not asked.
+// A request is valid if the reference parses the document, finds no error with `specifiedRules`, selects one operation whose
+// type the schema has, and coerces the variables. The operation is not executed.
 //
-// Two things are told to the reference here: what the scalars mean, since it reads the schema from its text; and that a
-// field of a oneOf object is a non-null position, which it overlooks where the oneOf object is itself required.
+// This script adds two things to the reference: the format of each scalar, because the text of a schema does not contain
+// it, and a rule that a field of a oneOf object is a non-null position. The reference misses that rule if the oneOf object
+// itself is required.
 //
-// Beside `name`, `rule`, `query`, `variables`, `operationName` and `valid` a case may have `variablesText`, the
-// variables as they are spelt, where a parser may lose the difference (1.0 and 1), and `note`.
+// A case has `name`, `rule`, `query` and `valid`. It may have `variables`, `operationName`, `note`, and `variablesText`: the
+// JSON text of the variables, for cases in which a parser loses a difference (1.0 and 1).
 //
-// Exits with 1 when a verdict differs, and names each such case.
+// Prints each case whose verdict differs, and then exits with status 1.
 
 import { readFileSync, realpathSync } from 'node:fs';
 import process from 'node:process';
@@ -42,7 +43,7 @@ const RFC_3339 = new RegExp(
   'i',
 );
 
-/** Whether a text is a date and time of RFC 3339; of its variants, not the one with a space for the `T`. */
+/** Whether a text is a date and time in RFC 3339 format. A space instead of the `T` is not accepted. */
 function isDateTime(text) {
   const found = RFC_3339.exec(text);
   if (!found) return false;
@@ -54,7 +55,7 @@ function isDateTime(text) {
 
 const scalars = { UUID: (text) => UUID.test(text), DateTime: isDateTime };
 
-/** The schema of a file, with scalars that take strings of their own form only. */
+/** Reads the schema from a file. Its scalars accept only strings in their format. */
 export function readSchema(path) {
   const schema = buildSchema(readFileSync(path, 'utf8'));
   for (const [name, isOne] of Object.entries(scalars)) {
@@ -62,29 +63,29 @@ export function readSchema(path) {
     if (!(scalar instanceof GraphQLScalarType)) throw new Error(`The schema has no scalar ${name}.`);
     scalar.parseValue = (value) => {
       if (typeof value === 'string' && isOne(value)) return value;
-      throw new GraphQLError(`${JSON.stringify(value)} is no ${name}.`);
+      throw new GraphQLError(`${JSON.stringify(value)} is not a ${name}.`);
     };
     scalar.parseLiteral = (node) => {
       if (node.kind === Kind.STRING && isOne(node.value)) return node.value;
-      throw new GraphQLError(`${print(node)} is no ${name}.`, { nodes: node });
+      throw new GraphQLError(`${print(node)} is not a ${name}.`, { nodes: node });
     };
   }
   return schema;
 }
 
-/** The cases of documents.json; each has a name of its own among those of its rule. */
+/** Reads the cases of documents.json. The name of a case is unique within its rule. */
 export function readCases() {
   return JSON.parse(readFileSync(new URL('documents.json', import.meta.url), 'utf8'));
 }
 
-/** The variables of a case. `variablesText` is there where the spelling of a number matters. */
+/** The variables of a case. It has `variablesText` if the format of a number matters. */
 export function variablesOf({ variables, variablesText }) {
   return variablesText === undefined ? variables : JSON.parse(variablesText);
 }
 
 /**
- * The part of VariablesInAllowedPosition that the reference overlooks (section 5.8.5, IsNonNullPosition): a variable in
- * a field of a oneOf object is of a non-null type or has a default other than null.
+ * The part of VariablesInAllowedPosition that the reference misses (section 5.8.5, IsNonNullPosition): a variable in a
+ * field of a oneOf object must have a non-null type, or a default other than null.
  */
 function oneOfVariables(context) {
   return {
@@ -106,8 +107,8 @@ function oneOfVariables(context) {
   };
 }
 
-/** What the reference finds fault with; nothing in a valid request. */
-export function faults(schema, { query, operationName, ...rest }) {
+/** Returns the errors that the reference finds. A valid request has none. */
+export function findErrors(schema, { query, operationName, ...rest }) {
   let document;
   try {
     document = parse(query);
@@ -117,7 +118,7 @@ export function faults(schema, { query, operationName, ...rest }) {
   const errors = validate(schema, document, [...specifiedRules, oneOfVariables]);
   if (errors.length > 0) return errors;
   const operation = getOperationAST(document, operationName);
-  if (!operation) return [new GraphQLError('It is not told which operation to run.')];
+  if (!operation) return [new GraphQLError('The request does not select one operation.')];
   if (!schema.getRootType(operation.operation)) {
     return [new GraphQLError(`The schema has no ${operation.operation}.`)];
   }
@@ -137,13 +138,13 @@ function main(path) {
   for (const it of cases) {
     const name = `${it.rule}: ${it.name}`;
     if (names.has(name)) {
-      console.log(`${name}: there twice`);
+      console.log(`${name}: duplicate name`);
       differences += 1;
     }
     names.add(name);
-    const found = faults(schema, it);
+    const found = findErrors(schema, it);
     if ((found.length === 0) !== it.valid) {
-      const why = found.length === 0 ? 'no fault found' : found[0].message;
+      const why = found.length === 0 ? 'the reference finds no error' : found[0].message;
       console.log(`${name}: recorded as ${it.valid ? 'valid' : 'invalid'}, but ${why}`);
       differences += 1;
     }
@@ -153,5 +154,5 @@ function main(path) {
   return differences === 0 ? 0 : 1;
 }
 
-const startedDirectly = process.argv[1] && realpathSync(process.argv[1]) === fileURLToPath(import.meta.url);
-if (startedDirectly) process.exitCode = main(process.argv[2]);
+const isMain = process.argv[1] && realpathSync(process.argv[1]) === fileURLToPath(import.meta.url);
+if (isMain) process.exitCode = main(process.argv[2]);

@@ -1,4 +1,4 @@
-// Runs every operation against a live server as two of its users. Needs GRAPHQL_URL, TOKEN and OTHER_TOKEN.
+// Executes every operation on a running server as two users. Needs GRAPHQL_URL, and the tokens TOKEN and OTHER_TOKEN.
 
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -17,7 +17,7 @@ await step('two users are signed in', async () => {
   assert.notEqual(me.uuid, them.uuid);
 });
 
-await step('errors say what is wrong', async () => {
+await step('errors have a code and a reason', async () => {
   const { handle } = await api.me(other);
   const noGroup = '00000000-0000-4000-8000-000000000000';
   await fails(api.sendToHandle(one, handle, ' \n'), { code: 'BAD_USER_INPUT', reason: 'message_blank' });
@@ -28,12 +28,12 @@ await step('errors say what is wrong', async () => {
   await fails(api.messageGroups(one, 1, 'nonsense'), { code: 'BAD_USER_INPUT', reason: 'cursor_invalid' });
 });
 
-await step('nobody without a token, nor with a wrong one', async () => {
+await step('requests with no token or an invalid token are rejected', async () => {
   await fails(api.me(createClient({ url })), { code: 'UNAUTHENTICATED', reason: 'token_missing' });
   await fails(api.me(createClient({ url, token: () => 'nonsense' })), { code: 'UNAUTHENTICATED', reason: 'token_malformed' });
 });
 
-const group = await step('a message goes to a handle, and to the top of both lists', async () => {
+const group = await step('a message to a handle moves the conversation to the top of both lists', async () => {
   const [me, them] = await Promise.all([api.me(one), api.me(other)]);
   const body = `Hello ${them.displayName}, 👋 at ${new Date().toISOString()}`;
   const { message, messageGroup } = await api.sendToHandle(one, them.handle, body);
@@ -47,38 +47,38 @@ const group = await step('a message goes to a handle, and to the top of both lis
   return messageGroup.uuid;
 });
 
-await step('the answers go to its uuid', async () => {
+await step('replies to the uuid of the conversation appear in it', async () => {
   for (const n of [1, 2, 3, 4]) {
-    const { message, messageGroup } = await api.sendToGroup(other, group, `Answer ${n}`);
+    const { message, messageGroup } = await api.sendToGroup(other, group, `Reply ${n}`);
     assert.equal(messageGroup.uuid, group);
     assert.deepEqual(messageGroup.lastMessage, message);
     if (n === 4) await Promise.all([onTop(one, message), onTop(other, message)]);
   }
 });
 
-await step('the list of message groups pages to its end', async () => {
+await step('the pages of message groups contain each group once', async () => {
   for (const client of [one, other]) {
     const small = await allGroups(client, 1);
     distinct(small);
     assert.equal(small[0]?.uuid, group);
-    assert.deepEqual(small, small.toSorted((a, b) => compare(b.lastMessageAt, a.lastMessageAt)), 'last reply first');
-    assert.deepEqual(await allGroups(client, 100), small, 'the same with other pages');
+    assert.deepEqual(small, small.toSorted((a, b) => compare(b.lastMessageAt, a.lastMessageAt)), 'the newest message is first');
+    assert.deepEqual(await allGroups(client, 100), small, 'the page size does not change the list');
   }
 });
 
-await step('the messages page to their end, both ways', async () => {
+await step('the pages of messages contain each message once, forward and backward', async () => {
   const backward = await allBackward(one, 3);
   distinct(backward);
   assert.deepEqual(
     backward.slice(-4).map(({ body }) => body),
-    ['Answer 1', 'Answer 2', 'Answer 3', 'Answer 4'],
+    ['Reply 1', 'Reply 2', 'Reply 3', 'Reply 4'],
   );
-  assert.deepEqual(backward, backward.toSorted((a, b) => compare(a.createdAt, b.createdAt)), 'oldest to newest');
-  assert.deepEqual(await allForward(one, 3), backward, 'the same forward');
-  assert.deepEqual(await allForward(other, 100), backward, 'the same for the other, with other pages');
+  assert.deepEqual(backward, backward.toSorted((a, b) => compare(a.createdAt, b.createdAt)), 'from oldest to newest');
+  assert.deepEqual(await allForward(one, 3), backward, 'forward paging returns the same messages');
+  assert.deepEqual(await allForward(other, 100), backward, 'the other user gets the same messages, with another page size');
 });
 
-console.log('all is well');
+console.log('all steps passed');
 
 async function allGroups(client: Client, size: number): Promise<api.MessageGroup[]> {
   const found: api.MessageGroup[] = [];
@@ -86,7 +86,7 @@ async function allGroups(client: Client, size: number): Promise<api.MessageGroup
     const { nodes, pageInfo }: api.MessageGroupPage = await api.messageGroups(client, size, after);
     found.push(...nodes);
     if (!pageInfo.hasNextPage) return found;
-    assert.equal(nodes.length, size, 'a page that is not the last is full');
+    assert.equal(nodes.length, size, 'every page except the last one is full');
     after = pageInfo.endCursor;
     assert.ok(after);
   }
@@ -99,7 +99,7 @@ async function allBackward(client: Client, size: number): Promise<api.Message[]>
     assert.equal(pageInfo.hasNextPage, before !== null);
     found.unshift(...nodes);
     if (!pageInfo.hasPreviousPage) return found;
-    assert.equal(nodes.length, size, 'a page that is not the last is full');
+    assert.equal(nodes.length, size, 'every page except the last one is full');
     before = pageInfo.startCursor;
     assert.ok(before);
   }
@@ -112,19 +112,19 @@ async function allForward(client: Client, size: number): Promise<api.Message[]> 
     assert.equal(pageInfo.hasPreviousPage, after !== null);
     found.push(...nodes);
     if (!pageInfo.hasNextPage) return found;
-    assert.equal(nodes.length, size, 'a page that is not the last is full');
+    assert.equal(nodes.length, size, 'every page except the last one is full');
     after = pageInfo.endCursor;
     assert.ok(after);
   }
 }
 
-/** Waits until the list begins with the conversation and shows the message as its last one. */
+/** Waits until the conversation is the first in the list and has the message as its last one. */
 async function onTop(client: Client, message: api.Message): Promise<void> {
   const deadline = Date.now() + DEADLINE_MS;
   for (;;) {
     const { nodes } = await api.messageGroups(client, 1);
     if (nodes[0]?.uuid === message.messageGroupUuid && nodes[0].lastMessage.uuid === message.uuid) return;
-    assert.ok(Date.now() < deadline, `the list does not show the message on top after ${DEADLINE_MS} ms`);
+    assert.ok(Date.now() < deadline, `the list does not start with the conversation of the message after ${DEADLINE_MS} ms`);
     await sleep(50);
   }
 }
@@ -139,8 +139,8 @@ async function fails(operation: Promise<unknown>, expected: Pick<ApiError, 'code
   });
 }
 
-function distinct(things: readonly { uuid: string }[]): void {
-  assert.equal(new Set(things.map(({ uuid }) => uuid)).size, things.length, 'nothing is listed twice');
+function distinct(items: readonly { uuid: string }[]): void {
+  assert.equal(new Set(items.map(({ uuid }) => uuid)).size, items.length, 'no item is listed twice');
 }
 
 function compare(a: string, b: string): number {

@@ -1,3 +1,4 @@
+// Relay's compiler reads these documents and writes `__generated__`. In an application a bundler replaces each tag by its artifact.
 import { graphql } from 'relay-runtime';
 
 export const GroupsQuery = graphql`
@@ -6,7 +7,7 @@ export const GroupsQuery = graphql`
   }
 `;
 
-/** What usePaginationFragment needs: a refetchable fragment with a connection. */
+/** A refetchable fragment with a connection that pages forward, as `usePaginationFragment` needs it. */
 export const GroupsFragment = graphql`
   fragment queriesGroups_query on Query @refetchable(queryName: "queriesGroupsPageQuery") {
     messageGroups(first: $count, after: $cursor) @connection(key: "queriesGroups_query_messageGroups") {
@@ -23,6 +24,42 @@ export const GroupsFragment = graphql`
           }
         }
       }
+      pageInfo {
+        endCursor
+      }
+    }
+  }
+`;
+
+export const MessagesQuery = graphql`
+  query queriesMessagesQuery($group: UUID!, $count: Int!, $cursor: String) {
+    ...queriesMessages_query
+  }
+`;
+
+/** The same for a connection that pages backward, from the newest message. */
+export const MessagesFragment = graphql`
+  fragment queriesMessages_query on Query @refetchable(queryName: "queriesMessagesPageQuery") {
+    messages(messageGroupUuid: $group, last: $count, before: $cursor)
+      @connection(key: "queriesMessages_query_messages") {
+      edges {
+        node {
+          id
+          body
+        }
+      }
+      pageInfo {
+        startCursor
+      }
+    }
+  }
+`;
+
+export const ViewerQuery = graphql`
+  query queriesViewerQuery {
+    me {
+      id
+      displayName
     }
   }
 `;
@@ -30,6 +67,9 @@ export const GroupsFragment = graphql`
 export const SendMutation = graphql`
   mutation queriesSendMutation($input: CreateMessageInput!) {
     createMessage(input: $input) {
+      message {
+        id
+      }
       messageGroup {
         id
         lastMessage {
