@@ -4,10 +4,10 @@
 //! `ARCHITECTURE.md` shows how these modules depend on each other and follows a message through them.
 
 pub mod app;
-pub mod auth;
+pub(crate) mod auth;
 pub mod aws;
-pub mod backoff;
-pub mod cognito;
+pub(crate) mod backoff;
+pub(crate) mod cognito;
 pub mod commands;
 pub mod config;
 pub mod documents;
@@ -15,18 +15,18 @@ pub mod documents;
 pub mod embedded;
 pub mod environment;
 pub mod graphql;
-pub mod http;
+pub(crate) mod http;
 pub mod instant;
 pub mod messages_table;
 pub(crate) mod messaging;
-pub mod metrics;
+pub(crate) mod metrics;
 pub mod model;
 pub mod outcome;
 mod preflight;
 pub mod seed;
 pub mod shutdown;
 pub mod stream;
-pub mod telemetry;
+pub(crate) mod telemetry;
 pub mod users;
 
 /// Returns at most the first `characters` characters of a text.

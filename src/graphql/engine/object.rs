@@ -188,6 +188,8 @@ pub(in crate::graphql) use object;
 
 #[cfg(test)]
 mod tests {
+    use std::alloc::{GlobalAlloc, Layout, System};
+    use std::cell::Cell;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use async_graphql::{Context, EmptyMutation, EmptySubscription, Object, Schema};
@@ -225,6 +227,52 @@ mod tests {
         async fn thing(&self) -> Fast<Thing> {
             Fast(Thing)
         }
+    }
+
+    /// Counts the allocations of each thread.
+    struct Counting;
+
+    thread_local! {
+        static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+    }
+
+    #[global_allocator]
+    static ALLOCATOR: Counting = Counting;
+
+    // SAFETY: every call goes to the allocator of the system with the same arguments.
+    unsafe impl GlobalAlloc for Counting {
+        unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+            // A thread that ends has no counter any more.
+            let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
+            unsafe { System.alloc(layout) }
+        }
+
+        unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+            unsafe { System.dealloc(block, layout) }
+        }
+    }
+
+    /// The allocations of a request with 100 fields more, for each of them. `extra` is selected once.
+    async fn allocations_of_a_field(extra: &str) -> usize {
+        let schema = Schema::build(Query, EmptyMutation, EmptySubscription).data(Resolved::default()).finish();
+        let allocations = async |fields: usize| {
+            let selections: String = (0..fields).map(|number| format!("f{number}: size ")).collect();
+            let parsed = async_graphql::parser::parse_query(format!("{{ thing {{ {extra} {selections} }} }}"));
+            let mut request = async_graphql::Request::new("");
+            request.set_parsed_query(parsed.expect("a document"));
+            let before = ALLOCATIONS.get();
+            assert!(schema.execute(request).await.is_ok());
+            ALLOCATIONS.get() - before
+        };
+        (allocations(110).await - allocations(10).await) / 100
+    }
+
+    /// The problem of the engine. When this fails, an object without futures is not needed any more.
+    #[tokio::test]
+    async fn the_engine_still_allocates_futures_for_fields_that_are_in_memory() {
+        let fast = allocations_of_a_field("size").await;
+        let engine = allocations_of_a_field("read").await;
+        assert!(engine > fast, "{engine} allocations of the engine for a field, {fast} of the fast path");
     }
 
     async fn execute(document: &str) -> (String, usize) {
