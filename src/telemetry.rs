@@ -11,7 +11,7 @@ use anyhow::Context;
 use async_trait::async_trait;
 use axum::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
-use clap::{Args, ValueEnum};
+use clap::{ArgAction, Args, ValueEnum};
 use opentelemetry::propagation::TextMapPropagator;
 use opentelemetry::trace::{Status, TracerProvider};
 use opentelemetry_http::{HeaderExtractor, HttpClient, HttpError, Request, Response};
@@ -62,6 +62,10 @@ pub struct TraceSettings {
         hide_env_values = true
     )]
     pub otel_exporter_otlp_endpoint: Option<String>,
+    /// Whether the spans of a request become part of the trace that the client names in the header `traceparent`
+    #[arg(long, env = "TRUST_TRACEPARENT", value_name = "TRUST_TRACEPARENT", default_value_t = true,
+        action = ArgAction::Set)]
+    pub trust_traceparent: bool,
 }
 
 /// A collector that does not respond must delay neither the next batch nor the end of the process.
@@ -76,6 +80,8 @@ const CALLS: &str = "aws_sdk_dynamodb::operation";
 
 /// Whether traces are exported. If not, nothing is computed that only traces need.
 static EXPORTS: AtomicBool = AtomicBool::new(false);
+/// Whether a client decides which trace a request belongs to.
+static TRUSTS_CLIENTS: AtomicBool = AtomicBool::new(true);
 
 /// The export of traces.
 #[derive(Debug)]
@@ -119,6 +125,7 @@ pub fn start(log: LogSettings, default: &str, traces: Option<&TraceSettings>) ->
     });
     tracing_subscriber::registry().with(lines.with_filter(filter)).with(spans).init();
     EXPORTS.store(provider.is_some(), Ordering::Relaxed);
+    TRUSTS_CLIENTS.store(traces.is_some_and(|traces| traces.trust_traceparent), Ordering::Relaxed);
     Ok(Traces(provider))
 }
 
@@ -222,6 +229,9 @@ pub fn begin_request(span: &Span, headers: &HeaderMap, method: &str, route: Opti
     }
     span.record("otel.kind", "server");
     span.record("otel.name", format!("{method} {}", route.unwrap_or_default()).trim_end());
+    if !TRUSTS_CLIENTS.load(Ordering::Relaxed) {
+        return;
+    }
     // A span that is not exported cannot join a trace.
     let _ = span.set_parent(TraceContextPropagator::new().extract(&HeaderExtractor(headers)));
 }

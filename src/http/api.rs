@@ -5,11 +5,13 @@ use std::sync::Arc;
 use axum::http::HeaderValue;
 use tokio::sync::Semaphore;
 
+use super::readiness::Readiness;
+use super::receiving::Receiving;
+use super::server::Connections;
 use crate::auth::Verifier;
 use crate::config::HttpLimits;
 use crate::documents::Documents;
 use crate::graphql::MessagingSchema;
-use crate::messages_table::MessagesTable;
 use crate::messaging::Messaging;
 use crate::metrics;
 use crate::stream::health::Health;
@@ -24,23 +26,30 @@ pub struct Api {
     pub limits: HttpLimits,
     /// Origins whose pages may use the API from a browser.
     pub cors_origins: Vec<HeaderValue>,
-    /// One permit for each concurrent request.
+    /// The open connections.
+    pub connections: Arc<Connections>,
+    /// The requests that are being received.
+    pub receiving: Receiving,
+    /// One permit for each request that is being executed.
     pub permits: Semaphore,
     /// The rules.
     pub messaging: Arc<Messaging>,
-    /// The table, for readiness.
-    pub table: MessagesTable,
     /// Verifies access tokens.
     pub verifier: Arc<Verifier>,
     /// The stream consumer of this process, if it runs one.
     pub consumer: Option<Arc<Health>>,
+    /// Whether the stores respond.
+    pub readiness: Arc<Readiness>,
     /// An access token that GraphiQL starts with, in `dev`.
     pub graphiql_token: Option<String>,
 }
 
 impl Api {
-    /// Records how many permits and connections are in use.
+    /// Records how many permits, places and connections are in use.
     pub fn record_gauges(&self) {
+        let (all, waiting) = self.connections.count();
+        metrics::open_connections(all, waiting);
+        metrics::receiving(self.receiving.count());
         metrics::in_flight(self.limits.concurrent_requests.saturating_sub(self.permits.available_permits()));
         let pool = self.messaging.users().pool();
         metrics::connections(pool.size() as usize, pool.num_idle());

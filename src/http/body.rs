@@ -3,12 +3,16 @@
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
-use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, EXPECT};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Version};
 use headers::{ContentType, HeaderMapExt};
 use http_body_util::{BodyExt, Limited};
 use mime::Mime;
 use tokio::time::{Instant, timeout_at};
+
+use super::receiving::Place;
+use super::server::Client;
 
 /// How long a client may take to send the body.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -49,14 +53,18 @@ impl RequestBody {
         Self { body, deadline: Instant::now() + TIMEOUT, is_started: false, is_complete: false }
     }
 
-    /// Reads the whole body, if it has at most `maximum` bytes.
-    pub async fn read(&mut self, maximum: usize) -> Result<Bytes, BodyError> {
+    /// Reads the whole body, if it has at most `maximum` bytes. The request has a `place` meanwhile.
+    pub async fn read(&mut self, maximum: usize, place: &Place<'_>) -> Result<Bytes, BodyError> {
         // A body that declares to be longer is not read at all.
         if self.body.size_hint().lower() > maximum as u64 {
             return Err(BodyError::TooLong { maximum });
         }
         self.is_started = true;
-        let body = Limited::new(&mut self.body, maximum).collect();
+        let body = (&mut self.body).map_frame(|frame| {
+            place.received(frame.data_ref().map_or(0, Bytes::len));
+            frame
+        });
+        let body = Limited::new(body, maximum).collect();
         match timeout_at(self.deadline, body).await {
             Err(_) => Err(BodyError::TimedOut),
             Ok(Ok(body)) => {
@@ -70,14 +78,17 @@ impl RequestBody {
 
     /// Reads the rest of the body and discards it while the response is sent, up to a limit of length and time. If the
     /// server closed a connection with unread bytes, the connection would be reset, and the client would see a broken pipe
-    /// instead of the response (RFC 9112, section 9.6).
-    pub fn discard_rest(mut self, headers: &HeaderMap) {
+    /// instead of the response (RFC 9112, section 9.6). HTTP/2 ends the request alone.
+    pub fn discard_rest(mut self, parts: &Parts) {
         // A client that waits for `100 Continue` has not sent the body, and reading would ask for it.
-        let is_unsent = !self.is_started && headers.contains_key(EXPECT);
-        if is_unsent || self.is_complete || self.body.is_end_stream() {
+        let is_unsent = !self.is_started && parts.headers.contains_key(EXPECT);
+        if is_unsent || self.is_complete || self.body.is_end_stream() || parts.version == Version::HTTP_2 {
             return;
         }
+        // What arrives is not the head of another request.
+        let client = parts.extensions.get::<Client>().cloned();
         tokio::spawn(async move {
+            let _unfinished = client;
             let mut remaining = MAX_DISCARDED_BYTES;
             while let Ok(Some(Ok(frame))) = timeout_at(self.deadline, self.body.frame()).await {
                 let length = frame.data_ref().map_or(0, Bytes::len);

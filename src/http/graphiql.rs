@@ -1,7 +1,9 @@
 //! The GraphiQL page. Its scripts come from a CDN, pinned by version and hash.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
@@ -13,6 +15,7 @@ use axum::response::IntoResponse;
 use serde_json::json;
 
 use super::api::Api;
+use super::server::Client;
 
 const PAGE: &str = include_str!("graphiql.html");
 /// Placeholder for the settings in the page.
@@ -21,10 +24,13 @@ const POLICY: &str = "default-src 'none'; script-src https://unpkg.com 'unsafe-i
     style-src https://unpkg.com 'unsafe-inline'; font-src data: https://unpkg.com; img-src 'self' data:; \
     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// The page, with an access token if there is one.
-pub async fn page(State(api): State<Arc<Api>>, headers: HeaderMap) -> impl IntoResponse {
-    // Another host name can belong to a foreign page whose name resolves to this machine (DNS rebinding).
-    let token = api.graphiql_token.as_ref().filter(|_| names_this_machine(&headers));
+/// The page, with an access token if there is one and the client runs on this machine.
+pub async fn page(
+    State(api): State<Arc<Api>>,
+    Extension(client): Extension<Client>,
+    headers: HeaderMap,
+) -> impl IntoResponse {
+    let token = api.graphiql_token.as_ref().filter(|_| is_on_this_machine(client.address, &headers));
     let headers = token.map(|token| {
         let headers = json!({ "Authorization": format!("Bearer {token}") });
         serde_json::to_string_pretty(&headers).unwrap_or_default()
@@ -42,9 +48,36 @@ pub async fn page(State(api): State<Arc<Api>>, headers: HeaderMap) -> impl IntoR
     (headers, PAGE.replace(SETTINGS, &settings))
 }
 
-fn names_this_machine(headers: &HeaderMap) -> bool {
+/// Whether a page of this machine asks. A client on another machine can send any host name, so its address counts. A host name
+/// that is not of this machine can belong to a foreign page whose name resolves to this machine (DNS rebinding).
+fn is_on_this_machine(address: IpAddr, headers: &HeaderMap) -> bool {
     let host = headers.get(HOST).and_then(|host| host.to_str().ok()).and_then(|host| host.parse::<Authority>().ok());
     let name = host.as_ref().map(Authority::host).unwrap_or_default();
-    let address = name.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
-    name.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
+    let named = name.trim_matches(['[', ']']).parse::<IpAddr>();
+    let is_named = name.eq_ignore_ascii_case("localhost") || named.is_ok_and(|address| address.is_loopback());
+    address.is_loopback() && is_named
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_client_on_this_machine_that_uses_a_name_of_this_machine_gets_the_token() {
+        for (address, host, expected) in [
+            ("127.0.0.1", "localhost:4567", true),
+            ("127.0.0.1", "127.0.0.1:4567", true),
+            ("::1", "[::1]:4567", true),
+            ("192.168.1.7", "localhost:4567", false),
+            ("192.168.1.7", "127.0.0.1:4567", false),
+            ("fe80::1", "[::1]:4567", false),
+            ("127.0.0.1", "rebound.example:4567", false),
+            ("127.0.0.1", "192.168.1.7:4567", false),
+        ] {
+            let headers = HeaderMap::from_iter([(HOST, host.parse().expect("a value"))]);
+            let address = address.parse().expect("an address");
+            assert_eq!(is_on_this_machine(address, &headers), expected, "{address} {host}");
+        }
+        assert!(!is_on_this_machine("127.0.0.1".parse().expect("an address"), &HeaderMap::new()));
+    }
 }

@@ -1,9 +1,10 @@
 //! GraphQL over HTTP, as its specification says (graphql.github.io/graphql-over-http). [`respond`] is the way of a request
-//! from the permit to the response.
+//! from its body to the response.
 //!
 //! The handlers of async-graphql-axum are not used: they execute mutations over GET, accept batches and multipart bodies, and
 //! do not limit the body.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
@@ -23,8 +24,10 @@ use super::refusal::Refusal;
 use super::request_id::with_request_id;
 use super::request_log::RequestLog;
 use super::response;
+use super::server::{Client, Peer};
 use crate::auth::{TokenError, VerifiedToken};
 use crate::graphql::{MessageOutcome, RequestContext, execute};
+use crate::metrics::{self, Limit};
 use crate::outcome::Outcome;
 
 /// Responds to a request.
@@ -40,7 +43,7 @@ pub async fn handle(State(api): State<Arc<Api>>, request: Request) -> Response {
                 Err(refusal) => refuse(media, refusal),
             },
         };
-        body.discard_rest(&parts.headers);
+        body.discard_rest(&parts);
         log.finish(response.status(), outcome);
         response
     })
@@ -52,23 +55,14 @@ fn refuse(media: Media, refusal: Refusal) -> (Response, Outcome) {
     (response::refused(media, refusal), outcome)
 }
 
-/// Permit, body, token, plan, execution.
+/// Body, token, plan, permit, execution.
 async fn respond(
     api: &Api,
     parts: &Parts,
     body: &mut RequestBody,
     log: &mut RequestLog,
 ) -> Result<(async_graphql::Response, Outcome), Refusal> {
-    // A request waits for nothing if all permits are taken: waiting would delay all other requests as well.
-    let _permit = api.permits.try_acquire().map_err(|_| Refusal::Overloaded)?;
-    let Parameters { document, operation_name, variables } = match parts.method {
-        Method::GET => read_url(parts.uri.query().unwrap_or_default())?,
-        Method::POST if !is_json(&parts.headers) => return Err(Refusal::NotJson),
-        Method::POST if is_encoded(&parts.headers) => return Err(Refusal::Encoded),
-        Method::POST => read_body(&body.read(api.limits.body_bytes).await?)?,
-        _ => return Err(Refusal::Method),
-    };
-    let token = authenticate(api, &parts.headers).await?;
+    let (Parameters { document, operation_name, variables }, token) = receive(api, parts, body).await?;
     let operation = api.documents.find(&document, operation_name.as_deref())?;
     let is_query = operation.info.is_query;
     log.operation = Some(operation.info.clone());
@@ -76,7 +70,13 @@ async fn respond(
         return Err(Refusal::NotAQuery);
     }
     let plan = api.documents.plan(&operation, variables)?;
-    let context = RequestContext::new(api.messaging.clone(), token);
+    // A request waits for nothing if all permits are taken: waiting would delay all other requests as well.
+    let Ok(_permit) = api.permits.try_acquire() else {
+        metrics::limit_reached(Limit::RequestsInFlight);
+        return Err(Refusal::Overloaded);
+    };
+    let messaging = if is_query { api.messaging.for_query() } else { api.messaging.for_mutation() };
+    let context = RequestContext::new(messaging, token, api.limits.response_bytes);
     let execution = execute(&api.schema, plan.0, &context);
     match timeout(api.limits.request_timeout(), execution).await {
         Ok(executed) => executed.map_err(Refusal::Engine),
@@ -84,6 +84,32 @@ async fn respond(
         Err(_) if context.has_stored_message() => Err(Refusal::TimedOut { message: Some(MessageOutcome::Stored) }),
         // A write that was given up can still have been done.
         Err(_) => Err(Refusal::TimedOut { message: Some(MessageOutcome::Unknown) }),
+    }
+}
+
+/// Receives what a client sends. The client decides how long this takes, so a slow request can lose its place to others.
+async fn receive(
+    api: &Api,
+    parts: &Parts,
+    body: &mut RequestBody,
+) -> Result<(Parameters, Option<VerifiedToken>), Refusal> {
+    let client = parts.extensions.get::<Client>();
+    let address = client.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |client| client.address);
+    let (place, lost) = api.receiving.enter(Peer::of(address));
+    let received = async {
+        let parameters = match parts.method {
+            Method::GET => read_url(parts.uri.query().unwrap_or_default())?,
+            Method::POST if !is_json(&parts.headers) => return Err(Refusal::NotJson),
+            Method::POST if is_encoded(&parts.headers) => return Err(Refusal::Encoded),
+            Method::POST => read_body(&body.read(api.limits.body_bytes, &place).await?)?,
+            _ => return Err(Refusal::Method),
+        };
+        Ok((parameters, authenticate(api, &parts.headers).await?))
+    };
+    tokio::select! {
+        biased;
+        received = received => received,
+        () = lost.lost() => Err(Refusal::LostPlace),
     }
 }
 

@@ -5,12 +5,16 @@ mod body;
 mod graphiql;
 mod graphql;
 mod health;
+mod metrics;
 mod negotiation;
 mod parameters;
+mod readiness;
+mod receiving;
 mod refusal;
 mod request_id;
 mod request_log;
 mod response;
+mod server;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +28,11 @@ use axum::routing::{any, get};
 use tower_http::cors::CorsLayer;
 
 pub use self::api::Api;
+pub use self::metrics::serve_metrics;
+pub use self::readiness::Readiness;
+pub use self::receiving::Receiving;
 use self::request_id::{REQUEST_ID, with_request_id};
+pub use self::server::{Connections, affordable, serve};
 
 /// The headers of W3C Trace Context, which a traced page sends.
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");

@@ -19,6 +19,9 @@ pub enum Refusal {
     /// All permits are taken.
     #[error("The server has too many concurrent requests. Please try again.")]
     Overloaded,
+    /// The request was the slowest one when the server was receiving too many.
+    #[error("The server is receiving too many requests, and this one took longest. Please try again.")]
+    LostPlace,
     /// Neither GET nor POST.
     #[error("Use GET or POST.")]
     Method,
@@ -43,7 +46,7 @@ pub enum Refusal {
     /// The document is rejected.
     #[error(transparent)]
     Document(#[from] DocumentError),
-    /// The engine rejects an operation that was planned.
+    /// The engine rejects an operation that was planned, or the response is too large.
     #[error("The operation was not executed.")]
     Engine(Vec<ServerError>),
     /// The request took longer than the limit.
@@ -86,6 +89,11 @@ impl Refusal {
             Self::Overloaded => {
                 Row { status: StatusCode::SERVICE_UNAVAILABLE, code: Code::Unavailable, reason: "overloaded" }
             }
+            Self::LostPlace => Row {
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                code: Code::Unavailable,
+                reason: "max_receiving_exceeded",
+            },
             Self::TimedOut { .. } => {
                 Row { status: StatusCode::SERVICE_UNAVAILABLE, code: Code::Unavailable, reason: "request_timeout" }
             }

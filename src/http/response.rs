@@ -49,7 +49,7 @@ fn refusal_header(refusal: &Refusal) -> Option<(HeaderName, HeaderValue)> {
         Refusal::Method => constant(ALLOW, "GET, POST"),
         Refusal::NotAQuery => constant(ALLOW, "POST"),
         Refusal::Encoded => constant(ACCEPT_ENCODING, IDENTITY),
-        Refusal::Overloaded | Refusal::TimedOut { .. } => constant(RETRY_AFTER, "1"),
+        Refusal::Overloaded | Refusal::LostPlace | Refusal::TimedOut { .. } => constant(RETRY_AFTER, "1"),
         Refusal::Token(TokenError::KeysUnavailable) => None,
         // RFC 6750, section 3.
         Refusal::Token(error) => {

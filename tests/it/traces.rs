@@ -101,6 +101,29 @@ fn resolvers_that_do_io_have_a_span_and_plain_fields_have_none() {
 }
 
 #[test]
+fn a_client_that_is_not_trusted_cannot_name_the_trace() {
+    test(async {
+        let (url, collector) = Collector::start().await;
+        let served = served_with(&[
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", &url),
+            ("OTEL_BSP_SCHEDULE_DELAY", "100"),
+            ("TRUST_TRACEPARENT", "false"),
+        ])
+        .await;
+        // Not sampled: a trusted client would decide that there are no spans.
+        let request = served.client.post().header("traceparent", format!("00-{TRACE}-{PARENT}-00"));
+        let answer = request.json(&json!({ "query": "{ me { handle } }" })).send().await.expect("a response");
+        assert!(answer.status().is_success());
+        let span = eventually("the request's span", || async {
+            collector.spans().into_iter().find(|span| span.name == "POST /graphql")
+        })
+        .await;
+        assert_ne!(hex(&span.trace_id), TRACE);
+        assert!(span.parent_span_id.is_empty(), "{span:#?}");
+    });
+}
+
+#[test]
 fn an_unreachable_collector_disturbs_neither_requests_nor_the_stop() {
     test(async {
         let nobody = TcpListener::bind("127.0.0.1:0").await.and_then(|it| it.local_addr()).expect("a port");

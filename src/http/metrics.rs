@@ -1,0 +1,54 @@
+//! The metrics, on an address of their own: `GET /metrics`.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::Router;
+use axum::http::header::CONTENT_TYPE;
+use axum::routing::get;
+use tokio::net::TcpListener;
+
+use super::server::{Connections, serve};
+use crate::config::ConnectionLimits;
+use crate::metrics::collect;
+use crate::shutdown::Shutdown;
+
+/// Default address of the metrics.
+const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9464);
+/// Maximum number of connections of clients that read the metrics.
+const MAX_CONNECTIONS: usize = 100;
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Serves the metrics until the shutdown. If the default address is in use, metrics are disabled with a warning. A configured
+/// address must be free.
+pub async fn serve_metrics(address: Option<SocketAddr>, shutdown: &Shutdown) -> anyhow::Result<()> {
+    let listener = match (address, TcpListener::bind(address.unwrap_or(DEFAULT_ADDRESS)).await) {
+        (_, Ok(listener)) => listener,
+        (None, Err(error)) if error.kind() == io::ErrorKind::AddrInUse => {
+            tracing::warn!("metrics are disabled, because {DEFAULT_ADDRESS} is in use (METRICS_ADDR)");
+            return Ok(());
+        }
+        (address, Err(error)) => {
+            let address = address.unwrap_or(DEFAULT_ADDRESS);
+            return Err(error).with_context(|| format!("cannot listen on {address} (METRICS_ADDR)"));
+        }
+    };
+    let handle = collect()?;
+    let (upkeep, stop) = (handle.clone(), shutdown.token());
+    shutdown.spawn(async move {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(UPKEEP_INTERVAL) => upkeep.run_upkeep(),
+            }
+        }
+    });
+    let render = async move || ([(CONTENT_TYPE, "text/plain; version=0.0.4")], handle.render());
+    let router = Router::new().route("/metrics", get(render));
+    let limits = ConnectionLimits { connections: MAX_CONNECTIONS, ..ConnectionLimits::DEFAULT };
+    let server = serve(listener, router, Connections::new(limits), shutdown.token());
+    shutdown.spawn_critical("metrics server", server);
+    Ok(())
+}

@@ -1,0 +1,156 @@
+//! The requests that are being received: their bodies and tokens are not complete. A client decides how long that takes, so
+//! these requests have no permit. Instead, they have places, and a request can always get one: if none is free, the request
+//! loses its place that has taken longest, of the peer that has most. Several users can share the address of a proxy; a quick
+//! request has left its place before it could be the slowest.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
+use std::convert::Infallible;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+
+use super::server::Peer;
+use crate::config::ConnectionLimits;
+use crate::metrics::{self, Limit};
+
+/// The places of all requests.
+pub struct Receiving {
+    requests: usize,
+    per_peer: usize,
+    bytes: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    next: u64,
+    requests: usize,
+    bytes: usize,
+    /// The requests of each peer, oldest first.
+    peers: HashMap<Peer, BTreeMap<u64, Incomplete>>,
+}
+
+struct Incomplete {
+    bytes: usize,
+    /// Dropped when the request loses its place.
+    _keep: oneshot::Sender<Infallible>,
+}
+
+/// The place of a request.
+pub struct Place<'a> {
+    receiving: &'a Receiving,
+    peer: Peer,
+    id: u64,
+}
+
+/// Resolves when a request loses its place.
+pub struct Lost(oneshot::Receiver<Infallible>);
+
+impl Lost {
+    /// Resolves when the request loses its place.
+    pub async fn lost(self) {
+        // Nothing is ever sent; the sender is dropped.
+        let _ = self.0.await;
+    }
+}
+
+impl Receiving {
+    /// All places are free.
+    pub fn new(limits: &ConnectionLimits) -> Self {
+        let ConnectionLimits { receiving, receiving_per_peer, receiving_bytes, .. } = *limits;
+        Self { requests: receiving, per_peer: receiving_per_peer, bytes: receiving_bytes, state: Mutex::default() }
+    }
+
+    /// Gives a request of `peer` a place.
+    pub fn enter(&self, peer: Peer) -> (Place<'_>, Lost) {
+        let mut state = self.lock();
+        if state.peers.get(&peer).is_some_and(|requests| requests.len() >= self.per_peer) {
+            metrics::limit_reached(Limit::RequestsReceivingPerPeer);
+            let slowest = state.slowest_of(peer);
+            state.evict(slowest);
+        } else if state.requests >= self.requests {
+            metrics::limit_reached(Limit::RequestsReceiving);
+            let slowest = state.slowest();
+            state.evict(slowest);
+        }
+        let (keep, lost) = oneshot::channel();
+        state.next += 1;
+        let id = state.next;
+        state.requests += 1;
+        state.peers.entry(peer).or_default().insert(id, Incomplete { bytes: 0, _keep: keep });
+        (Place { receiving: self, peer, id }, Lost(lost))
+    }
+
+    /// The number of requests that have places.
+    pub fn count(&self) -> usize {
+        self.lock().requests
+    }
+
+    /// A panic while the lock is held leaves no half-done change behind.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn remove(&mut self, peer: Peer, id: u64) {
+        let Some(requests) = self.peers.get_mut(&peer) else { return };
+        if let Some(removed) = requests.remove(&id) {
+            self.requests -= 1;
+            self.bytes -= removed.bytes;
+        }
+        if requests.is_empty() {
+            self.peers.remove(&peer);
+        }
+    }
+
+    fn evict(&mut self, request: Option<(Peer, u64)>) {
+        if let Some((peer, id)) = request {
+            self.remove(peer, id);
+        }
+    }
+
+    /// The oldest request of a peer.
+    fn slowest_of(&self, peer: Peer) -> Option<(Peer, u64)> {
+        self.peers.get(&peer)?.first_key_value().map(|(id, _)| (peer, *id))
+    }
+
+    /// The oldest request of the peer that has most.
+    fn slowest(&self) -> Option<(Peer, u64)> {
+        let oldest = |requests: &BTreeMap<u64, _>| Reverse(requests.first_key_value().map(|(id, _)| *id));
+        let (peer, _) = self.peers.iter().max_by_key(|(_, requests)| (requests.len(), oldest(requests)))?;
+        self.slowest_of(*peer)
+    }
+
+    /// The oldest request with a part of a body.
+    fn slowest_body(&self) -> Option<(Peer, u64)> {
+        let oldest = |requests: &BTreeMap<u64, Incomplete>| {
+            requests.iter().find(|(_, request)| request.bytes > 0).map(|(id, _)| *id)
+        };
+        let bodies = self.peers.iter().filter_map(|(peer, requests)| Some((*peer, oldest(requests)?)));
+        bodies.min_by_key(|(_, id)| *id)
+    }
+}
+
+impl Place<'_> {
+    /// A part of the body has arrived.
+    pub fn received(&self, bytes: usize) {
+        let mut state = self.receiving.lock();
+        if state.bytes + bytes > self.receiving.bytes {
+            metrics::limit_reached(Limit::ReceivingBytes);
+            let slowest = state.slowest_body();
+            state.evict(slowest);
+        }
+        if let Some(request) = state.peers.get_mut(&self.peer).and_then(|requests| requests.get_mut(&self.id)) {
+            request.bytes += bytes;
+            state.bytes += bytes;
+        }
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.receiving.lock().remove(self.peer, self.id);
+    }
+}
