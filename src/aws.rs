@@ -19,7 +19,7 @@ use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use chrono::{DateTime, Utc};
 
-use crate::config::{SettingError, checked_address};
+use crate::config::{SettingError, checked_address, host_of};
 use crate::metrics;
 
 /// DynamoDB usually responds in milliseconds. The limits are 1 s for a connection and 2 s for a try. All tries together take less
@@ -193,19 +193,35 @@ impl Intercept for ClockWatch {
     }
 }
 
-/// Whether an endpoint is AWS itself.
-pub fn is_aws(url: &str) -> bool {
-    let host = url.split("://").nth(1).unwrap_or(url).split(['/', ':']).next().unwrap_or_default();
-    [".amazonaws.com", ".amazonaws.com.cn", ".api.aws"].iter().any(|domain| host.ends_with(domain))
+/// The domains of the partitions of AWS, and those of their dual-stack endpoints.
+const AWS_DOMAINS: [&str; 6] = [
+    ".amazonaws.com",
+    ".api.aws",
+    ".amazonaws.com.cn",
+    ".api.amazonwebservices.com.cn",
+    ".amazonaws.eu",
+    ".api.amazonwebservices.eu",
+];
+
+/// Whether an endpoint of DynamoDB is one of AWS, where the streams have another endpoint. This does not decide what a command
+/// may use: see [`LocalHosts`](crate::config::LocalHosts).
+fn is_aws(url: &str) -> bool {
+    let host = host_of(url).unwrap_or_default().to_ascii_lowercase();
+    let host = host.strip_suffix('.').unwrap_or(&host);
+    AWS_DOMAINS.iter().any(|domain| host.ends_with(domain))
 }
 
 #[cfg(test)]
 mod tests {
     #[test]
     fn aws_is_told_from_local_engines() {
-        for url in
-            ["https://dynamodb.eu-central-1.amazonaws.com", "https://vpce-1.dynamodb.eu-central-1.amazonaws.com:443/"]
-        {
+        for url in [
+            "https://dynamodb.eu-central-1.amazonaws.com",
+            "https://vpce-1.dynamodb.eu-central-1.vpce.amazonaws.com:443/",
+            "https://DynamoDB.eu-central-1.AmazonAWS.com.",
+            "https://dynamodb.eusc-de-east-1.amazonaws.eu",
+            "https://dynamodb.cn-north-1.api.amazonwebservices.com.cn",
+        ] {
             assert!(super::is_aws(url), "{url}");
         }
         for url in ["http://127.0.0.1:8000", "http://localhost:8000/", "http://amazonaws.com.evil.example"] {

@@ -2,7 +2,7 @@
 
 use aws_sdk_cognitoidentityprovider::Client;
 use aws_sdk_cognitoidentityprovider::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_cognitoidentityprovider::types::UserType;
+use aws_sdk_cognitoidentityprovider::types::{UserStatusType, UserType};
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +33,21 @@ pub struct CognitoUser {
     pub username: String,
     /// The handle that they claim. They can set it to anything.
     pub preferred_username: Option<String>,
+    /// The e-mail address.
+    pub email: Option<String>,
+    /// Whether they have proved that they receive e-mail at this address.
+    pub email_verified: bool,
+    /// Status of the account, such as `CONFIRMED` or `UNCONFIRMED`.
+    pub status: String,
+    /// Whether they can sign in. An administrator can disable an account.
+    pub enabled: bool,
+}
+
+impl CognitoUser {
+    /// Whether they have confirmed their registration.
+    pub fn is_confirmed(&self) -> bool {
+        self.status == UserStatusType::Confirmed.as_str()
+    }
 }
 
 /// All users of a pool. All attributes are requested, because Cognito rejects the selection of an attribute that a user lacks.
@@ -55,7 +70,15 @@ fn read(user: &UserType) -> Result<CognitoUser, CognitoError> {
     };
     let username = user.username().unwrap_or_default().to_owned();
     let sub = attribute("sub").ok_or_else(|| CognitoError::Incomplete(username.clone()))?;
-    Ok(CognitoUser { sub, username, preferred_username: attribute("preferred_username") })
+    Ok(CognitoUser {
+        sub,
+        username,
+        preferred_username: attribute("preferred_username"),
+        email: attribute("email"),
+        email_verified: attribute("email_verified").is_some_and(|it| it.eq_ignore_ascii_case("true")),
+        status: user.user_status().map_or("UNKNOWN", UserStatusType::as_str).to_owned(),
+        enabled: user.enabled(),
+    })
 }
 
 fn classify<E>(error: SdkError<E, aws_sdk_cognitoidentityprovider::config::http::HttpResponse>) -> CognitoError

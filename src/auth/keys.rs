@@ -2,6 +2,10 @@
 //!
 //! At most one fetch runs at a time. An unknown `kid` causes a fetch at most once in each cooldown, so that a client with invented
 //! key ids cannot overload the issuer. Fetched keys stay valid while the source is unavailable.
+//!
+//! A key set without usable keys is a failed fetch: no issuer has no keys, and accepting the set would sign everybody out. A key
+//! that vanishes from the set stays valid for a grace period, because the set may be incomplete for a moment, and because tokens
+//! that were signed before a rotation are still in use.
 
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
@@ -39,13 +43,32 @@ pub struct KeySource {
     url: String,
     client: reqwest::Client,
     cooldown: Duration,
+    grace: Duration,
     environment: Arc<dyn Environment>,
     keys: RwLock<Keys>,
     fetches: Mutex<Fetches>,
 }
 
-/// By `kid`, as published and as used. A key that is published unchanged stays the same `Arc`.
-type Keys = HashMap<String, (serde_json::Value, Arc<DecodingKey>)>;
+/// By `kid`.
+type Keys = HashMap<String, KnownKey>;
+
+#[derive(Clone)]
+struct KnownKey {
+    published: serde_json::Value,
+    /// A key that is published unchanged stays the same `Arc`.
+    key: Arc<DecodingKey>,
+    /// When a fetch first returned a key set without this key.
+    vanished: Option<Instant>,
+}
+
+/// Why a fetch failed.
+#[derive(Debug, thiserror::Error)]
+enum FetchError {
+    #[error(transparent)]
+    Request(#[from] reqwest::Error),
+    #[error("the key set has no usable key")]
+    NoKeys,
+}
 
 #[derive(Default)]
 struct Fetches {
@@ -60,18 +83,20 @@ struct KeySet {
 }
 
 impl KeySource {
-    /// The keys at `url`. An unknown `kid` causes a fetch at most once in each `cooldown`.
+    /// The keys at `url`. An unknown `kid` causes a fetch at most once in each `cooldown`. A key that vanishes stays valid for
+    /// `grace`.
     ///
     /// # Errors
     /// The TLS root certificates of the machine cannot be read.
     pub fn new(
         url: impl Into<String>,
         cooldown: Duration,
+        grace: Duration,
         environment: Arc<dyn Environment>,
     ) -> Result<Self, reqwest::Error> {
         let client = reqwest::Client::builder().timeout(FETCH_TIMEOUT).build()?;
         let keys = RwLock::default();
-        Ok(Self { url: url.into(), client, cooldown, environment, keys, fetches: Mutex::default() })
+        Ok(Self { url: url.into(), client, cooldown, grace, environment, keys, fetches: Mutex::default() })
     }
 
     /// The key with this id.
@@ -115,9 +140,13 @@ impl KeySource {
         }
     }
 
-    /// The key with this id, if it has been fetched.
+    /// The key with this id, if it has been fetched and did not vanish longer ago than the grace period.
     pub fn known(&self, kid: &str) -> Option<Arc<DecodingKey>> {
-        self.read().get(kid).map(|(_, key)| key.clone())
+        self.read().get(kid).filter(|known| self.is_valid(known)).map(|known| known.key.clone())
+    }
+
+    fn is_valid(&self, known: &KnownKey) -> bool {
+        known.vanished.is_none_or(|at| self.environment.monotonic().duration_since(at) < self.grace)
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, Keys> {
@@ -141,14 +170,26 @@ impl KeySource {
         }
     }
 
-    async fn request(&self) -> Result<Keys, reqwest::Error> {
+    /// The fetched keys, and the vanished ones that are still valid.
+    async fn request(&self) -> Result<Keys, FetchError> {
         let set: KeySet = self.client.get(&self.url).send().await?.error_for_status()?.json().await?;
         let before = self.read();
         let kept = |(kid, published, key): (String, _, _)| {
-            let same = before.get(&kid).filter(|(before, _)| *before == published).map(|(_, key)| key.clone());
-            (kid, (published, same.unwrap_or(key)))
+            let same = before.get(&kid).filter(|before| before.published == published).map(|before| before.key.clone());
+            (kid, KnownKey { published, key: same.unwrap_or(key), vanished: None })
         };
-        Ok(set.keys.into_iter().filter_map(signing_key).map(kept).collect())
+        let mut keys: Keys = set.keys.into_iter().filter_map(signing_key).map(kept).collect();
+        if keys.is_empty() {
+            return Err(FetchError::NoKeys);
+        }
+        for (kid, known) in before.iter() {
+            let vanished = Some(known.vanished.unwrap_or_else(|| self.environment.monotonic()));
+            let known = KnownKey { vanished, ..known.clone() };
+            if !keys.contains_key(kid) && self.is_valid(&known) {
+                keys.insert(kid.clone(), known);
+            }
+        }
+        Ok(keys)
     }
 }
 

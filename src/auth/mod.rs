@@ -93,7 +93,7 @@ pub struct Verifier {
     looks: CacheCounts,
 }
 
-/// A token that was accepted before. It is valid until it expires or its key is removed by the issuer.
+/// A token that was accepted before. It is valid until it expires or its key is no longer valid.
 struct Accepted {
     kid: String,
     key: Arc<DecodingKey>,
@@ -185,3 +185,6 @@ fn sort(kind: &ErrorKind) -> TokenError {
         _ => TokenError::Malformed,
     }
 }
+
+#[cfg(all(test, feature = "embedded"))]
+mod tests;

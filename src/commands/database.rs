@@ -1,4 +1,4 @@
-//! The PostgreSQL database of the commands for operators. One on AWS requires `--prod`.
+//! The PostgreSQL database of the commands for operators. One on a host that is not local requires `--prod`.
 
 use std::str::FromStr;
 use std::time::{Duration, Instant};
@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 use sqlx::ConnectOptions;
 use sqlx::postgres::PgConnectOptions;
 
-use super::failure::{Endpoints, UsageError};
+use super::failure::Endpoints;
 use super::target::Prod;
 use crate::app::pool;
-use crate::aws::is_aws;
 use crate::config::{DatabaseSettings, SettingError};
 use crate::users::{Users, UsersError};
 
@@ -27,23 +26,24 @@ pub struct Database {
 }
 
 impl Database {
-    /// Connects to the configured database. One on AWS requires `prod`.
+    /// Connects to the configured database. One on a host that is not local requires `prod`.
     ///
     /// # Errors
     /// The setting is missing or wrong, `prod` is missing, or the database is unreachable.
-    pub async fn open(settings: &DatabaseSettings, prod: Prod) -> anyhow::Result<Self> {
+    pub async fn open(settings: &DatabaseSettings, prod: &Prod) -> anyhow::Result<Self> {
         let url = settings.url()?;
         let problem = "must have the form postgresql://user:password@host:5432/database";
         let options = PgConnectOptions::from_str(url).map_err(|_| SettingError::wrong("DATABASE_URL", problem))?;
         let host = options.get_host();
-        if is_aws(host) && !prod.prod {
-            return Err(
-                UsageError(format!("DATABASE_URL names a database on AWS ({host}): add --prod to use it")).into()
-            );
+        let is_unix_socket = options.get_socket().is_some() || host.starts_with('/');
+        if !is_unix_socket {
+            prod.check("DATABASE_URL", host)?;
         }
         let name = options.get_database().unwrap_or_default();
         let location = format!("{host}:{}/{name}", options.get_port());
-        let users = Users::new(pool(url, settings.database_max_connections)?);
+        // No limit for statements: a migration or an update of all users may take long.
+        let pool = pool(url, settings.database_max_connections, None)?;
+        let users = Users::new(pool).with_query_timeout(settings.query_timeout());
         let start = Instant::now();
         let error = loop {
             match users.ping().await {

@@ -1,4 +1,4 @@
-//! Selects the DynamoDB endpoint of the commands for operators: a local one, or AWS if `--prod` is given.
+//! Selects the DynamoDB endpoint of the commands for operators: a local one, or any other if `--prod` is given.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,8 +7,8 @@ use clap::Args;
 
 use super::failure::{Endpoints, UsageError};
 use super::output::Output;
-use crate::aws::{Aws, is_aws};
-use crate::config::TableSettings;
+use crate::aws::Aws;
+use crate::config::{LocalHosts, TableSettings, checked_address, host_of};
 use crate::messages_table::MessagesTable;
 
 /// Endpoint if no setting names one.
@@ -16,12 +16,29 @@ const LOCAL_ENDPOINT: &str = "http://127.0.0.1:8000";
 /// Timeout for the request to AWS that returns the account.
 const ACCOUNT_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// The flag that allows access to AWS.
-#[derive(Args, Clone, Copy, Debug)]
+/// The flag that allows access to AWS and to every other host that is not local.
+#[derive(Args, Debug)]
 pub struct Prod {
-    /// Allow access to AWS, with the account and region that the environment configures
+    /// Allow access to AWS, with the account and region that the environment configures, and to hosts that are not local
     #[arg(long, global = true)]
     pub prod: bool,
+    #[command(flatten)]
+    local_hosts: LocalHosts,
+}
+
+impl Prod {
+    /// Checks that a command may use the `host` that the setting `name` names.
+    ///
+    /// # Errors
+    /// The host is not local, and the flag is missing.
+    pub fn check(&self, name: &'static str, host: &str) -> Result<(), UsageError> {
+        if self.prod || self.local_hosts.contains(host) {
+            return Ok(());
+        }
+        Err(UsageError(format!(
+            "{name} names the host {host}, which is not local: add --prod to use it, or add the host to LOCAL_HOSTS"
+        )))
+    }
 }
 
 /// Options of every command that uses the tables.
@@ -58,15 +75,16 @@ impl fmt::Display for Target {
 }
 
 impl Target {
-    /// Selects the endpoint that the environment names, or the local one. AWS requires `prod`.
+    /// Selects the endpoint that the environment names, or the local one. AWS and every other host that is not local require
+    /// `prod`.
     ///
     /// # Errors
-    /// The endpoint is AWS and `prod` is missing, a setting is wrong, or there are no credentials.
-    pub async fn reach(prod: Prod, table: String) -> anyhow::Result<Self> {
+    /// The endpoint is not local and `prod` is missing, a setting is wrong, or there are no credentials.
+    pub async fn reach(prod: &Prod, table: String) -> anyhow::Result<Self> {
         let named = endpoint_of(&["AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL"]);
         let setting = named.as_ref().map(|(name, _)| *name);
         if !prod.prod {
-            let url = local_only(named, || Ok(LOCAL_ENDPOINT.to_owned()))?;
+            let url = local_endpoint(prod, named, || Ok(LOCAL_ENDPOINT.to_owned()))?;
             let aws = Aws::local_from_environment(&url).await?;
             let region = aws.region();
             let (setting, account) = (setting.unwrap_or("AWS_ENDPOINT_URL_DYNAMODB"), "local".to_owned());
@@ -100,20 +118,19 @@ pub fn endpoint_of(names: &[&'static str]) -> Option<(&'static str, String)> {
     names.iter().find_map(|name| std::env::var(name).ok().filter(|url| !url.is_empty()).map(|url| (*name, url)))
 }
 
-/// Returns the endpoint that a setting names, or the result of `otherwise` if there is none.
+/// Returns the local endpoint that a setting names, or the result of `otherwise` if there is none.
 ///
 /// # Errors
-/// The endpoint is AWS, is not an address, or `otherwise` fails.
-pub fn local_only(
+/// The endpoint is not an address, its host requires the flag of `prod`, or `otherwise` fails.
+pub fn local_endpoint(
+    prod: &Prod,
     named: Option<(&'static str, String)>,
     otherwise: impl FnOnce() -> anyhow::Result<String>,
 ) -> anyhow::Result<String> {
     match named {
-        Some((name, url)) if is_aws(&url) => {
-            Err(UsageError(format!("{name} names an endpoint of AWS ({url}): add --prod to use it")).into())
-        }
         Some((name, url)) => {
-            crate::config::checked_address(name, &url)?;
+            checked_address(name, &url)?;
+            prod.check(name, &host_of(&url).unwrap_or_default())?;
             Ok(url)
         }
         None => otherwise(),

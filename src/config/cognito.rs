@@ -1,5 +1,7 @@
 //! Settings of the Amazon Cognito user pool.
 
+use std::time::Duration;
+
 use clap::Args;
 
 use super::setting::{SettingError, checked_address, given};
@@ -20,10 +22,25 @@ pub struct CognitoSettings {
     /// Id of the app client whose access tokens are accepted
     #[arg(long, env = "AWS_COGNITO_USER_POOL_CLIENT_ID", value_name = "AWS_COGNITO_USER_POOL_CLIENT_ID")]
     pub cognito_user_pool_client_id: Option<String>,
-    /// URL of the user pool's public keys [default: the address that Cognito documents for the pool]
+    /// Issuer of the accepted access tokens, their claim `iss` [default: the address that Cognito documents for the pool]
+    #[arg(long, env = "COGNITO_ISSUER", value_name = "COGNITO_ISSUER")]
+    pub cognito_issuer: Option<String>,
+    /// URL of the user pool's public keys [default: the issuer followed by /.well-known/jwks.json]
     #[arg(long, env = "COGNITO_JWKS_URL", value_name = "COGNITO_JWKS_URL")]
     pub cognito_jwks_url: Option<String>,
+    /// Time in seconds for which a public key stays valid after it vanished from the user pool's public keys
+    #[arg(
+        long,
+        env = "JWKS_GRACE_SECONDS",
+        value_name = "JWKS_GRACE_SECONDS",
+        default_value_t = TokenIssuer::KEY_GRACE.as_secs(),
+        value_parser = clap::value_parser!(u64).range(..=MAX_GRACE_SECONDS)
+    )]
+    pub jwks_grace_seconds: u64,
 }
+
+/// A week. A longer grace period would make the removal of a key meaningless.
+const MAX_GRACE_SECONDS: u64 = 7 * 24 * 3600;
 
 /// Issuer of the access tokens that the API accepts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +51,13 @@ pub struct TokenIssuer {
     pub client_id: String,
     /// URL of the issuer's public keys, a JSON Web Key Set.
     pub jwks_url: String,
+    /// How long a key stays valid after it vanished from the key set.
+    pub key_grace: Duration,
+}
+
+impl TokenIssuer {
+    /// Default of [`TokenIssuer::key_grace`]: the lifetime of an access token of Cognito, unless the app client has another one.
+    pub const KEY_GRACE: Duration = Duration::from_secs(3600);
 }
 
 impl UserPoolSettings {
@@ -63,15 +87,36 @@ impl CognitoSettings {
     /// A setting is missing or wrong.
     pub fn issuer(&self) -> Result<TokenIssuer, SettingError> {
         let (pool, region) = self.user_pool.id_and_region()?;
-        let domain = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
-        let issuer = format!("https://cognito-idp.{region}.{domain}/{pool}");
+        let issuer = match given("COGNITO_ISSUER", &self.cognito_issuer) {
+            Err(_) => format!("https://cognito-idp.{region}.{}/{pool}", domain(region)),
+            Ok(issuer) => checked_issuer(issuer)?.to_owned(),
+        };
         let client_id = given("AWS_COGNITO_USER_POOL_CLIENT_ID", &self.cognito_user_pool_client_id)?.to_owned();
         let jwks_url = match given("COGNITO_JWKS_URL", &self.cognito_jwks_url) {
-            Err(_) => format!("{issuer}/.well-known/jwks.json"),
+            Err(_) => format!("{}/.well-known/jwks.json", issuer.trim_end_matches('/')),
             Ok(url) => checked_address("COGNITO_JWKS_URL", url)?.to_owned(),
         };
-        Ok(TokenIssuer { issuer, client_id, jwks_url })
+        Ok(TokenIssuer { issuer, client_id, jwks_url, key_grace: Duration::from_secs(self.jwks_grace_seconds) })
     }
+}
+
+/// Returns the domain of the partition of AWS that a region belongs to.
+fn domain(region: &str) -> &'static str {
+    match region.split('-').next() {
+        Some("cn") => "amazonaws.com.cn",
+        Some("eusc") => "amazonaws.eu",
+        _ => "amazonaws.com",
+    }
+}
+
+/// Returns `issuer` if it is an address without a query and a fragment, to which the path of the keys can be appended.
+fn checked_issuer(issuer: &str) -> Result<&str, SettingError> {
+    let name = "COGNITO_ISSUER";
+    checked_address(name, issuer)?;
+    if issuer.contains(['?', '#', '@']) {
+        return Err(SettingError::wrong(name, "must be an address without a query, a fragment and a user name"));
+    }
+    Ok(issuer)
 }
 
 #[cfg(test)]
@@ -83,7 +128,9 @@ mod tests {
         CognitoSettings {
             user_pool: UserPoolSettings { cognito_user_pool_id: some(pool) },
             cognito_user_pool_client_id: some(client),
+            cognito_issuer: None,
             cognito_jwks_url: some(jwks),
+            jwks_grace_seconds: 60,
         }
     }
 
@@ -94,6 +141,35 @@ mod tests {
         assert_eq!(issuer.jwks_url, format!("{}/.well-known/jwks.json", issuer.issuer));
         let elsewhere = cognito("eu-central-1_AbC", "client", "http://127.0.0.1:1/keys").issuer();
         assert_eq!(elsewhere.map(|it| it.jwks_url), Ok("http://127.0.0.1:1/keys".to_owned()));
+        for (pool, issuer) in [
+            ("cn-north-1_AbC", "https://cognito-idp.cn-north-1.amazonaws.com.cn/cn-north-1_AbC"),
+            ("eusc-de-east-1_AbC", "https://cognito-idp.eusc-de-east-1.amazonaws.eu/eusc-de-east-1_AbC"),
+        ] {
+            assert_eq!(cognito(pool, "client", "").issuer().map(|it| it.issuer), Ok(issuer.to_owned()));
+        }
+    }
+
+    #[test]
+    fn the_issuer_may_be_set_and_is_used_as_it_is() {
+        let issued_by = |issuer: &str| {
+            let settings = cognito("eu-central-1_AbC", "client", "");
+            CognitoSettings { cognito_issuer: Some(issuer.to_owned()), ..settings }.issuer()
+        };
+        for (issuer, keys) in [
+            ("https://idp.example/pool", "https://idp.example/pool/.well-known/jwks.json"),
+            ("http://127.0.0.1:9229/pool/", "http://127.0.0.1:9229/pool/.well-known/jwks.json"),
+        ] {
+            let found = issued_by(issuer).expect(issuer);
+            assert_eq!((found.issuer.as_str(), found.jwks_url.as_str()), (issuer, keys));
+            assert_eq!(found.key_grace, Duration::from_secs(60));
+        }
+        for wrong in
+            ["idp.example/pool", "https://", "https://idp.example/?a", "https://idp.example/#a", "https://u@h/"]
+        {
+            let error = issued_by(wrong).expect_err(wrong).to_string();
+            assert!(error.starts_with("COGNITO_ISSUER must be an address"), "{error}");
+        }
+        assert!(issued_by(" ").is_ok_and(|it| it.issuer.contains("eu-central-1_AbC")), "empty means the default");
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! Decides which users get which `cognito_user_id`, without I/O.
 //!
-//! A Cognito user claims a handle by `preferred_username`, and can set it to anything. So an id is set only if the user has
-//! none, a handle that two users claim is skipped, and an id that one user has is given to no other.
+//! A pool user gets the account of a user whose e-mail address they have verified. A handle proves nothing: anybody can sign up
+//! and set `preferred_username` to the handle of somebody else. So the handles need not be equal, and a wrong one does not keep a
+//! user from their account. An id is set only if the user has none, an ambiguous match is skipped, and an id that one user has is
+//! given to no other.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 
 use uuid::Uuid;
 
@@ -12,6 +15,15 @@ use crate::cognito::CognitoUser;
 /// The `cognito_user_id` of a user who has no Cognito account yet, as the legacy seed wrote it. Many rows can have it.
 pub const NOT_IN_COGNITO_YET: &str = "MOCK";
 
+/// What makes a pool user and a user in Postgres the same person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Matching {
+    /// The pool user is confirmed and enabled, and has verified the e-mail address of the user.
+    VerifiedEmail,
+    /// The pool user's `preferred_username` is the handle of the user. Everybody can set it to anything.
+    HandleOnly,
+}
+
 /// A user in Postgres.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownUser {
@@ -19,8 +31,56 @@ pub struct KnownUser {
     pub uuid: Uuid,
     /// The handle.
     pub handle: Option<String>,
+    /// The e-mail address.
+    pub email: Option<String>,
     /// The current id.
     pub cognito_user_id: Option<String>,
+}
+
+impl KnownUser {
+    /// The handle, or the uuid of a user without one.
+    fn name(&self) -> String {
+        self.handle.clone().unwrap_or_else(|| self.uuid.to_string())
+    }
+}
+
+/// A pool user who may be a user in Postgres, because the e-mail address, the handle or the id is the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// The pool user.
+    pub user: CognitoUser,
+    /// Whether both have the same e-mail address.
+    pub has_email: bool,
+    /// Whether `preferred_username` is the handle.
+    pub has_handle: bool,
+}
+
+impl Candidate {
+    fn matches(&self, matching: Matching) -> bool {
+        let Self { user, has_email, has_handle } = self;
+        match matching {
+            Matching::VerifiedEmail => *has_email && user.email_verified && user.is_confirmed() && user.enabled,
+            Matching::HandleOnly => *has_handle,
+        }
+    }
+}
+
+impl fmt::Display for Candidate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { user, has_email, has_handle } = self;
+        let email = match (has_email, user.email_verified) {
+            (true, true) => "same e-mail address, verified",
+            (true, false) => "same e-mail address, not verified",
+            (false, _) => "not the same e-mail address",
+        };
+        let handle = if *has_handle { "same handle" } else { "not the same handle" };
+        write!(f, "{} ({}): {}, {email}, {handle}", user.username, user.sub, state(user))
+    }
+}
+
+/// Status of a pool user, as the Cognito console shows it.
+fn state(user: &CognitoUser) -> String {
+    format!("{}, {}", user.status, if user.enabled { "enabled" } else { "disabled" })
 }
 
 /// An id to write.
@@ -28,106 +88,177 @@ pub struct KnownUser {
 pub struct Update {
     /// The user.
     pub uuid: Uuid,
-    /// The handle of the user.
-    pub handle: String,
+    /// The handle of the user, or the uuid if there is none.
+    pub name: String,
     /// The id that is replaced, if there is one.
     pub replaces: Option<String>,
-    /// The new id.
-    pub cognito_user_id: String,
+    /// The pool user whose id is written.
+    pub candidate: Candidate,
 }
 
 /// A user who is not changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Skipped {
-    /// The handle.
-    pub handle: String,
+    /// The handle of the user, or the uuid if there is none.
+    pub name: String,
     /// The reason.
     pub reason: String,
+    /// The pool users who may be this user.
+    pub candidates: Vec<Candidate>,
 }
 
-/// The changes, ordered by handle.
+/// The changes, ordered by the names of the users.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IdPlan {
     /// Ids to set.
     pub updated: Vec<Update>,
-    /// Handles whose id is up to date.
+    /// Users whose id is up to date.
     pub unchanged: Vec<String>,
-    /// Handles that are not changed although a Cognito user claims them.
+    /// Users who are not changed although there are candidates.
     pub skipped: Vec<Skipped>,
-    /// Cognito users who have no user in Postgres.
+    /// Pool users who are no candidates for any user in Postgres.
     pub in_cognito_only: Vec<String>,
-    /// Handles that no Cognito user claims.
+    /// Users without candidates.
     pub in_postgres_only: Vec<String>,
-    /// Handles that the operator wants to replace, but that no Cognito user claims or no user has.
-    pub not_replaced: Vec<String>,
+    /// Handles whose ids the operator wants to replace, which is not possible, and why. Then nothing may be written.
+    pub not_replaced: Vec<(String, String)>,
 }
 
 /// Compares the users of Postgres and Cognito. `replace` has the handles whose ids may be replaced.
-pub fn plan(cognito: &[CognitoUser], known: &[KnownUser], replace: &BTreeSet<String>) -> IdPlan {
+pub fn plan(matching: Matching, cognito: &[CognitoUser], known: &[KnownUser], replace: &BTreeSet<String>) -> IdPlan {
     let mut plan = IdPlan::default();
-    let by_handle: BTreeMap<&str, &KnownUser> =
-        known.iter().filter_map(|user| Some((user.handle.as_deref()?, user))).collect();
+    let pool = Pool::new(cognito);
     let holders: HashMap<&str, &KnownUser> =
         known.iter().filter_map(|user| Some((real(user.cognito_user_id.as_deref())?, user))).collect();
-    let mut claims: BTreeMap<&str, Vec<&CognitoUser>> = BTreeMap::new();
-    for user in cognito {
-        match user.preferred_username.as_deref() {
-            Some(name) if by_handle.contains_key(name) => claims.entry(name).or_default().push(user),
-            Some(name) => plan.in_cognito_only.push(format!("{name} ({})", user.username)),
-            None => plan.in_cognito_only.push(format!("{}, who has no preferred_username", user.username)),
-        }
+    let mut emails: HashMap<String, usize> = HashMap::new();
+    for email in known.iter().filter_map(|user| normalised(user.email.as_deref())) {
+        *emails.entry(email).or_default() += 1;
     }
-    plan.in_cognito_only.sort();
-    for (handle, user) in &by_handle {
-        let Some(claimants) = claims.get(handle) else {
-            plan.in_postgres_only.push((*handle).to_owned());
-            continue;
-        };
-        match decide(handle, user, claimants, &holders, replace) {
+    let mut not_replaced: BTreeMap<&str, String> =
+        replace.iter().map(|handle| (handle.as_str(), "PostgreSQL has no user with this handle".to_owned())).collect();
+    let mut known_to_postgres = BTreeSet::new();
+    let mut ordered: Vec<&KnownUser> = known.iter().collect();
+    ordered.sort_by_key(|user| (user.handle.is_none(), user.name()));
+    for user in ordered {
+        let candidates = pool.candidates(user);
+        known_to_postgres.extend(candidates.iter().map(|it| it.user.sub.clone()));
+        let namesakes = normalised(user.email.as_deref()).and_then(|email| emails.get(&email)).copied().unwrap_or(1);
+        let may_replace = user.handle.as_ref().is_some_and(|handle| replace.contains(handle));
+        let handle = user.handle.as_deref().unwrap_or_default();
+        let decision = decide(matching, user, &candidates, namesakes, &holders, may_replace);
+        match &decision {
+            Decision::Update(_) | Decision::Unchanged => drop(not_replaced.remove(handle)),
+            Decision::Skip(reason) => drop(not_replaced.get_mut(handle).map(|it| reason.clone_into(it))),
+            Decision::Unknown => drop(not_replaced.get_mut(handle).map(|it| NO_MATCH.clone_into(it))),
+        }
+        match decision {
             Decision::Update(update) => plan.updated.push(update),
-            Decision::Unchanged => plan.unchanged.push((*handle).to_owned()),
-            Decision::Skip(reason) => plan.skipped.push(Skipped { handle: (*handle).to_owned(), reason }),
+            Decision::Unchanged => plan.unchanged.push(user.name()),
+            Decision::Skip(reason) => plan.skipped.push(Skipped { name: user.name(), reason, candidates }),
+            Decision::Unknown => plan.in_postgres_only.push(user.name()),
         }
     }
-    plan.not_replaced = replace.iter().filter(|handle| !claims.contains_key(handle.as_str())).cloned().collect();
+    let strangers = cognito.iter().filter(|user| !known_to_postgres.contains(&user.sub));
+    plan.in_cognito_only = strangers.map(|user| format!("{} ({}): {}", user.username, user.sub, state(user))).collect();
+    plan.in_cognito_only.sort();
+    plan.not_replaced = not_replaced.into_iter().map(|(handle, reason)| (handle.to_owned(), reason)).collect();
     plan
+}
+
+const NO_MATCH: &str = "no user of the pool matches";
+
+/// The users of the pool by what they have in common with a user in Postgres.
+struct Pool<'a> {
+    by_email: HashMap<String, Vec<&'a CognitoUser>>,
+    by_handle: HashMap<&'a str, Vec<&'a CognitoUser>>,
+    by_sub: HashMap<&'a str, &'a CognitoUser>,
+}
+
+impl<'a> Pool<'a> {
+    fn new(users: &'a [CognitoUser]) -> Self {
+        let mut pool = Self { by_email: HashMap::new(), by_handle: HashMap::new(), by_sub: HashMap::new() };
+        for user in users {
+            if let Some(email) = normalised(user.email.as_deref()) {
+                pool.by_email.entry(email).or_default().push(user);
+            }
+            if let Some(handle) = user.preferred_username.as_deref() {
+                pool.by_handle.entry(handle).or_default().push(user);
+            }
+            pool.by_sub.insert(&user.sub, user);
+        }
+        pool
+    }
+
+    fn candidates(&self, user: &KnownUser) -> Vec<Candidate> {
+        let email = normalised(user.email.as_deref());
+        let with_email = email.as_ref().and_then(|email| self.by_email.get(email)).into_iter().flatten();
+        let with_handle = user.handle.as_deref().and_then(|handle| self.by_handle.get(handle)).into_iter().flatten();
+        let with_id = real(user.cognito_user_id.as_deref()).and_then(|id| self.by_sub.get(id));
+        let found: BTreeMap<&str, &CognitoUser> =
+            with_email.chain(with_handle).chain(with_id).map(|user| (user.sub.as_str(), *user)).collect();
+        let candidate = |it: &CognitoUser| Candidate {
+            has_email: email.is_some() && normalised(it.email.as_deref()) == email,
+            has_handle: it.preferred_username.is_some() && it.preferred_username == user.handle,
+            user: it.clone(),
+        };
+        found.into_values().map(candidate).collect()
+    }
 }
 
 enum Decision {
     Update(Update),
     Unchanged,
     Skip(String),
+    /// There is no candidate.
+    Unknown,
 }
 
 fn decide(
-    handle: &str,
+    matching: Matching,
     user: &KnownUser,
-    claimants: &[&CognitoUser],
+    candidates: &[Candidate],
+    namesakes: usize,
     holders: &HashMap<&str, &KnownUser>,
-    replace: &BTreeSet<String>,
+    may_replace: bool,
 ) -> Decision {
-    let [claimant] = claimants else {
-        let names: Vec<String> = claimants.iter().map(|it| format!("{} ({})", it.username, it.sub)).collect();
-        return Decision::Skip(format!("claimed by {}", names.join(" and ")));
-    };
+    if candidates.is_empty() {
+        return Decision::Unknown;
+    }
     let now = real(user.cognito_user_id.as_deref());
-    if now == Some(claimant.sub.as_str()) {
+    let mut matches = candidates.iter().filter(|it| it.matches(matching));
+    let (candidate, others) = (matches.next(), matches.count());
+    let Some(candidate) = candidate else {
+        let is_current = |it: &Candidate| Some(it.user.sub.as_str()) == now;
+        return Decision::Skip(if candidates.iter().any(is_current) {
+            "has the id of a user of the pool who does not match".to_owned()
+        } else {
+            NO_MATCH.to_owned()
+        });
+    };
+    if others > 0 {
+        return Decision::Skip(format!("{} users of the pool match", others + 1));
+    }
+    let id = candidate.user.sub.as_str();
+    if now == Some(id) {
         return Decision::Unchanged;
     }
-    if let Some(holder) = holders.get(claimant.sub.as_str()) {
-        let holder = holder.handle.as_deref().map_or_else(|| holder.uuid.to_string(), str::to_owned);
-        return Decision::Skip(format!("the id of {} ({}) is {holder}'s already", claimant.username, claimant.sub));
+    if matching == Matching::VerifiedEmail && namesakes > 1 {
+        return Decision::Skip(format!("{namesakes} users in PostgreSQL have this e-mail address"));
+    }
+    if let Some(holder) = holders.get(id) {
+        return Decision::Skip(format!("the id {id} is already the id of {}", holder.name()));
     }
     match now {
-        Some(now) if !replace.contains(handle) => Decision::Skip(format!(
-            "has the id {now}, and {} ({}) claims the handle: --replace {handle} if that is right",
-            claimant.username, claimant.sub
-        )),
+        Some(now) if !may_replace => {
+            let hint =
+                user.handle.as_ref().map(|it| format!("; to replace it, add --replace {it}")).unwrap_or_default();
+            Decision::Skip(format!("has another id, {now}{hint}"))
+        }
         now => Decision::Update(Update {
             uuid: user.uuid,
-            handle: handle.to_owned(),
+            name: user.name(),
             replaces: now.map(str::to_owned),
-            cognito_user_id: claimant.sub.clone(),
+            candidate: candidate.clone(),
         }),
     }
 }
@@ -137,75 +268,11 @@ fn real(id: Option<&str>) -> Option<&str> {
     id.filter(|id| !id.trim().is_empty() && *id != NOT_IN_COGNITO_YET)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn cognito(username: &str, preferred: Option<&str>) -> CognitoUser {
-        CognitoUser {
-            sub: format!("sub-{username}"),
-            username: username.to_owned(),
-            preferred_username: preferred.map(str::to_owned),
-        }
-    }
-
-    fn known(number: u128, handle: &str, id: Option<&str>) -> KnownUser {
-        KnownUser {
-            uuid: Uuid::from_u128(number),
-            handle: Some(handle.to_owned()),
-            cognito_user_id: id.map(str::to_owned),
-        }
-    }
-
-    #[test]
-    fn only_an_empty_or_mock_id_is_filled() {
-        let in_cognito = ["ana", "ben", "chloe", "esi"].map(|name| cognito(&format!("{name}@example.com"), Some(name)));
-        let users = [
-            known(1, "ana", Some("MOCK")),
-            known(2, "ben", None),
-            known(3, "chloe", Some("")),
-            known(4, "dmitri", Some("MOCK")),
-            known(5, "esi", Some("another")),
-        ];
-        let planned = plan(&in_cognito, &users, &BTreeSet::new());
-        let updated: Vec<&str> = planned.updated.iter().map(|it| it.handle.as_str()).collect();
-        assert_eq!(updated, ["ana", "ben", "chloe"]);
-        assert_eq!(planned.updated[0].cognito_user_id, "sub-ana@example.com");
-        assert_eq!(planned.in_postgres_only, ["dmitri"]);
-        let [skipped] = planned.skipped.as_slice() else { panic!("{planned:?}") };
-        assert!(skipped.handle == "esi" && skipped.reason.contains("--replace esi"), "{skipped:?}");
-
-        let replaced = plan(&in_cognito, &users, &["esi".to_owned(), "nobody".to_owned()].into());
-        let of_esi = replaced.updated.iter().find(|it| it.handle == "esi").expect("an update");
-        assert_eq!(of_esi.replaces.as_deref(), Some("another"));
-        assert_eq!(replaced.not_replaced, ["nobody"]);
-    }
-
-    #[test]
-    fn a_handle_that_two_claim_is_nobodys_whatever_is_said() {
-        let in_cognito = [cognito("one", Some("ana")), cognito("two", Some("ana")), cognito("three", None)];
-        let planned = plan(&in_cognito, &[known(1, "ana", Some("MOCK"))], &["ana".to_owned()].into());
-        assert!(planned.updated.is_empty());
-        let reason = &planned.skipped[0].reason;
-        assert!(reason.contains("one (sub-one)") && reason.contains("two (sub-two)"), "{reason}");
-        assert_eq!(planned.in_cognito_only, ["three, who has no preferred_username"]);
-    }
-
-    #[test]
-    fn an_id_that_one_user_has_is_given_to_no_other() {
-        let in_cognito = [cognito("ana", Some("ben"))];
-        let users = [known(1, "ana", Some("sub-ana")), known(2, "ben", Some("MOCK"))];
-        let planned = plan(&in_cognito, &users, &["ben".to_owned()].into());
-        assert!(planned.updated.is_empty());
-        assert!(planned.skipped[0].reason.contains("ana's already"), "{planned:?}");
-    }
-
-    #[test]
-    fn what_is_right_stays_and_who_is_unknown_is_told() {
-        let in_cognito = [cognito("ana", Some("ana")), cognito("zoe", Some("zoe"))];
-        let planned = plan(&in_cognito, &[known(1, "ana", Some("sub-ana"))], &BTreeSet::new());
-        assert_eq!(planned.unchanged, ["ana"]);
-        assert_eq!(planned.in_cognito_only, ["zoe (zoe)"]);
-        assert!(planned.updated.is_empty() && planned.skipped.is_empty());
-    }
+/// An e-mail address as it is compared. Only the case of ASCII letters is ignored: with the rules of Unicode, different mailboxes
+/// could become equal.
+fn normalised(email: Option<&str>) -> Option<String> {
+    email.filter(|email| !email.trim().is_empty()).map(str::to_ascii_lowercase)
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,7 @@
 
 pub mod cache;
 pub mod cognito_ids;
+pub mod connection;
 mod error;
 pub mod loader;
 
@@ -15,9 +16,11 @@ use tracing::{Instrument, Span};
 use uuid::Uuid;
 
 use self::cache::TtlCache;
-use self::cognito_ids::{IdPlan, KnownUser, plan};
+use self::cognito_ids::{IdPlan, KnownUser, Matching, plan};
+use self::connection::{Connection, until};
 pub use self::error::{UsersError, is_undefined_table};
 use crate::cognito::CognitoUser;
+use crate::config::DatabaseSettings;
 use crate::environment::{Environment, SystemEnvironment};
 use crate::model::{User, UserUuid};
 
@@ -35,6 +38,7 @@ const CACHED_USERS: usize = 50_000;
 #[derive(Clone)]
 pub struct Users {
     pool: PgPool,
+    query_timeout: Duration,
     by_uuid: Arc<TtlCache<UserUuid, Arc<User>>>,
     by_cognito_user_id: Arc<TtlCache<String, Arc<User>>>,
 }
@@ -49,14 +53,25 @@ impl Users {
     pub fn with_environment(pool: PgPool, environment: Arc<dyn Environment>) -> Self {
         Self {
             pool,
+            query_timeout: DatabaseSettings::QUERY_TIMEOUT,
             by_uuid: Arc::new(TtlCache::new("users_by_uuid", CACHED_USERS, environment.clone())),
             by_cognito_user_id: Arc::new(TtlCache::new("users_by_token", CACHED_USERS, environment)),
         }
     }
 
+    /// Changes the time after which a query without a response is given up.
+    pub fn with_query_timeout(self, query_timeout: Duration) -> Self {
+        Self { query_timeout, ..self }
+    }
+
     /// The connections.
     pub fn pool(&self) -> &PgPool {
         &self.pool
+    }
+
+    /// A connection for one query. It goes back to the pool, or is closed, soon after it is dropped, whatever the server does.
+    pub async fn connection(&self) -> Result<Connection, UsersError> {
+        Connection::acquire(&self.pool, self.query_timeout).await
     }
 
     /// Migrates the database.
@@ -66,7 +81,8 @@ impl Users {
 
     /// Checks that Postgres responds.
     pub async fn ping(&self) -> Result<(), UsersError> {
-        sqlx::query_file_scalar!("sql/ping.sql").fetch_one(&self.pool).await?;
+        let mut connection = self.connection().await?;
+        until(connection.deadline(), sqlx::query_file_scalar!("sql/ping.sql").fetch_one(&mut *connection)).await?;
         Ok(())
     }
 
@@ -77,7 +93,11 @@ impl Users {
             return Ok(None);
         }
         let asked = self.by_uuid.now();
-        let query = sqlx::query_file_as!(UserRow, "sql/user_by_handle.sql", handle).fetch_optional(&self.pool);
+        let query = async {
+            let mut connection = self.connection().await?;
+            let query = sqlx::query_file_as!(UserRow, "sql/user_by_handle.sql", handle);
+            until(connection.deadline(), query.fetch_optional(&mut *connection)).await
+        };
         let row = Box::pin(query.instrument(span("user_by_handle"))).await?;
         Ok(row.map(|row| self.remember(row, asked)))
     }
@@ -98,7 +118,11 @@ impl Users {
             return Ok(Some(user));
         }
         let asked = self.by_cognito_user_id.now();
-        let query = sqlx::query_file_as!(UserRow, "sql/user_by_cognito_user_id.sql", id).fetch_all(&self.pool);
+        let query = async {
+            let mut connection = self.connection().await?;
+            let query = sqlx::query_file_as!(UserRow, "sql/user_by_cognito_user_id.sql", id);
+            until(connection.deadline(), query.fetch_all(&mut *connection)).await
+        };
         // Boxed, because the future is large and rarely needed: it would enlarge each future that contains it.
         let mut rows = Box::pin(query.instrument(span("user_by_cognito_user_id"))).await?;
         let (Some(row), None) = (rows.pop(), rows.pop()) else { return Ok(None) };
@@ -124,7 +148,11 @@ impl Users {
         }
         if !wanted.is_empty() {
             let asked = self.by_uuid.now();
-            let query = sqlx::query_file_as!(UserRow, "sql/users_by_uuid.sql", &wanted).fetch_all(&self.pool);
+            let query = async {
+                let mut connection = self.connection().await?;
+                let query = sqlx::query_file_as!(UserRow, "sql/users_by_uuid.sql", &wanted);
+                until(connection.deadline(), query.fetch_all(&mut *connection)).await
+            };
             let rows = Box::pin(query.instrument(span("users_by_uuid"))).await?;
             found.extend(rows.into_iter().map(|row| self.remember(row, asked)).map(|user| (user.uuid, user)));
         }
@@ -133,43 +161,58 @@ impl Users {
 
     /// The `cognito_user_id` of a handle, which is the `sub` of the user's tokens.
     pub async fn cognito_user_id(&self, handle: &str) -> Result<Option<String>, UsersError> {
-        let id = sqlx::query_file_scalar!("sql/cognito_user_id_by_handle.sql", handle).fetch_optional(&self.pool);
-        Ok(id.await?.flatten())
+        let mut connection = self.connection().await?;
+        let query = sqlx::query_file_scalar!("sql/cognito_user_id_by_handle.sql", handle);
+        Ok(until(connection.deadline(), query.fetch_optional(&mut *connection)).await?.flatten())
     }
 
     /// Handle and `cognito_user_id` of the users with these uuids, if they have both.
     pub async fn token_subjects(&self, uuids: &[UserUuid]) -> Result<Vec<(String, String)>, UsersError> {
         let uuids: Vec<Uuid> = uuids.iter().map(|uuid| uuid.0).collect();
-        let rows = sqlx::query_file!("sql/token_subjects.sql", &uuids).fetch_all(&self.pool).await?;
+        let mut connection = self.connection().await?;
+        let query = sqlx::query_file!("sql/token_subjects.sql", &uuids);
+        let rows = until(connection.deadline(), query.fetch_all(&mut *connection)).await?;
         Ok(rows.into_iter().map(|row| (row.handle, row.cognito_user_id)).collect())
     }
 
     /// Adds a user unless the handle or the uuid is taken. Returns whether it was added.
     pub async fn seed(&self, user: &User, email: &str, cognito_user_id: &str) -> Result<bool, UsersError> {
-        let done =
-            sqlx::query_file!("sql/seed_user.sql", user.uuid.0, user.display_name, user.handle, email, cognito_user_id)
-                .execute(&self.pool)
-                .await?;
+        let mut connection = self.connection().await?;
+        let query =
+            sqlx::query_file!("sql/seed_user.sql", user.uuid.0, user.display_name, user.handle, email, cognito_user_id);
+        let done = until(connection.deadline(), query.execute(&mut *connection)).await?;
         Ok(done.rows_affected() == 1)
     }
 
-    /// Sets the Cognito ids as [`cognito_ids::plan`] decides, in one transaction. With `dry_run` nothing is changed.
-    pub async fn update_cognito_user_ids(
+    /// The changes that [`Users::update_cognito_user_ids`] would make. Locks no rows.
+    pub async fn plan_cognito_user_ids(
         &self,
+        matching: Matching,
         in_cognito: &[CognitoUser],
         replace: &BTreeSet<String>,
-        dry_run: bool,
+    ) -> Result<IdPlan, UsersError> {
+        let known = sqlx::query_file_as!(KnownUser, "sql/users_for_cognito.sql").fetch_all(&self.pool).await?;
+        Ok(plan(matching, in_cognito, &known, replace))
+    }
+
+    /// Sets the Cognito ids as [`cognito_ids::plan`] decides, in one transaction. If a handle of `replace` cannot be replaced,
+    /// it changes nothing: that is a mistake of the operator.
+    pub async fn update_cognito_user_ids(
+        &self,
+        matching: Matching,
+        in_cognito: &[CognitoUser],
+        replace: &BTreeSet<String>,
     ) -> Result<IdPlan, UsersError> {
         let mut transaction = self.pool.begin().await?;
-        let known = sqlx::query_file_as!(KnownUser, "sql/users_for_cognito.sql").fetch_all(&mut *transaction).await?;
-        let plan = plan(in_cognito, &known, replace);
-        // A handle to replace that does not exist is a mistake of the operator. Then nothing is changed.
-        if dry_run || !plan.not_replaced.is_empty() {
+        let query = sqlx::query_file_as!(KnownUser, "sql/users_for_cognito_locked.sql");
+        let known = query.fetch_all(&mut *transaction).await?;
+        let plan = plan(matching, in_cognito, &known, replace);
+        if !plan.not_replaced.is_empty() {
             transaction.rollback().await?;
             return Ok(plan);
         }
         let (uuids, ids): (Vec<Uuid>, Vec<String>) =
-            plan.updated.iter().map(|update| (update.uuid, update.cognito_user_id.clone())).unzip();
+            plan.updated.iter().map(|update| (update.uuid, update.candidate.user.sub.clone())).unzip();
         sqlx::query_file!("sql/set_cognito_user_ids.sql", &uuids, &ids).execute(&mut *transaction).await?;
         transaction.commit().await?;
         Ok(plan)

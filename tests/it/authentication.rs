@@ -108,6 +108,8 @@ fn the_header_must_be_one_bearer_credential() {
 fn without_a_token_only_fields_that_need_a_user_fail() {
     test(async {
         let world = World::new().await;
+        let reads = || world.proxy.calls("Query") + world.proxy.calls("GetItem");
+        let before = reads();
         let server = world.server().await;
         let client = server.anonymous();
         assert_eq!(client.data("{ __typename }", json!({})).await["__typename"], "Query");
@@ -125,7 +127,7 @@ fn without_a_token_only_fields_that_need_a_user_fail() {
         ] {
             assert_eq!(client.error(&query, json!({})).await, unauthenticated, "{query}");
         }
-        assert_eq!(world.proxy.calls("Query") + world.proxy.calls("GetItem"), 0);
+        assert_eq!(reads(), before);
     });
 }
 
@@ -166,6 +168,34 @@ fn an_unreachable_key_source_is_not_the_fault_of_the_client() {
         assert_eq!((status, code.as_str(), reason.as_str()), (503, "UNAVAILABLE", "keys_unavailable"));
         assert_eq!(challenge, None);
         assert_eq!(server.anonymous().data("{ __typename }", json!({})).await["__typename"], "Query");
+    });
+}
+
+/// Otherwise the server would reject every token until it fetches the keys the next time.
+#[test]
+fn an_empty_key_set_is_not_the_fault_of_the_client() {
+    test(async {
+        use std::sync::{Arc, Mutex};
+
+        use axum::{Json, Router, routing::get};
+        let shared = shared().await;
+        let published = Arc::new(Mutex::new(json!({ "keys": [] })));
+        let answer = published.clone();
+        let keys = get(async move || Json(answer.lock().expect("no panic while locked").clone()));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let jwks_url = format!("http://{}/keys", listener.local_addr().expect("an address"));
+        tokio::spawn(async move { axum::serve(listener, Router::new().route("/keys", keys)).await });
+        let issuer = TokenIssuer { jwks_url, ..shared.token_issuer.clone() };
+        let server = World::new().await.server_with(Users::new(shared.users.pool().clone()), issuer).await;
+        let ana = user("ana").await;
+        let (status, challenge, _, reason) = refused(&server.anonymous(), &ana.token).await;
+        assert_eq!((status, challenge, reason.as_str()), (503, None, "keys_unavailable"));
+        *published.lock().expect("no panic while locked") = json!(shared.issuer.key_set());
+        eventually("that the token is accepted", || async {
+            let me = server.client(&ana).execute(ME, json!({})).await;
+            (me["data"]["me"]["handle"] == ana.handle()).then_some(())
+        })
+        .await;
     });
 }
 

@@ -1,5 +1,6 @@
 //! Tests with a local Cognito server that signs real tokens. `scripts/with-cognito` starts it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -12,10 +13,13 @@ use chrono::{TimeDelta, Utc};
 use cruddur_messaging::aws::Aws;
 use cruddur_messaging::config::TokenIssuer;
 use cruddur_messaging::embedded::issuer::LocalIssuer;
+use cruddur_messaging::embedded::postgres::EmbeddedPostgres;
 use cruddur_messaging::model::{User, UserUuid};
 use cruddur_messaging::users::Users;
+use cruddur_messaging::users::cognito_ids::Matching;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, decode_header, encode};
 use serde_json::{Value, json};
+use sqlx::postgres::PgPoolOptions;
 use uuid::Uuid;
 
 use crate::authentication::{ME, refused};
@@ -50,18 +54,28 @@ impl Pool {
         client.expect("a client").user_pool_client.and_then(|it| it.client_id).expect("an id")
     }
 
-    /// Adds a user. Returns the `sub`.
-    async fn add(&self, username: &str, preferred_username: Option<&str>) -> String {
-        let mut request = self.cognito.admin_create_user().user_pool_id(&self.id).username(username);
-        if let Some(name) = preferred_username {
-            let name = AttributeType::builder().name("preferred_username").value(name).build().expect("an attribute");
-            request = request.user_attributes(name);
-        }
+    /// Adds a confirmed user whose verified e-mail address is `NAME@example.com`. Returns the `sub`.
+    async fn add(&self, username: &str, name: &str) -> String {
+        let email = format!("{name}@example.com");
+        self.add_with(username, &[("preferred_username", name), ("email", &email), ("email_verified", "true")]).await
+    }
+
+    /// Adds a confirmed user. Returns the `sub`.
+    async fn add_with(&self, username: &str, attributes: &[(&str, &str)]) -> String {
+        let request = self.cognito.admin_create_user().user_pool_id(&self.id).username(username);
+        let request = request.set_user_attributes(Some(attributes.iter().map(attribute).collect()));
         let user = request.send().await.expect("a user").user.expect("a user");
         let password = self.cognito.admin_set_user_password().user_pool_id(&self.id).username(username);
         password.password(PASSWORD).permanent(true).send().await.expect("a password");
         let sub = user.attributes().iter().find(|it| it.name() == "sub").and_then(|it| it.value());
         sub.expect("a sub").to_owned()
+    }
+
+    /// Signs up, as anybody can. The user is not confirmed then. Returns the `sub`.
+    async fn sign_up(&self, username: &str, attributes: &[(&str, &str)]) -> String {
+        let request = self.cognito.sign_up().client_id(&self.client_id).username(username).password(PASSWORD);
+        let request = request.set_user_attributes(Some(attributes.iter().map(attribute).collect()));
+        request.send().await.expect("a user").user_sub
     }
 
     /// Signs in. Returns the access token and the ID token.
@@ -77,6 +91,7 @@ impl Pool {
             issuer: format!("https://cognito-idp.{REGION}.amazonaws.com/{}", self.id),
             client_id: self.client_id.clone(),
             jwks_url: jwks_url.to_owned(),
+            key_grace: TokenIssuer::KEY_GRACE,
         }
     }
 
@@ -85,9 +100,25 @@ impl Pool {
     }
 }
 
+fn attribute((name, value): &(&str, &str)) -> AttributeType {
+    AttributeType::builder().name(*name).value(*value).build().expect("an attribute")
+}
+
+/// Adds a user to PostgreSQL whose e-mail address is `HANDLE@example.com`.
 async fn known(users: &Users, handle: &str, cognito_user_id: &str) {
     let user = User { uuid: UserUuid(Uuid::new_v4()), handle: handle.to_owned(), display_name: handle.to_owned() };
-    assert!(users.seed(&user, "tester@example.com", cognito_user_id).await.expect("a user"));
+    assert!(users.seed(&user, &format!("{handle}@example.com"), cognito_user_id).await.expect("a user"));
+}
+
+/// Runs `db update-cognito-user-ids`. Returns the exit status, standard output and standard error.
+fn sync(pool: &Pool, postgres: &EmbeddedPostgres, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = command();
+    command.args(["db", "update-cognito-user-ids"]).args(arguments);
+    command.env("AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER", &pool.url);
+    command.env("AWS_COGNITO_USER_POOL_ID", &pool.id).env("DATABASE_URL", postgres.url());
+    let output = tokio::task::block_in_place(|| run(command.env("DATABASE_MAX_CONNECTIONS", "1")));
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+    (output.status.code(), text(output.stdout), text(output.stderr))
 }
 
 #[test]
@@ -98,16 +129,18 @@ fn ids_are_synced_and_the_users_sign_in() {
         let users = Users::new(postgres.pool().expect("a pool"));
         users.migrate().await.expect("migrations");
         let pool = Pool::new().await;
-        let ana = pool.add("ana@example.com", Some("ana")).await;
-        let ben = pool.add("ben@example.com", Some("ben")).await;
-        let chloe = pool.add("chloe@example.com", Some("chloe")).await;
-        let (one, two) = (pool.add("one", Some("twice")).await, pool.add("two", Some("twice")).await);
-        let thief = pool.add("thief", Some("esi")).await;
-        pool.add("nameless", None).await;
-        pool.add("stranger", Some("stranger")).await;
+        let ana = pool.add("ana@example.com", "ana").await;
+        // Another handle, and another case of the address.
+        let renamed = [("preferred_username", "benny"), ("email", "Ben@example.com"), ("email_verified", "true")];
+        let ben = pool.add_with("ben@example.com", &renamed).await;
+        let chloe = pool.add("chloe@example.com", "chloe").await;
+        let (one, two) = (pool.add("one", "twice").await, pool.add("two", "twice").await);
+        let esi = pool.add("esi@example.com", "esi").await;
+        pool.add_with("nameless", &[]).await;
+        pool.add("nobody's", "nobody").await;
         // More users than a page of sixty.
         for number in 0..60 {
-            pool.add(&format!("user{number}"), Some(&format!("user-{number}"))).await;
+            pool.add(&format!("user{number}"), &format!("user-{number}")).await;
             known(&users, &format!("user-{number}"), "MOCK").await;
         }
         for (handle, id) in [
@@ -121,44 +154,49 @@ fn ids_are_synced_and_the_users_sign_in() {
             known(&users, handle, id).await;
         }
         users.close().await;
-        let sync = |arguments: &[&str]| {
-            let mut command = command();
-            command.args(["db", "update-cognito-user-ids"]).args(arguments);
-            command.env("AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER", &pool.url);
-            command.env("AWS_COGNITO_USER_POOL_ID", &pool.id).env("DATABASE_URL", postgres.url());
-            let output = tokio::task::block_in_place(|| run(command.env("DATABASE_MAX_CONNECTIONS", "1")));
-            let text = [output.stdout, output.stderr].concat();
-            (output.status.code(), String::from_utf8_lossy(&text).into_owned())
-        };
-        let summary = "62 updated, 1 unchanged, 2 skipped, 2 in Cognito only, 1 in Postgres only";
-        let (status, text) = sync(&["--dry-run"]);
-        assert_eq!(status, Some(0), "{text}");
-        assert!(text.contains(summary) && text.contains("nothing was written"), "{text}");
-        let (status, text) = sync(&[]);
-        assert_eq!(status, Some(0), "{text}");
+        let sync = |arguments: &[&str]| sync(&pool, &postgres, arguments);
+        let summary = "1 unchanged, 2 skipped, 2 in Cognito only, 1 in Postgres only";
+        let of_ben = format!(
+            "ben: ben@example.com ({ben}): CONFIRMED, enabled, same e-mail address, verified, not the same handle"
+        );
+        let (status, text, error) = sync(&["--dry-run"]);
+        assert_eq!(status, Some(0), "{text}{error}");
+        for line in
+            [&format!("62 to update, {summary}; dry run: nothing was written"), &format!("would update      {of_ben}")]
+        {
+            assert!(text.contains(line), "{line}: {text}");
+        }
+        let (status, text, error) = sync(&[]);
+        assert_eq!(status, Some(0), "{text}{error}");
         for line in [
-            summary,
-            &format!("updated           ana: {ana}"),
-            &format!("updated           ben: {ben}"),
+            &format!("62 updated, {summary}"),
+            &format!("updated           ana: ana@example.com ({ana}): CONFIRMED, enabled"),
+            &format!("updated           {of_ben}"),
             "unchanged         chloe",
-            "--replace esi",
-            "in Cognito only   nameless, who has no preferred_username",
-            "in Cognito only   stranger (stranger)",
+            "skipped           esi: has another id, a-real-id; to replace it, add --replace esi",
+            "skipped           twice: 2 users of the pool match",
+            &format!("                    one ({one}): CONFIRMED"),
+            &format!("                    two ({two}): CONFIRMED"),
+            "in Cognito only   nameless (",
+            "in Cognito only   nobody's (",
             "in Postgres only  dmitri",
         ] {
             assert!(text.contains(line), "{line}: {text}");
         }
-        let twice = text.lines().find(|line| line.contains("skipped           twice")).expect("a line");
-        assert!(twice.contains(&one) && twice.contains(&two), "{twice}");
-        let (_, text) = sync(&[]);
+        let (_, text, _) = sync(&[]);
         assert!(text.contains("0 updated, 63 unchanged, 2 skipped"), "{text}");
-        let (status, text) = sync(&["--replace", "nobody"]);
-        assert!(status == Some(2) && text.contains("--replace nobody"), "{text}");
-        let (_, text) = sync(&["--replace", "esi", "--json"]);
-        let json: Value =
-            serde_json::from_str(text.lines().find(|it| it.starts_with('{')).expect("JSON")).expect("JSON");
-        let replaced = json!({ "handle": "esi", "cognitoUserId": thief, "replaces": "a-real-id" });
-        assert_eq!(json["updated"], json!([replaced]));
+        for json in [false, true] {
+            let arguments = ["--replace", "esi", "--replace", "nobody", "--json"];
+            let (status, text, error) = sync(&arguments[..if json { 5 } else { 4 }]);
+            assert_eq!(status, Some(2), "{text}{error}");
+            assert!(error.contains("nothing was changed: --replace nobody: PostgreSQL has no user"), "{error}");
+            assert!(!text.contains("updated") && (!json || text.is_empty()), "{text}");
+        }
+        let (_, text, error) = sync(&["--replace", "esi", "--json"]);
+        let json: Value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}{error}"));
+        let [replaced] = json["updated"].as_array().expect("a list").as_slice() else { panic!("{json}") };
+        assert_eq!((&replaced["handle"], &replaced["replaces"]), (&json!("esi"), &json!("a-real-id")));
+        assert_eq!((&replaced["cognitoUserId"], &replaced["candidate"]["status"]), (&json!(esi), &json!("CONFIRMED")));
 
         let world = World::new().await;
         let users = Users::new(postgres.pool().expect("a pool"));
@@ -171,7 +209,7 @@ fn ids_are_synced_and_the_users_sign_in() {
         let anonymous = server.anonymous();
         let other_client = pool.sign_in(&pool.new_client().await, "ana@example.com").await.0;
         let elsewhere = Pool::new().await;
-        elsewhere.add("ana@example.com", Some("ana")).await;
+        elsewhere.add("ana@example.com", "ana").await;
         let other_pool = elsewhere.sign_in(&elsewhere.client_id, "ana@example.com").await.0;
         let claims: Value = {
             use base64::Engine;
@@ -206,6 +244,82 @@ fn ids_are_synced_and_the_users_sign_in() {
 
 #[test]
 #[ignore = "needs a server that speaks Cognito: scripts/with-cognito cargo test --test it cognito -- --ignored"]
+fn an_account_goes_only_to_who_has_verified_its_address() {
+    test(async {
+        let postgres = embedded_postgres().await;
+        let users = Users::new(postgres.pool().expect("a pool"));
+        users.migrate().await.expect("migrations");
+        let pool = Pool::new().await;
+        // Strangers who want Ben's account: by his handle, by his address without proof, and after they were disabled.
+        let own = ("email", "stranger@example.com");
+        let chosen = pool.sign_up("chosen", &[("preferred_username", "ben"), own]).await;
+        let claimed = pool.sign_up("claimed", &[("email", "ben@example.com")]).await;
+        let ben = [("preferred_username", "ben"), ("email", "ben@example.com")];
+        let unverified = pool.add_with("unverified", &ben).await;
+        let disabled = pool.add("disabled\u{1b}[2J\u{202e}", "ben").await;
+        let disable = pool.cognito.admin_disable_user().user_pool_id(&pool.id).username("disabled\u{1b}[2J\u{202e}");
+        disable.send().await.expect("disabled");
+        known(&users, "ben", "MOCK").await;
+        users.close().await;
+        let (status, text, error) = sync(&pool, &postgres, &[]);
+        assert_eq!(status, Some(0), "{text}{error}");
+        for line in [
+            "skipped           ben: no user of the pool matches",
+            &format!("chosen ({chosen}): UNCONFIRMED, enabled, not the same e-mail address, same handle"),
+            &format!(
+                "claimed ({claimed}): UNCONFIRMED, enabled, same e-mail address, not verified, not the same handle"
+            ),
+            &format!("unverified ({unverified}): CONFIRMED, enabled, same e-mail address, not verified, same handle"),
+            &format!(r"disabled\u{{1b}}[2J\u{{202e}} ({disabled}): CONFIRMED, disabled, same e-mail address, verified"),
+            "0 updated",
+        ] {
+            assert!(text.contains(line), "{line}: {text}");
+        }
+        let (_, text, _) = sync(&pool, &postgres, &["--json"]);
+        let escapes = ["\u{1b}", "\u{202e}"];
+        assert!(text.contains(r"\u001b") && escapes.iter().all(|it| !text.contains(it)), "{text}");
+
+        let (_, text, _) = sync(&pool, &postgres, &["--by-handle-only"]);
+        assert!(text.contains("Warning: ") && text.contains("3 users of the pool match"), "{text}");
+        for name in ["disabled\u{1b}[2J\u{202e}", "unverified"] {
+            let delete = pool.cognito.admin_delete_user().user_pool_id(&pool.id).username(name);
+            delete.send().await.expect("deleted");
+        }
+        let (_, text, _) = sync(&pool, &postgres, &["--by-handle-only", "--dry-run"]);
+        assert!(text.contains(&format!("would update      ben: chosen ({chosen}): UNCONFIRMED")), "{text}");
+
+        // None of them keeps Ben from his account.
+        let owner = pool.add("ben@example.com", "ben").await;
+        let (_, text, _) = sync(&pool, &postgres, &[]);
+        assert!(text.contains(&format!("updated           ben: ben@example.com ({owner}): CONFIRMED")), "{text}");
+    });
+}
+
+/// A read-only session rejects `SELECT … FOR UPDATE`.
+#[test]
+fn a_dry_run_locks_no_rows() {
+    test(async {
+        let postgres = embedded_postgres().await;
+        let users = Users::new(postgres.pool().expect("a pool"));
+        users.migrate().await.expect("migrations");
+        known(&users, "ana", "MOCK").await;
+        users.close().await;
+        let read_only = PgPoolOptions::new().max_connections(1).after_connect(|connection, _| {
+            Box::pin(async {
+                sqlx::query("SET default_transaction_read_only = on").execute(connection).await.map(drop)
+            })
+        });
+        let users = Users::new(read_only.connect_lazy(postgres.url()).expect("a pool"));
+        let replace = BTreeSet::new();
+        let plan = users.plan_cognito_user_ids(Matching::VerifiedEmail, &[], &replace).await.expect("a plan");
+        assert_eq!(plan.in_postgres_only, ["ana"]);
+        let error = users.update_cognito_user_ids(Matching::VerifiedEmail, &[], &replace).await.expect_err("a lock");
+        assert!(cruddur_messaging::report(&error).contains("read-only transaction"), "{error:?}");
+    });
+}
+
+#[test]
+#[ignore = "needs a server that speaks Cognito: scripts/with-cognito cargo test --test it cognito -- --ignored"]
 fn the_keys_of_the_pool_are_fetched_rarely_and_their_source_may_be_unreachable() {
     test(async {
         let pool = Pool::new().await;
@@ -228,7 +342,7 @@ fn the_keys_of_the_pool_are_fetched_rarely_and_their_source_may_be_unreachable()
         let postgres = embedded_postgres().await;
         let users = Users::new(postgres.pool().expect("a pool"));
         users.migrate().await.expect("migrations");
-        known(&users, "ana", &pool.add("ana", Some("ana")).await).await;
+        known(&users, "ana", &pool.add("ana", "ana").await).await;
         let world = World::new().await;
         let issuer = pool.token_issuer(&format!("http://{address}/{}/.well-known/jwks.json", pool.id));
         let server = world.server_with(users, issuer).await;

@@ -1,4 +1,4 @@
-//! `db`: commands for PostgreSQL, one file for each. They use a database on AWS only with `--prod`.
+//! `db`: commands for PostgreSQL, one file for each. They use a database that is not local only with `--prod`.
 
 mod migrate;
 mod seed;
@@ -34,8 +34,10 @@ enum Command {
     Seed,
     /// Copy the users' ids from the Cognito user pool
     ///
-    /// Users are matched by preferred_username in Cognito and handle in PostgreSQL. Users can change their
-    /// preferred_username, so the command fills in only an id that is empty or MOCK. See --replace.
+    /// A user of the pool gets the account of the user in PostgreSQL whose e-mail address they have verified. They must also
+    /// be confirmed and enabled. Their preferred_username need not be the handle, because anybody can choose any name.
+    /// The command fills in only an id that is empty or MOCK: see --replace. It does not match an e-mail address that two
+    /// users of the pool, or two users in PostgreSQL, have.
     #[command(after_help = update_cognito_user_ids::EXAMPLE)]
     UpdateCognitoUserIds(update_cognito_user_ids::Options),
 }
@@ -43,13 +45,13 @@ enum Command {
 pub async fn run(options: Options) -> anyhow::Result<()> {
     super::logging::start("error")?;
     let Options { prod, output, database, command } = options;
-    let database = Database::open(&database, prod).await?;
+    let database = Database::open(&database, &prod).await?;
     let mut endpoints = Endpoints { postgres: Some(database.location.clone()), ..Endpoints::default() };
     let done = match command {
         Command::Migrate => migrate::run(&database, output).await,
         Command::Seed => seed::run(&database, output).await,
         Command::UpdateCognitoUserIds(options) => {
-            update_cognito_user_ids::run(&database, output, prod, &options, &mut endpoints).await
+            update_cognito_user_ids::run(&database, output, &prod, &options, &mut endpoints).await
         }
     };
     database.users.close().await;

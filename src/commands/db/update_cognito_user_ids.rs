@@ -3,16 +3,16 @@
 use std::collections::BTreeSet;
 
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::aws::Aws;
 use crate::cognito::users_of_pool;
 use crate::commands::database::Database;
 use crate::commands::failure::{Endpoints, UsageError};
-use crate::commands::output::Output;
-use crate::commands::target::{Prod, account, endpoint_of, local_only};
+use crate::commands::output::{Output, escaped};
+use crate::commands::target::{Prod, account, endpoint_of, local_endpoint};
 use crate::config::UserPoolSettings;
-use crate::users::cognito_ids::{IdPlan, Skipped};
+use crate::users::cognito_ids::{Candidate, IdPlan, Matching, Skipped, Update};
 
 pub const EXAMPLE: &str = "Examples:
   cruddur-messaging db update-cognito-user-ids --prod --dry-run
@@ -24,10 +24,17 @@ const ENDPOINTS: [&str; 2] = ["AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER", "AWS
 pub struct Options {
     #[command(flatten)]
     user_pool: UserPoolSettings,
-    /// Print the changes without writing them
+    /// Print the changes without writing them, and without locking rows
     #[arg(long)]
     dry_run: bool,
-    /// Replace the id of the user with this handle even if it is not empty or MOCK; may be repeated
+    /// Match preferred_username in Cognito with handle in PostgreSQL, whatever the e-mail addresses are
+    ///
+    /// Everybody who can sign up can set preferred_username to any name, even before they have confirmed their account. With
+    /// this option, the first one who chose the handle of a user gets the account of that user.
+    #[arg(long)]
+    by_handle_only: bool,
+    /// Replace the id of the user with this handle even if it is not empty or MOCK; may be repeated. If one of the handles
+    /// cannot be replaced, nothing is changed
     #[arg(long, value_name = "HANDLE")]
     replace: Vec<String>,
 }
@@ -35,7 +42,7 @@ pub struct Options {
 pub async fn run(
     database: &Database,
     output: Output,
-    prod: Prod,
+    prod: &Prod,
     options: &Options,
     endpoints: &mut Endpoints,
 ) -> anyhow::Result<()> {
@@ -51,7 +58,7 @@ pub async fn run(
             let setting = ENDPOINTS[0];
             Err(UsageError(format!("{setting} is not set: set it to a local Cognito, or add --prod to use AWS")).into())
         };
-        let url = local_only(named, missing)?;
+        let url = local_endpoint(prod, named, missing)?;
         (Aws::local_from_environment(&url).await?, url, "local".to_owned())
     };
     endpoints.cognito = Some(endpoint.clone());
@@ -59,54 +66,90 @@ pub async fn run(
         "Copying ids from user pool {pool} at {endpoint}, region {region}, account {account}, to PostgreSQL at {}",
         database.location
     ));
+    let matching = if options.by_handle_only { Matching::HandleOnly } else { Matching::VerifiedEmail };
+    if matching == Matching::HandleOnly {
+        output.say(
+            "Warning: with --by-handle-only, a user of the pool who chose the handle of another user as preferred_username \
+             gets the account of that user",
+        );
+    }
     let in_cognito = users_of_pool(&aws.cognito(region), pool).await?;
     output.say(format!("{} users in the user pool", in_cognito.len()));
     let replace: BTreeSet<String> = options.replace.iter().cloned().collect();
-    let plan = database.users.update_cognito_user_ids(&in_cognito, &replace, options.dry_run).await?;
-    output.result(text(&plan, options.dry_run), || {
-        json!({
-            "dryRun": options.dry_run,
-            "updated": plan.updated.iter().map(|it| json!({
-                "handle": it.handle, "cognitoUserId": it.cognito_user_id, "replaces": it.replaces,
-            })).collect::<Vec<_>>(),
-            "unchanged": plan.unchanged,
-            "skipped": plan.skipped.iter().map(|it| json!({ "handle": it.handle, "reason": it.reason }))
-                .collect::<Vec<_>>(),
-            "inCognitoOnly": plan.in_cognito_only,
-            "inPostgresOnly": plan.in_postgres_only,
-            "notReplaced": plan.not_replaced,
-        })
-    });
-    match plan.not_replaced.as_slice() {
-        [] => Ok(()),
-        handles => Err(UsageError(format!(
-            "--replace {}: PostgreSQL or Cognito has no user with this handle",
-            handles.join(", ")
-        ))
-        .into()),
+    let plan = if options.dry_run {
+        database.users.plan_cognito_user_ids(matching, &in_cognito, &replace).await?
+    } else {
+        database.users.update_cognito_user_ids(matching, &in_cognito, &replace).await?
+    };
+    if !plan.not_replaced.is_empty() {
+        let wrong: Vec<String> =
+            plan.not_replaced.iter().map(|(handle, reason)| format!("--replace {handle}: {reason}")).collect();
+        return Err(UsageError(format!("nothing was changed: {}", wrong.join("; "))).into());
     }
+    output.result(text(&plan, options.dry_run), || json(&plan, options.dry_run));
+    Ok(())
 }
 
 fn text(plan: &IdPlan, dry_run: bool) -> String {
     let mut lines = Vec::new();
-    for update in &plan.updated {
-        let replaced = update.replaces.as_ref().map_or(String::new(), |old| format!(", replacing {old}"));
-        lines.push(format!("  updated           {}: {}{replaced}", update.handle, update.cognito_user_id));
+    let updated = if dry_run { "would update" } else { "updated" };
+    for Update { name, replaces, candidate, .. } in &plan.updated {
+        let replaced = replaces.as_ref().map_or(String::new(), |old| format!("; replaces {old}"));
+        lines.push(format!("  {updated:<16}  {name}: {candidate}{replaced}"));
     }
-    lines.extend(plan.unchanged.iter().map(|handle| format!("  unchanged         {handle}")));
-    lines.extend(
-        plan.skipped.iter().map(|Skipped { handle, reason }| format!("  skipped           {handle}: {reason}")),
-    );
+    lines.extend(plan.unchanged.iter().map(|name| format!("  unchanged         {name}")));
+    for Skipped { name, reason, candidates } in &plan.skipped {
+        lines.push(format!("  skipped           {name}: {reason}"));
+        lines.extend(candidates.iter().map(|candidate| format!("                    {candidate}")));
+    }
     lines.extend(plan.in_cognito_only.iter().map(|name| format!("  in Cognito only   {name}")));
     lines.extend(plan.in_postgres_only.iter().map(|name| format!("  in Postgres only  {name}")));
     lines.push(format!(
-        "{} updated, {} unchanged, {} skipped, {} in Cognito only, {} in Postgres only{}",
+        "{} {}, {} unchanged, {} skipped, {} in Cognito only, {} in Postgres only{}",
         plan.updated.len(),
+        if dry_run { "to update" } else { "updated" },
         plan.unchanged.len(),
         plan.skipped.len(),
         plan.in_cognito_only.len(),
         plan.in_postgres_only.len(),
         if dry_run { "; dry run: nothing was written" } else { "" }
     ));
-    lines.join("\n")
+    // Users choose their names.
+    lines.iter().map(|line| escaped(line)).collect::<Vec<_>>().join("\n")
+}
+
+fn json(plan: &IdPlan, dry_run: bool) -> Value {
+    let updates = plan.updated.iter().map(|it| {
+        json!({
+            "handle": it.name,
+            "cognitoUserId": it.candidate.user.sub,
+            "replaces": it.replaces,
+            "candidate": candidate(&it.candidate),
+        })
+    });
+    let skipped = plan.skipped.iter().map(|it| {
+        let candidates: Vec<Value> = it.candidates.iter().map(candidate).collect();
+        json!({ "handle": it.name, "reason": it.reason, "candidates": candidates })
+    });
+    json!({
+        "dryRun": dry_run,
+        "updated": updates.collect::<Vec<_>>(),
+        "unchanged": plan.unchanged,
+        "skipped": skipped.collect::<Vec<_>>(),
+        "inCognitoOnly": plan.in_cognito_only,
+        "inPostgresOnly": plan.in_postgres_only,
+    })
+}
+
+fn candidate(candidate: &Candidate) -> Value {
+    let Candidate { user, has_email, has_handle } = candidate;
+    json!({
+        "username": user.username,
+        "cognitoUserId": user.sub,
+        "status": user.status,
+        "enabled": user.enabled,
+        "sameEmail": has_email,
+        "emailVerified": user.email_verified,
+        "sameHandle": has_handle,
+    })
 }

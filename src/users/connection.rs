@@ -1,0 +1,131 @@
+//! Connections to PostgreSQL that a hanging server or a silent network cannot block.
+//!
+//! sqlx waits without a limit for the server when it returns a connection to the pool, so each abandoned query could cost the
+//! pool a connection for good: <https://github.com/transact-rs/sqlx/issues/4349>. And it has no options for TCP keep-alive and
+//! `TCP_USER_TIMEOUT`: <https://github.com/transact-rs/sqlx/issues/3540>. Therefore each use of a connection has a time limit
+//! here: the test before a query, the query, and the return to the pool. What exceeds one is closed.
+
+use std::io;
+use std::ops::{Deref, DerefMut};
+use std::time::Duration;
+
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgConnection, PgPoolOptions};
+use sqlx::{Connection as _, PgPool, Postgres};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::UsersError;
+use crate::metrics::{Limit, limit_reached};
+
+/// How long a query may wait for a connection. The test of an idle connection and connecting are part of it.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+/// Time limit for the response of an idle connection before it is used, so that there is time left to open another one.
+const TEST_TIMEOUT: Duration = Duration::from_secs(1);
+/// Minimum time for the response of a connection that is returned to the pool.
+const RETURN_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The options of a pool. PostgreSQL cancels a statement that takes longer than `statement_timeout`.
+pub fn pool_options(max_connections: u32, statement_timeout: Option<Duration>) -> PgPoolOptions {
+    PgPoolOptions::new()
+        .max_connections(max_connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        // `before_acquire` does the same with a time limit.
+        .test_before_acquire(false)
+        .before_acquire(|connection, _| Box::pin(async move { Ok(responds(connection).await) }))
+        .after_connect(move |connection, _| {
+            Box::pin(async move {
+                match statement_timeout {
+                    Some(limit) => set_statement_timeout(connection, limit).await,
+                    None => Ok(()),
+                }
+            })
+        })
+}
+
+/// Whether an idle connection still works.
+async fn responds(connection: &mut PgConnection) -> bool {
+    let error = match timeout(TEST_TIMEOUT, connection.ping()).await {
+        Ok(Ok(())) => return true,
+        Ok(Err(error)) => crate::report(&error),
+        Err(_) => "no response".to_owned(),
+    };
+    tracing::info!(error, "an idle connection to PostgreSQL does not work, opening another one");
+    false
+}
+
+/// Sets the limit with a statement. As a parameter of the start of the connection, connection poolers such as PgBouncer reject it.
+async fn set_statement_timeout(connection: &mut PgConnection, limit: Duration) -> sqlx::Result<()> {
+    let limit = limit.as_millis().to_string();
+    sqlx::query_file_scalar!("sql/set_statement_timeout.sql", limit).fetch_one(connection).await?;
+    Ok(())
+}
+
+/// A connection of the pool for one query.
+pub struct Connection {
+    inner: PoolConnection<Postgres>,
+    deadline: Instant,
+}
+
+impl Connection {
+    /// Acquires a connection for a query that may take as long as `query_timeout`.
+    pub async fn acquire(pool: &PgPool, query_timeout: Duration) -> Result<Self, UsersError> {
+        let inner = pool.acquire().await?;
+        Ok(Self { inner, deadline: Instant::now() + query_timeout })
+    }
+
+    /// The time at which the query must have ended.
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+}
+
+impl Deref for Connection {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        &self.inner
+    }
+}
+
+impl DerefMut for Connection {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.inner
+    }
+}
+
+impl Drop for Connection {
+    /// Returns the connection to the pool, or closes it if the server does not respond in time. If the query was abandoned, the
+    /// server has the rest of its time to complete or cancel it.
+    fn drop(&mut self) {
+        // This function is public but hidden. When its future is dropped, the connection is closed and its place is free.
+        let returned = self.inner.return_to_pool();
+        let deadline = self.deadline.max(Instant::now() + RETURN_TIMEOUT);
+        tokio::spawn(async move {
+            if timeout_at(deadline, returned).await.is_err() {
+                tracing::warn!("a connection to PostgreSQL does not respond, closing it");
+            }
+        });
+    }
+}
+
+/// Whether this process or PostgreSQL gave the query up.
+fn is_over_time(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(error) => error.kind() == io::ErrorKind::TimedOut,
+        // query_canceled. Source: PostgreSQL documentation, appendix A.
+        sqlx::Error::Database(error) => error.code().as_deref() == Some("57014"),
+        _ => false,
+    }
+}
+
+/// The result of a query, or an error if it is not there at the `deadline`.
+pub async fn until<T>(deadline: Instant, query: impl Future<Output = sqlx::Result<T>>) -> Result<T, UsersError> {
+    let result = timeout_at(deadline, query).await.unwrap_or_else(|_| {
+        let problem = "no response in time (DATABASE_STATEMENT_TIMEOUT_MS)";
+        Err(sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, problem)))
+    });
+    if result.as_ref().is_err_and(is_over_time) {
+        limit_reached(Limit::DatabaseStatementTimeout);
+    }
+    Ok(result?)
+}
