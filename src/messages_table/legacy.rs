@@ -1,17 +1,34 @@
 //! Groups of the legacy system. It wrote messages and message group rows, but neither pair nor membership items.
 //!
 //! A group is adopted before the first write or move in it: its pair and membership items are written. Both writes are
-//! conditional and computed from stored items only, so any number of servers and consumers may adopt a group at once.
+//! conditional and computed from stored items only, so any number of servers, consumers and commands may adopt a group at once.
+//!
+//! Which legacy groups two users share can be found only in the lists of both, because a group can be in one list only. A list
+//! can be long, so it is read up to a maximum, and cached. When every group is adopted, `ddb adopt-legacy` writes a marker, and
+//! nothing looks for legacy rows any more.
+
+use std::sync::Arc;
 
 use super::error::TableError;
-use super::keys::SortKey;
-use super::records::{GroupRow, Membership};
+use super::items;
+use super::keys;
+use super::legacy_cache::LegacyGroups;
+use super::query::Pages;
+use super::range::{Direction, SortKeyRange};
+use super::records::{GroupRow, Membership, participants_of};
 use super::table::MessagesTable;
-use crate::model::{MessageGroupUuid, Participant};
+use crate::model::{MessageGroupUuid, NameCopy, Participant, UserUuid};
 
 impl MessagesTable {
-    /// Writes the pair and membership items of a legacy group unless they exist. Reads both users' partitions when the pair
-    /// item is missing.
+    /// Whether every legacy group is adopted: the marker exists. If it is missing, a process reads it again after a minute.
+    pub async fn legacy_is_adopted(&self) -> Result<bool, TableError> {
+        let (pk, sk) = keys::MARKER;
+        let read = async { Ok(self.get(items::key(pk.to_owned(), sk)).await?.is_some()) };
+        self.legacy.is_adopted(read).await
+    }
+
+    /// Writes the pair and membership items of a legacy group unless they exist. Reads both users' lists when the pair item is
+    /// missing.
     ///
     /// The membership item is written last: where it exists, the pair item exists too.
     pub async fn adopt_legacy_group(&self, membership: &Membership) -> Result<(), TableError> {
@@ -23,35 +40,92 @@ impl MessagesTable {
         self.put_membership(membership).await.map(drop)
     }
 
-    /// Finds the groups that two users share by their rows, and returns the one with the newest message. Returns `None` when
-    /// the users share no group. Reads both users' partitions.
+    /// Finds the legacy groups that two users share by their rows, and returns the one with the newest message. Returns `None`
+    /// when the users share no group, or when the marker exists: then the pair item is the only answer.
     pub async fn newest_legacy_group_of_pair(
         &self,
         participants: &[Participant; 2],
     ) -> Result<Option<MessageGroupUuid>, TableError> {
-        let mut newest: Option<(SortKey, MessageGroupUuid)> = None;
-        for row in self.newest_rows_of_pair(participants).await? {
+        if self.legacy_is_adopted().await? {
+            return Ok(None);
+        }
+        let [one, other] = participants;
+        let (ours, theirs) = futures::try_join!(self.legacy_groups(one.uuid), self.legacy_groups(other.uuid))?;
+        // The legacy system did not write atomically: a group may be in the list of only one participant, and a pair may have
+        // two groups.
+        let mut shared: Vec<MessageGroupUuid> = Vec::new();
+        for (groups, user) in [(&ours, other.uuid), (&theirs, one.uuid)] {
+            let from = groups.partition_point(|(with, _)| *with < user);
+            shared.extend(groups[from..].iter().take_while(|(with, _)| *with == user).map(|(_, group)| group));
+        }
+        shared.sort_unstable();
+        shared.dedup();
+        self.newest_of_groups(&shared).await
+    }
+
+    /// Returns the group with the newest message. A group without messages counts as old as its newest row.
+    pub async fn newest_of_groups(&self, groups: &[MessageGroupUuid]) -> Result<Option<MessageGroupUuid>, TableError> {
+        if let [] | [_] = groups {
+            return Ok(groups.first().copied());
+        }
+        let mut newest = None;
+        for group in groups {
             // The sort key of a legacy row need not be the one of any message, so the messages decide.
-            let sort_key = match self.newest_message(row.group).await? {
-                Some(message) => message.sort_key,
-                None => row.sort_key,
+            let sort_key = match self.newest_message(*group).await? {
+                Some(message) => Some(message.sort_key),
+                None => self.indexed_rows(*group).await?.into_iter().map(|row| row.sort_key).max(),
             };
             if newest.as_ref().is_none_or(|(before, _)| sort_key > *before) {
-                newest = Some((sort_key, row.group));
+                newest = Some((sort_key, *group));
             }
         }
         Ok(newest.map(|(_, group)| group))
     }
 
-    /// The newest row of each group that the two users share. The legacy system did not write atomically: a group may be in
-    /// the list of only one participant, and a pair may have two groups.
-    async fn newest_rows_of_pair(&self, participants: &[Participant; 2]) -> Result<Vec<GroupRow>, TableError> {
-        let [one, other] = participants;
-        let (mut rows, others) =
-            futures::try_join!(self.own_rows_with(one.uuid, other.uuid), self.own_rows_with(other.uuid, one.uuid))?;
-        rows.extend(others);
-        rows.sort_by(|a, b| a.group.cmp(&b.group).then_with(|| b.sort_key.cmp(&a.sort_key)));
-        rows.dedup_by_key(|row| row.group);
-        Ok(rows)
+    /// Returns `user`'s newest row of a legacy group. The index says where it is, because a legacy row is old; a strongly
+    /// consistent read confirms it. `None` when there is no row, or when the row has moved: then the membership item exists.
+    pub async fn legacy_row(&self, user: UserUuid, group: MessageGroupUuid) -> Result<Option<GroupRow>, TableError> {
+        let rows = self.indexed_rows(group).await?.into_iter().filter(|row| row.owner == user);
+        match rows.max_by(|a, b| a.sort_key.cmp(&b.sort_key)) {
+            Some(newest) => self.row_at(user, group, &newest.sort_key).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Returns the membership of a legacy group, with the participants that its rows name. `None` when it has no rows.
+    pub async fn membership_of_rows(
+        &self,
+        group: MessageGroupUuid,
+        rows: &[GroupRow],
+    ) -> Result<Option<Membership>, TableError> {
+        let Some(mut participants) = participants_of(rows) else { return Ok(None) };
+        for participant in participants.iter_mut().filter(|it| *it.names == NameCopy::default()) {
+            // No row has the names of this participant, but a message that they wrote has.
+            if let Some(message) = self.recent_message_by(group, participant.uuid).await? {
+                participant.names = message.author.names;
+            }
+        }
+        Ok(Some(Membership { group, participants, is_legacy: true, version: 1 }))
+    }
+
+    /// The legacy groups in `user`'s list, up to the maximum of read units.
+    async fn legacy_groups(&self, user: UserUuid) -> Result<Arc<LegacyGroups>, TableError> {
+        let max = self.legacy.max_read_units().map(f64::from);
+        let read = async {
+            // The oldest rows first: a row that moves during the read moves to a newer sort key.
+            let all = SortKeyRange::all();
+            let pages = Pages::of_partition(self, keys::groups_pk(user), &all, Direction::Ascending, None);
+            let mut pages = pages.legacy_rows();
+            let mut groups = LegacyGroups::new();
+            while let Some(page) = pages.next(items::to_other_and_group).await? {
+                groups.extend(page);
+                if !pages.is_done() && max.is_some_and(|max| pages.units() >= max) {
+                    return Ok(None);
+                }
+            }
+            groups.sort_unstable();
+            Ok(Some(groups))
+        };
+        self.legacy.groups(user, read).await
     }
 }

@@ -1,8 +1,10 @@
-//! Adoption of legacy groups: their pair and membership items are written before the first message is sent to them.
+//! Legacy groups: who may read and write a group that was not adopted yet, and its adoption before the first message is sent to
+//! it.
 //!
-//! `messages_table/legacy.rs` says what the legacy system stored.
+//! `messages_table/legacy.rs` says what the legacy system stored. After `ddb adopt-legacy` no request gets here.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::error::MessagingError;
 use super::membership::Member;
@@ -11,12 +13,46 @@ use super::service::Messaging;
 use crate::messages_table::Membership;
 use crate::model::{MessageGroupUuid, Participant, User, UserUuid};
 
+/// How long a process relies on the absence of a group.
+const UNKNOWN_LIFETIME: Duration = Duration::from_secs(5);
+
 /// The uuids of both users in ascending order, the key of [`Messaging::pairs`].
 pub(super) fn pair_of(one: &User, other: &User) -> [UserUuid; 2] {
     [one.uuid.min(other.uuid), one.uuid.max(other.uuid)]
 }
 
 impl Messaging {
+    /// Returns the membership of a group without a membership item, which the user's own legacy row proves, and whether its item
+    /// is stored meanwhile. Concurrent checks of one group share their reads.
+    pub(super) async fn legacy_membership(
+        &self,
+        user: &Arc<User>,
+        group: MessageGroupUuid,
+    ) -> Result<Option<(Arc<Membership>, bool)>, MessagingError> {
+        let key = (user.uuid, group);
+        let now = self.environment.monotonic();
+        let is_old = |at: Instant| now.saturating_duration_since(at) >= UNKNOWN_LIFETIME;
+        self.legacy_memberships.remove_if(&key, |(at, answer)| answer.is_none() && is_old(*at));
+        let look = async { Ok::<_, MessagingError>((now, self.look_for_legacy_row(user, group).await?)) };
+        Ok(self.legacy_memberships.get_or_insert_async(&key, look).await?.1)
+    }
+
+    async fn look_for_legacy_row(
+        &self,
+        user: &Arc<User>,
+        group: MessageGroupUuid,
+    ) -> Result<Option<(Arc<Membership>, bool)>, MessagingError> {
+        if let Some(row) = self.table.legacy_row(user.uuid, group).await? {
+            let participants = [Participant::from(&**user), row.other];
+            let membership = Membership { group, participants, is_legacy: true, version: 1 };
+            return Ok(Some((Arc::new(membership), false)));
+        }
+        // The index can miss a row that moves meanwhile. The membership item is written before a row moves, so a second read
+        // finds it.
+        let membership = self.table.membership(group).await?;
+        Ok(membership.map(|membership| (self.remember(membership), true)))
+    }
+
     /// Writes the pair and membership items of the member's group if they are missing.
     pub(super) async fn ensure_adopted(&self, member: &Member) -> Result<(), MessagingError> {
         if !member.is_stored {

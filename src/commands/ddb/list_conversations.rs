@@ -29,7 +29,7 @@ pub struct Options {
     limit: u32,
 }
 
-pub async fn run(target: &Target, output: Output, prod: Prod, options: &Options) -> anyhow::Result<()> {
+pub async fn run(target: &Target, output: Output, prod: &Prod, options: &Options) -> anyhow::Result<()> {
     let database = Database::open(&options.database, prod).await?;
     let endpoints = Endpoints { postgres: Some(database.location.clone()), ..target.endpoints() };
     let listed = list(target, output, options, &database).await;

@@ -1,5 +1,6 @@
 //! `ddb`: commands for the DynamoDB tables, one file for each. They use AWS only with `--prod`.
 
+mod adopt_legacy;
 mod drop;
 mod get_conversation;
 mod list_conversations;
@@ -38,6 +39,13 @@ enum Command {
     /// Write the seed conversations; PostgreSQL must have the seed users
     #[command(after_help = seed::EXAMPLE)]
     Seed(seed::Options),
+    /// Write the pair and membership items of all groups of the legacy system
+    ///
+    /// Stop the legacy system before. The command can run beside `serve` and `worker`, and it can be interrupted and run again.
+    /// When every group is adopted, it writes a marker, after which requests and the stream consumer no longer look for legacy
+    /// rows.
+    #[command(after_help = adopt_legacy::EXAMPLE)]
+    AdoptLegacy(adopt_legacy::Options),
     /// Print the items of the messages table in no particular order; for development
     #[command(after_help = scan::EXAMPLE)]
     Scan(scan::Options),
@@ -61,20 +69,21 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let Options { options: TableOptions { prod, output, table }, command } = options;
     // A command that is rejected in production is rejected before any request.
     match &command {
-        Command::Scan(options) => options.check(prod, &table.ddb_message_table)?,
-        Command::Seed(options) => options.check(prod, output)?,
+        Command::Scan(options) => options.check(&prod, &table.ddb_message_table)?,
+        Command::Seed(options) => options.check(&prod, output)?,
         _ => {}
     }
-    let target = Target::reach(prod, table.ddb_message_table).await?;
+    let target = Target::reach(&prod, table.ddb_message_table).await?;
     let done = match command {
         Command::SchemaLoad(options) => schema_load::run(&target, output, &options).await,
         Command::ListTables => list_tables::run(&target, output).await,
         Command::Drop(options) => drop::run(&target, output, &options).await,
         // These two also use PostgreSQL and name it in their errors.
-        Command::Seed(options) => return seed::run(&target, output, prod, &options).await,
+        Command::Seed(options) => return seed::run(&target, output, &prod, &options).await,
         Command::Patterns(Patterns::ListConversations(options)) => {
-            return list_conversations::run(&target, output, prod, &options).await;
+            return list_conversations::run(&target, output, &prod, &options).await;
         }
+        Command::AdoptLegacy(options) => adopt_legacy::run(&target, output, &options).await,
         Command::Scan(options) => scan::run(&target, output, &options).await,
         Command::Patterns(Patterns::GetConversation(options)) => get_conversation::run(&target, output, &options).await,
     };

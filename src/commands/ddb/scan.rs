@@ -29,7 +29,7 @@ pub struct Options {
 
 impl Options {
     /// Rejects a scan in production unless the operator allows it.
-    pub fn check(&self, prod: Prod, table: &str) -> Result<(), UsageError> {
+    pub fn check(&self, prod: &Prod, table: &str) -> Result<(), UsageError> {
         if !prod.prod || self.even_in_production {
             return Ok(());
         }

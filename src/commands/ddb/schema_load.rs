@@ -58,6 +58,9 @@ pub async fn run(target: &Target, output: Output, options: &Options) -> anyhow::
     ));
     let messages = load_messages_table(&target.aws.dynamodb, name, wanted).await?;
     print(output, name, &messages);
+    if !messages.legacy_is_adopted {
+        output.say("  note      if the legacy system has written to this table, stop it and run `ddb adopt-legacy`");
+    }
     let leases = load_leases_table(&target.aws.dynamodb, name, wanted).await?;
     print(output, &leases_table_name(name), &leases);
     match messages.differences.len() + leases.differences.len() {

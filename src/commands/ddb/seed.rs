@@ -25,7 +25,7 @@ pub struct Options {
 
 impl Options {
     /// Prints the maximum cost, and rejects the seed in production unless the operator allows it.
-    pub fn check(&self, prod: Prod, output: Output) -> Result<(), UsageError> {
+    pub fn check(&self, prod: &Prod, output: Output) -> Result<(), UsageError> {
         output.say(format!("The seed consumes at most {} write units", write_units()));
         if !prod.prod || self.even_in_production {
             return Ok(());
@@ -35,7 +35,7 @@ impl Options {
     }
 }
 
-pub async fn run(target: &Target, output: Output, prod: Prod, options: &Options) -> anyhow::Result<()> {
+pub async fn run(target: &Target, output: Output, prod: &Prod, options: &Options) -> anyhow::Result<()> {
     output.say(format!("Seeding {target}"));
     let database = Database::open(&options.database, prod).await?;
     let table = target.messages_table();

@@ -1,0 +1,101 @@
+//! What a process knows about legacy groups: whether all of them are adopted, and the legacy rows in the lists of users.
+//!
+//! A legacy row leaves a list only after its group was adopted. Then the pair item exists, and callers read it before the lists.
+//! So a list that was read some time ago is still correct, unless the legacy system still writes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use super::error::TableError;
+use crate::metrics::{Limit, limit_reached};
+use crate::model::{MessageGroupUuid, UserUuid};
+
+/// How long a process relies on the absence of the marker, and on a list that it has read. It never reads the marker again after
+/// it has found it.
+const LIFETIME: Duration = Duration::from_secs(60);
+/// Maximum size of all lists in bytes.
+const CACHED_BYTES: u64 = 64 * 1024 * 1024;
+/// Size of a list without its groups in bytes. An estimate.
+const BASE_WEIGHT: u64 = 128;
+/// With this number of entries, the cache is not divided into shards, whose parts of the maximum size would be too small for a
+/// long list.
+const ESTIMATED_LISTS: usize = 32;
+
+/// The legacy rows in the list of one user: the other participant and the group of each, in ascending order.
+pub type LegacyGroups = Vec<(UserUuid, MessageGroupUuid)>;
+
+/// A list that was read at some time. The groups are `None` if reading them takes more than the maximum of read units.
+type Read = (Instant, Option<Arc<LegacyGroups>>);
+
+#[derive(Debug)]
+pub struct LegacyCache {
+    max_read_units: Option<u32>,
+    is_adopted: AtomicBool,
+    /// When the marker was last read and missing. Locked during a read, so that concurrent requests share it.
+    missing_at: Mutex<Option<Instant>>,
+    lists: Cache<UserUuid, Read, Weight>,
+}
+
+#[derive(Clone, Debug)]
+struct Weight;
+
+impl Weighter<UserUuid, Read> for Weight {
+    fn weight(&self, _user: &UserUuid, (_, groups): &Read) -> u64 {
+        BASE_WEIGHT + groups.as_ref().map_or(0, |groups| size_of_val(groups.as_slice()) as u64)
+    }
+}
+
+impl LegacyCache {
+    /// Without `max_read_units`, lists of any length are read.
+    pub fn new(max_read_units: Option<u32>) -> Self {
+        Self {
+            max_read_units,
+            is_adopted: AtomicBool::new(false),
+            missing_at: Mutex::new(None),
+            lists: Cache::with_weighter(ESTIMATED_LISTS, CACHED_BYTES, Weight),
+        }
+    }
+
+    /// Maximum number of read units for one list.
+    pub fn max_read_units(&self) -> Option<u32> {
+        self.max_read_units
+    }
+
+    /// Whether the marker exists. `read` reads it.
+    pub async fn is_adopted(&self, read: impl Future<Output = Result<bool, TableError>>) -> Result<bool, TableError> {
+        if self.is_adopted.load(Ordering::Relaxed) {
+            return Ok(true);
+        }
+        let mut missing_at = self.missing_at.lock().await;
+        let is_adopted = self.is_adopted.load(Ordering::Relaxed);
+        if is_adopted || missing_at.is_some_and(|at| at.elapsed() < LIFETIME) {
+            return Ok(is_adopted);
+        }
+        let is_adopted = read.await?;
+        *missing_at = Some(Instant::now());
+        self.is_adopted.store(is_adopted, Ordering::Relaxed);
+        Ok(is_adopted)
+    }
+
+    /// The legacy groups in the list of `user`. `read` reads them, or returns `None` if that takes more than the maximum of read
+    /// units. Concurrent requests share one read.
+    pub async fn groups(
+        &self,
+        user: UserUuid,
+        read: impl Future<Output = Result<Option<LegacyGroups>, TableError>>,
+    ) -> Result<Arc<LegacyGroups>, TableError> {
+        self.lists.remove_if(&user, |(read_at, _)| read_at.elapsed() >= LIFETIME);
+        let read = async { Ok::<_, TableError>((Instant::now(), read.await?.map(Arc::new))) };
+        let (_, groups) = self.lists.get_or_insert_async(&user, read).await?;
+        groups.ok_or_else(|| {
+            limit_reached(Limit::LegacyReadUnits);
+            TableError::ListTooLong { user, read_units: self.max_read_units.unwrap_or_default() }
+        })
+    }
+}
