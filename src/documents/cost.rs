@@ -1,6 +1,7 @@
 //! The cost of an operation, known before it is executed: 1 for each field, 10 for each field that reads or writes a store.
-//! The selections of a connection are multiplied by the size of the page, those of an introspection list by a constant. So
-//! a hundred groups with forty messages each cost as much as the fields of four thousand messages.
+//! The selections of a page are multiplied by its size, those of an introspection list by a constant. So a hundred groups with
+//! forty messages each cost as much as the fields of four thousand messages. Selections for different types of one interface
+//! are added up, although a value has only one type.
 
 use std::collections::HashMap;
 
@@ -9,7 +10,7 @@ use apollo_compiler::executable::{Field, Operation, Selection, SelectionSet};
 use apollo_compiler::response::JsonMap;
 use apollo_compiler::{ExecutableDocument, Name};
 
-use crate::messaging::{DEFAULT_GROUPS_PAGE, DEFAULT_MESSAGES_PAGE, MAX_PAGE};
+use crate::messaging::{DEFAULT_FEED_PAGE, DEFAULT_GROUPS_PAGE, DEFAULT_MESSAGES_PAGE, MAX_PAGE};
 
 /// Cost of a field that reads or writes a store.
 const STORE_CALL: u64 = 10;
@@ -63,13 +64,15 @@ impl<'a> Calculator<'a> {
     }
 
     fn field(&mut self, field: &'a Field, parent: &str) -> u64 {
-        let is_connection = is_connection(field.ty().inner_named_type());
-        let calls_store = is_connection || (matches!(parent, "Query" | "Mutation") && !field.name.starts_with("__"));
+        let is_page = is_page(field.ty().inner_named_type());
+        let calls_store = is_page
+            || (matches!(parent, "Query" | "Mutation") && !field.name.starts_with("__"))
+            || (parent == "MessageGroup" && field.name == "otherReadCursor");
         let own = if calls_store { STORE_CALL } else { 1 };
         let Some(set) = &field.selection_set else { return own };
         let within = self.selection_set(set);
-        // The page size is the number of `nodes` and `edges`. `pageInfo` is counted as often, which is a small error.
-        let times = match is_connection {
+        // The page size is the number of `nodes`, `edges` or `events`. `pageInfo` is counted as often, which is a small error.
+        let times = match is_page {
             true => self.page_size(field),
             false if field.ty().is_list() && parent.starts_with("__") => INTROSPECTION_LIST,
             false => 1,
@@ -79,7 +82,11 @@ impl<'a> Calculator<'a> {
 
     /// A page size that is out of bounds is rejected when the operation is executed, before anything is read.
     fn page_size(&mut self, field: &Field) -> u64 {
-        let default = if field.name == "messageGroups" { DEFAULT_GROUPS_PAGE } else { DEFAULT_MESSAGES_PAGE };
+        let default = match field.name.as_str() {
+            "messageGroups" => DEFAULT_GROUPS_PAGE,
+            "feed" => DEFAULT_FEED_PAGE,
+            _ => DEFAULT_MESSAGES_PAGE,
+        };
         let given = ["first", "last"].iter().find_map(|name| {
             let value = field.arguments.iter().find(|argument| argument.name == *name)?.value.as_ref();
             match value {
@@ -96,6 +103,6 @@ impl<'a> Calculator<'a> {
     }
 }
 
-fn is_connection(name: &Name) -> bool {
-    name.ends_with("Connection")
+fn is_page(name: &Name) -> bool {
+    name.ends_with("Connection") || name == "FeedPage"
 }

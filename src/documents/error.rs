@@ -141,7 +141,7 @@ pub enum Limit {
     Selections,
     /// Fields that are nested in each other.
     Depth,
-    /// Aliases.
+    /// Aliases after the fragments are expanded.
     Aliases,
     /// Directives.
     Directives,
@@ -171,7 +171,7 @@ impl fmt::Display for Limit {
             Self::Fragments => "fragments",
             Self::Selections => "selections after its fragments are expanded",
             Self::Depth => "levels of fields",
-            Self::Aliases => "aliases",
+            Self::Aliases => "aliases after its fragments are expanded",
             Self::Directives => "directives",
         })
     }

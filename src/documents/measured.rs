@@ -28,13 +28,8 @@ pub fn measure(Parsed(document): Parsed, limits: &DocumentLimits) -> Result<Meas
     if document.fragments.len() > MAX_FRAGMENTS {
         return Err(LimitExceeded { limit: Limit::Fragments, maximum: MAX_FRAGMENTS });
     }
-    let mut counter = Counter {
-        document: &document,
-        fragments: HashMap::new(),
-        aliases: 0,
-        directives: 0,
-        is_nested_too_deep: false,
-    };
+    let mut counter =
+        Counter { document: &document, fragments: HashMap::new(), directives: 0, is_nested_too_deep: false };
     let mut total = Size::default();
     for operation in document.operations.iter() {
         counter.directives += operation.directives.len();
@@ -47,12 +42,12 @@ pub fn measure(Parsed(document): Parsed, limits: &DocumentLimits) -> Result<Meas
             total.add(counter.fragment(fragment, 0));
         }
     }
-    let Counter { aliases, directives, is_nested_too_deep, .. } = counter;
+    let Counter { directives, is_nested_too_deep, .. } = counter;
     for (is_exceeded, limit, maximum) in [
         (is_nested_too_deep, Limit::Nesting, MAX_NESTING),
         (total.selections > limits.selections, Limit::Selections, limits.selections),
         (total.depth > limits.depth, Limit::Depth, limits.depth),
-        (aliases > limits.aliases, Limit::Aliases, limits.aliases),
+        (total.aliases > limits.aliases, Limit::Aliases, limits.aliases),
         (directives > limits.directives, Limit::Directives, limits.directives),
     ] {
         if is_exceeded {
@@ -66,12 +61,14 @@ pub fn measure(Parsed(document): Parsed, limits: &DocumentLimits) -> Result<Meas
 #[derive(Clone, Copy, Default)]
 struct Size {
     selections: usize,
+    aliases: usize,
     depth: usize,
 }
 
 impl Size {
     fn add(&mut self, other: Self) {
         self.selections = self.selections.saturating_add(other.selections);
+        self.aliases = self.aliases.saturating_add(other.aliases);
         self.depth = self.depth.max(other.depth);
     }
 }
@@ -81,7 +78,6 @@ struct Counter<'a> {
     /// The size of each fragment. A fragment has no size while it is being measured, so a cycle of fragments ends here;
     /// validation rejects it later.
     fragments: HashMap<&'a Name, Size>,
-    aliases: usize,
     directives: usize,
     is_nested_too_deep: bool,
 }
@@ -97,10 +93,10 @@ impl<'a> Counter<'a> {
             self.directives += selection.directives().len();
             let inner = match selection {
                 Selection::Field(field) => {
-                    self.aliases += usize::from(field.alias.is_some());
                     let inner = field.selection_set.as_ref().map(|set| self.selection_set(set, nesting + 1));
                     let inner = inner.unwrap_or_default();
-                    Size { depth: inner.depth.saturating_add(1), ..inner }
+                    let aliases = inner.aliases.saturating_add(usize::from(field.alias.is_some()));
+                    Size { aliases, depth: inner.depth.saturating_add(1), ..inner }
                 }
                 Selection::InlineFragment(fragment) => self.selection_set(&fragment.selection_set, nesting + 1),
                 Selection::FragmentSpread(spread) => match self.document.fragments.get(&spread.fragment_name) {

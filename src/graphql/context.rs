@@ -6,16 +6,18 @@ use std::sync::{Arc, OnceLock};
 use async_graphql::{ContextBase, Error, Result};
 use tokio::sync::OnceCell;
 
+use super::budget::ResponseBudget;
 use super::errors::{ApiError, users_error};
 use crate::auth::VerifiedToken;
-use crate::messaging::Messaging;
+use crate::messaging::{Messaging, RequestReads};
 use crate::model::{Participant, User, UserUuid};
 use crate::outcome::Code;
 use crate::users::loader::UserLoader;
 
-/// The signed-in user and the loaders of one request, and what the request has done.
+/// The signed-in user, the reads, the loaders and the limits of one request, and what the request has done.
 pub struct RequestContext {
-    messaging: Arc<Messaging>,
+    reads: RequestReads,
+    budget: Arc<ResponseBudget>,
     token: Option<VerifiedToken>,
     requester: OnceCell<Arc<User>>,
     /// Made at the first use: most requests find all names in the cache.
@@ -24,10 +26,22 @@ pub struct RequestContext {
 }
 
 impl RequestContext {
-    /// The context of a request with this verified token, or without a token.
-    pub fn new(messaging: Arc<Messaging>, token: Option<VerifiedToken>) -> Arc<Self> {
-        let (requester, user_loader) = (OnceCell::new(), OnceLock::new());
-        Arc::new(Self { messaging, token, requester, user_loader, message_stored: AtomicBool::new(false) })
+    /// The context of a request with this verified token, or without a token. `messaging` has the limits of the request, and
+    /// a response may have `max_response_bytes`.
+    pub fn new(messaging: Messaging, token: Option<VerifiedToken>, max_response_bytes: usize) -> Arc<Self> {
+        Arc::new(Self {
+            reads: RequestReads::new(messaging),
+            budget: ResponseBudget::new(max_response_bytes),
+            token,
+            requester: OnceCell::new(),
+            user_loader: OnceLock::new(),
+            message_stored: AtomicBool::new(false),
+        })
+    }
+
+    /// The maximum size of a response.
+    pub(super) fn budget(&self) -> &Arc<ResponseBudget> {
+        &self.budget
     }
 
     /// Whether the request has stored a message. An error after that concerns the response only.
@@ -48,7 +62,12 @@ impl RequestContext {
 
     /// The rules.
     pub(super) fn messaging(&self) -> &Messaging {
-        &self.messaging
+        self.reads.messaging()
+    }
+
+    /// The reads that fields share.
+    pub(super) fn reads(&self) -> &RequestReads {
+        &self.reads
     }
 
     /// The signed-in user. Looked up once for each request, when a field needs it.
@@ -57,7 +76,7 @@ impl RequestContext {
             return Err(unauthenticated("token_missing", "You are not signed in: the request has no access token."));
         };
         let look_up = async {
-            match self.messaging.users().by_cognito_user_id(&token.cognito_user_id).await {
+            match self.messaging().users().by_cognito_user_id(&token.cognito_user_id).await {
                 Ok(Some(user)) => Ok(user),
                 Ok(None) => Err(unauthenticated("user_unknown", "No user belongs to the access token.")),
                 Err(error) => Err(users_error(&error)),
@@ -69,7 +88,7 @@ impl RequestContext {
     /// The user, if this request has looked them up or if they are in the cache.
     pub(super) fn cached_user(&self, uuid: UserUuid) -> Option<Arc<User>> {
         let requester = self.requester.get().filter(|requester| requester.uuid == uuid);
-        requester.cloned().or_else(|| self.messaging.users().cached(uuid))
+        requester.cloned().or_else(|| self.messaging().users().cached(uuid))
     }
 
     /// The user with the names that Postgres has now. If the user is gone there, the names that the item has copied.
@@ -77,7 +96,7 @@ impl RequestContext {
         if let Some(user) = self.cached_user(participant.uuid) {
             return Ok(user);
         }
-        let loader = self.user_loader.get_or_init(|| UserLoader::new(self.messaging.users().clone()));
+        let loader = self.user_loader.get_or_init(|| UserLoader::new(self.messaging().users().clone()));
         match loader.load(participant.uuid).await {
             Ok(Some(user)) => Ok(user),
             Ok(None) => Ok(Arc::new(participant.into())),

@@ -1,6 +1,6 @@
 //! The one place where errors become GraphQL errors, with `extensions.code` and, for bad input, `extensions.reason`.
 
-use std::borrow::Cow;
+use std::borrow::{Borrow, Cow};
 use std::sync::Arc;
 
 use async_graphql::{Error, ErrorExtensionValues, Response, ServerError, Value};
@@ -26,9 +26,9 @@ pub struct ApiError {
 /// Whether a message was stored although there is an error: `extensions.outcome`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MessageOutcome {
-    /// It is not known. The client should read the conversation before it sends the message again.
+    /// It is not known. Without an idempotency key, the client should read the conversation before it sends the message again.
     Unknown,
-    /// A message of the request was stored. The client must not send it again.
+    /// A message of the request was stored. Without an idempotency key, the client must not send it again.
     Stored,
 }
 
@@ -113,12 +113,7 @@ pub(super) fn finish(response: &mut Response, stored: bool) -> Result<Outcome, V
             *error = ServerError { locations, path, ..coded.into() };
         }
         if stored {
-            error.message.push_str(" A message of this request has been stored.");
-            let extensions = error.extensions.get_or_insert_default();
-            // An error that does not know about a message of its own keeps saying so.
-            if extensions.get(OUTCOME).is_none() {
-                extensions.set(OUTCOME, MessageOutcome::Stored.as_str());
-            }
+            say_that_a_message_was_stored(error);
         }
     }
     if !is_executed && response.data == Value::Null {
@@ -128,9 +123,29 @@ pub(super) fn finish(response: &mut Response, stored: bool) -> Result<Outcome, V
     Ok(first.map_or(Outcome::Ok, |error| Outcome::Failed(error.code)))
 }
 
+fn say_that_a_message_was_stored(error: &mut ServerError) {
+    error.message.push_str(" A message of this request has been stored.");
+    let extensions = error.extensions.get_or_insert_default();
+    // An error that does not know about a message of its own keeps saying so.
+    if extensions.get(OUTCOME).is_none() {
+        extensions.set(OUTCOME, MessageOutcome::Stored.as_str());
+    }
+}
+
+/// The error that replaces a response of more than `maximum` bytes.
+pub(super) fn response_too_large(maximum: usize, stored: bool) -> ServerError {
+    let message = format!("The response is larger than {maximum} bytes. Request smaller pages or fewer fields.");
+    let mut error = ServerError::from(ApiError::bad_input("max_response_exceeded", message));
+    if stored {
+        say_that_a_message_was_stored(&mut error);
+    }
+    error
+}
+
 /// Maps an error of the rules.
-pub(super) fn messaging_error(error: MessagingError) -> Error {
-    let mapped = match &error {
+pub(super) fn messaging_error(error: impl Borrow<MessagingError>) -> Error {
+    let error = error.borrow();
+    let mapped = match error {
         MessagingError::BadInput(input) => ApiError::bad_input(input.reason(), input.to_string()),
         MessagingError::NoSuchGroup => ApiError::new(Code::NotFound, error.to_string()),
         MessagingError::Throttled { retry_after } => {
@@ -138,12 +153,12 @@ pub(super) fn messaging_error(error: MessagingError) -> Error {
             let mapped = ApiError::new(Code::Throttled, error.to_string());
             ApiError { retry_after_seconds: Some(seconds.max(1)), ..mapped }
         }
-        MessagingError::Unavailable { outcome_unknown: false, .. } => unavailable(&error),
+        MessagingError::Unavailable { outcome_unknown: false, .. } => unavailable(error),
         MessagingError::Unavailable { outcome_unknown: true, .. } => {
-            let mapped = unavailable(&error).with_message_outcome(MessageOutcome::Unknown);
+            let mapped = unavailable(error).with_message_outcome(MessageOutcome::Unknown);
             ApiError { message: "The message may or may not have been stored.".into(), ..mapped }
         }
-        MessagingError::Internal(_) => internal(&error),
+        MessagingError::Internal(_) => internal(error),
     };
     mapped.into()
 }

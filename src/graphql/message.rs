@@ -8,8 +8,8 @@ use super::engine::{Fast, List, object};
 use super::errors::messaging_error;
 use super::scalars::{Instant, UuidText};
 use super::user::ParticipantObject;
-use crate::messages_table::Message;
-use crate::messaging::{MessageCursor, Page, PageRequest, Window};
+use crate::messages_table::{Message, SortKey};
+use crate::messaging::{MessageCursor, Page, PageRequest, ReadAccess, Window};
 use crate::model::MessageGroupUuid;
 
 /// A message.
@@ -31,7 +31,15 @@ object! {
         "body" body: &str = &self.0.body;
         /// Time at which the server received the message.
         "createdAt" created_at: Instant = Instant(self.0.created_at);
+        /// Cursor of the message among the messages of its group, for the arguments `after` and `before` of `messages` and for
+        /// `upTo` of `markRead`.
+        "cursor" cursor: String = message_cursor(self.0.group, &self.0.sort_key);
     }
+}
+
+/// The text of the cursor at a message.
+pub fn message_cursor(group: MessageGroupUuid, sort_key: &SortKey) -> String {
+    MessageCursor { group, sort_key: sort_key.clone() }.encode()
 }
 
 /// A page of messages.
@@ -43,11 +51,11 @@ object! {
     "MessageConnection" for MessageConnection;
     fields(&self) {
         /// Information about pagination.
-        "pageInfo" page_info: Fast<&PageInfo> = Fast(&self.page_info);
+        "pageInfo" page_info: &PageInfo = &self.page_info;
         /// The messages of the page, each with its cursor.
-        "edges" edges: List<Fast<&MessageEdge>> = self.edges.iter().map(Fast).collect();
+        "edges" edges: List<&MessageEdge> = self.edges.iter().collect();
         /// The messages of the page.
-        "nodes" nodes: List<Fast<&MessageObject>> = self.edges.iter().map(|edge| Fast(&edge.node)).collect();
+        "nodes" nodes: List<&MessageObject> = self.edges.iter().map(|edge| &edge.node).collect();
     }
 }
 
@@ -56,7 +64,7 @@ object! {
     "MessageEdge" for MessageEdge;
     fields(&self) {
         /// The message.
-        "node" node: Fast<&MessageObject> = Fast(&self.node);
+        "node" node: &MessageObject = &self.node;
         /// Cursor of the message, for the arguments `after` and `before`.
         "cursor" cursor: &str = &self.cursor;
     }
@@ -68,18 +76,13 @@ impl From<Page<(MessageCursor, Message)>> for MessageConnection {
     }
 }
 
-/// Reads a page of the messages of `group`. The signed-in user must be a participant.
+/// Reads a page of the messages of a group.
 pub async fn messages(
     context: &Context<'_>,
-    group: MessageGroupUuid,
+    access: ReadAccess,
     page: PageRequest,
     window: Window,
 ) -> Result<Fast<MessageConnection>> {
-    let request = RequestContext::of(context);
-    let requester = request.requester().await?;
-    let read = async {
-        let member = request.messaging().member(&requester, group).await?;
-        request.messaging().messages(&member, page, window).await
-    };
-    read.await.map(|page| Fast(page.into())).map_err(messaging_error)
+    let page = RequestContext::of(context).reads().messages(access, page, window).await.map_err(messaging_error)?;
+    Ok(Fast(page.into()))
 }

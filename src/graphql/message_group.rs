@@ -4,11 +4,13 @@ use async_graphql::{Context, ID, Result};
 use tracing::{Instrument, trace_span};
 
 use super::connection::{Connection, Edge, PageInfo};
+use super::context::RequestContext;
 use super::engine::{Fast, List, object};
 use super::message::{MessageConnection, MessageObject, messages};
+use super::reading::{ReadCursor, ReadingOfGroup, UnreadCount};
 use super::scalars::{Instant, UuidText};
 use super::user::ParticipantObject;
-use crate::messaging::{GroupCursor, GroupView, Page, PageRequest, Window};
+use crate::messaging::{GroupCursor, GroupView, Page, PageRequest, ReadAccess, Window};
 use crate::model::{MessageGroupUuid, Participant};
 
 /// A message group.
@@ -17,12 +19,15 @@ pub struct MessageGroupObject {
     viewer: Participant,
     other: Participant,
     last_message: MessageObject,
+    reading: ReadingOfGroup,
+    access: ReadAccess,
 }
 
 impl From<GroupView> for MessageGroupObject {
     fn from(group: GroupView) -> Self {
-        let GroupView { uuid, viewer, other, last_message } = group;
-        Self { uuid, viewer, other, last_message: MessageObject(last_message) }
+        let GroupView { uuid, viewer, other, last_message, reading, access } = group;
+        let reading = ReadingOfGroup::new(uuid, last_message.sort_key.clone(), reading);
+        Self { uuid, viewer, other, last_message: MessageObject(last_message), reading, access }
     }
 }
 
@@ -47,11 +52,23 @@ object! {
         /// The user with whom the signed-in user has the conversation.
         "otherParticipant" other_participant: ParticipantObject<'_> = ParticipantObject(&self.other);
         /// The newest message.
-        "lastMessage" last_message: Fast<&MessageObject> = Fast(&self.last_message);
+        "lastMessage" last_message: &MessageObject = &self.last_message;
         /// Time at which the server received the newest message.
         "lastMessageAt" last_message_at: Instant = Instant(self.last_message.0.created_at);
+        /// Number of messages of the other participant that the signed-in user has not read. When `markRead` marks a message
+        /// that is not the newest one, at most 1,000 of the messages after it are counted.
+        "unreadCount" unread_count: UnreadCount<'_> = UnreadCount(&self.reading);
+        /// Cursor of the message up to which the signed-in user has read the group. Null if no message is marked as read.
+        "readCursor" read_cursor: ReadCursor<'_> = ReadCursor(&self.reading);
     }
     resolvers {
+        /// Cursor of the message up to which the other participant has read the group. Null if they have marked no message as
+        /// read.
+        async fn other_read_cursor(&self, context: &Context<'_>) -> Result<Option<String>> {
+            let read = self.reading.other_cursor(RequestContext::of(context));
+            Box::pin(read.instrument(trace_span!("MessageGroup.otherReadCursor"))).await
+        }
+
         /// Messages of the group, from oldest to newest. Without `first` and `last`, returns the last 40.
         async fn messages(
             &self,
@@ -66,7 +83,7 @@ object! {
             before: Option<String>,
         ) -> Result<Fast<MessageConnection>> {
             let page = PageRequest { first, after, last, before };
-            let read = messages(context, self.uuid, page, Window::default());
+            let read = messages(context, self.access, page, Window::default());
             // Boxed for the same reason as in `Query`.
             Box::pin(read.instrument(trace_span!("MessageGroup.messages"))).await
         }
@@ -82,11 +99,11 @@ object! {
     "MessageGroupConnection" for MessageGroupConnection;
     fields(&self) {
         /// Information about pagination.
-        "pageInfo" page_info: Fast<&PageInfo> = Fast(&self.page_info);
+        "pageInfo" page_info: &PageInfo = &self.page_info;
         /// The message groups of the page, each with its cursor.
-        "edges" edges: List<Fast<&MessageGroupEdge>> = self.edges.iter().map(Fast).collect();
+        "edges" edges: List<&MessageGroupEdge> = self.edges.iter().collect();
         /// The message groups of the page.
-        "nodes" nodes: List<Fast<&MessageGroupObject>> = self.edges.iter().map(|edge| Fast(&edge.node)).collect();
+        "nodes" nodes: List<&MessageGroupObject> = self.edges.iter().map(|edge| &edge.node).collect();
     }
 }
 
@@ -95,7 +112,7 @@ object! {
     "MessageGroupEdge" for MessageGroupEdge;
     fields(&self) {
         /// The message group.
-        "node" node: Fast<&MessageGroupObject> = Fast(&self.node);
+        "node" node: &MessageGroupObject = &self.node;
         /// Cursor of the message group, for the argument `after`.
         "cursor" cursor: &str = &self.cursor;
     }

@@ -1,18 +1,24 @@
 //! The GraphQL schema over the [rules](crate::messaging): types and resolvers, one file for each type, and the one place that
 //! maps errors. Documents are parsed, limited and validated by [`crate::documents`] before they come here.
 
+pub(crate) mod budget;
 mod connection;
 mod context;
 pub mod engine;
 mod errors;
+mod feed;
 mod message;
 mod message_group;
 mod mutation;
 mod query;
+mod reading;
 pub mod scalars;
 mod user;
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use async_graphql::{EmptySubscription, Request, Response, SDLExportOptions, Schema, ServerError, ValidationMode};
 
@@ -20,6 +26,7 @@ pub use self::context::RequestContext;
 pub use self::errors::{ApiError, MessageOutcome};
 use self::mutation::Mutation;
 use self::query::Query;
+use crate::metrics::{self, Limit};
 use crate::outcome::Outcome;
 
 /// The schema, ready to execute planned operations.
@@ -36,13 +43,24 @@ pub fn schema() -> MessagingSchema {
 /// Executes a planned query or mutation.
 ///
 /// # Errors
-/// The errors of a request that the engine did not execute.
+/// The errors of a response without `data`: the engine did not execute the request, or the response is too large.
 pub async fn execute(
     schema: &MessagingSchema,
     request: Request,
     context: &Arc<RequestContext>,
 ) -> Result<(Response, Outcome), Vec<ServerError>> {
-    let mut response = schema.execute(request.data(context.clone())).await;
+    let budget = context.budget();
+    let mut execution = pin!(schema.execute(request.data(context.clone()).data(budget.clone())));
+    // Nullable fields keep the error of a value that is too large to themselves, and the others would go on.
+    let executed = poll_fn(|context| match execution.as_mut().poll(context) {
+        Poll::Pending if budget.is_exceeded() => Poll::Ready(Response::default()),
+        executed => executed,
+    });
+    let mut response = executed.await;
+    if budget.end_response() {
+        metrics::limit_reached(Limit::ResponseBytes);
+        return Err(vec![errors::response_too_large(budget.maximum(), context.has_stored_message())]);
+    }
     let outcome = errors::finish(&mut response, context.has_stored_message())?;
     Ok((response, outcome))
 }

@@ -9,8 +9,8 @@ use super::errors::messaging_error;
 use super::message::MessageObject;
 use super::message_group::MessageGroupObject;
 use super::scalars::UuidText;
-use crate::messaging::Recipient;
-use crate::model::MessageGroupUuid;
+use crate::messaging::{NewMessage, Recipient};
+use crate::model::{IdempotencyKey, MessageGroupUuid, UserUuid};
 
 /// The root mutation type.
 pub struct Mutation;
@@ -22,6 +22,15 @@ pub struct CreateMessageInput {
     to: MessageRecipient,
     /// Text of the message: 1 to 1024 Unicode code points, of which at least one is not white space.
     body: String,
+    /// Key that the client gives to the message: a new random UUID for each message. Requests of one user with the same key
+    /// store one message, however often they are sent within 30 days, and each of them returns it. So after an error, a client
+    /// with a key can simply repeat the request. If the body or the conversation differs from that of the first request, the
+    /// error has the reason `idempotency_key_reused`.
+    idempotency_key: Option<UuidText>,
+    /// Unique identifier of the user whom the client means. If `to` leads to another user, because the handle belongs to
+    /// another user now or because the message group has another participant, nothing is stored, and the error has the reason
+    /// `recipient_changed`.
+    recipient_uuid: Option<UuidText>,
 }
 
 /// Recipient of a message. Exactly one of the fields must be set.
@@ -44,8 +53,31 @@ object! {
     "CreateMessagePayload" for CreateMessagePayload;
     fields(&self) {
         /// The message that was stored.
-        "message" message: Fast<&MessageObject> = Fast(&self.message);
+        "message" message: &MessageObject = &self.message;
         /// The message group of the message. Its `lastMessage` is the new message.
+        "messageGroup" message_group: &MessageGroupObject = &self.message_group;
+    }
+}
+
+/// The messages to mark as read.
+#[derive(InputObject)]
+pub struct MarkReadInput {
+    /// Unique identifier of a message group in which the signed-in user is a participant.
+    message_group_uuid: UuidText,
+    /// Cursor of the last message to mark as read.
+    up_to: String,
+}
+
+/// The result of `markRead`.
+pub struct MarkReadPayload {
+    message_group: MessageGroupObject,
+}
+
+object! {
+    /// The result of `markRead`.
+    "MarkReadPayload" for MarkReadPayload;
+    fields(&self) {
+        /// The message group, with its new `unreadCount` and `readCursor`.
         "messageGroup" message_group: Fast<&MessageGroupObject> = Fast(&self.message_group);
     }
 }
@@ -60,18 +92,40 @@ impl Mutation {
         #[graphql(desc = "The message to send and its recipient.")] input: CreateMessageInput,
     ) -> Result<Fast<CreateMessagePayload>> {
         let request = RequestContext::of(context);
-        let to = match input.to {
-            MessageRecipient::Handle(handle) => Recipient::Handle(handle),
-            MessageRecipient::MessageGroupUuid(uuid) => Recipient::Group(MessageGroupUuid(uuid.0)),
+        let message = NewMessage {
+            to: match input.to {
+                MessageRecipient::Handle(handle) => Recipient::Handle(handle),
+                MessageRecipient::MessageGroupUuid(uuid) => Recipient::Group(MessageGroupUuid(uuid.0)),
+            },
+            body: input.body,
+            recipient: input.recipient_uuid.map(|uuid| UserUuid(uuid.0)),
+            idempotency_key: input.idempotency_key.map(|uuid| IdempotencyKey(uuid.0)),
         };
         let send = async {
             let requester = request.requester().await?;
-            request.messaging().send(&requester, to, input.body).await.map_err(messaging_error)
+            request.messaging().send(&requester, message).await.map_err(messaging_error)
         };
         // Boxed for the same reason as in `Query`.
         let sent = Box::pin(send.instrument(trace_span!("Mutation.createMessage"))).await?;
         request.set_message_stored();
         let message = MessageObject(sent.last_message.clone());
-        Ok(Fast(CreateMessagePayload { message, message_group: sent.into() }))
+        Ok(Fast(CreateMessagePayload { message, message_group: sent.read_by_author().into() }))
+    }
+
+    /// Marks the messages of a message group up to a message as read. A read marker never moves backward, so an older message
+    /// changes nothing. Sending a message marks the messages before it as read.
+    async fn mark_read(
+        &self,
+        context: &Context<'_>,
+        #[graphql(desc = "The messages to mark as read.")] input: MarkReadInput,
+    ) -> Result<Fast<MarkReadPayload>> {
+        let request = RequestContext::of(context);
+        let mark = async {
+            let (requester, group) = (request.requester().await?, MessageGroupUuid(input.message_group_uuid.0));
+            request.messaging().mark_read(&requester, group, &input.up_to).await.map_err(messaging_error)
+        };
+        // Boxed for the same reason as in `Query`.
+        let marked = Box::pin(mark.instrument(trace_span!("Mutation.markRead"))).await?;
+        Ok(Fast(MarkReadPayload { message_group: marked.into() }))
     }
 }

@@ -6,6 +6,7 @@ use tracing::{Instrument, trace_span};
 use super::context::RequestContext;
 use super::engine::Fast;
 use super::errors::{messaging_error, users_error};
+use super::feed::FeedPageObject;
 use super::message::{MessageConnection, messages};
 use super::message_group::{MessageGroupConnection, MessageGroupObject};
 use super::scalars::{Instant, UuidText};
@@ -54,7 +55,7 @@ impl Query {
         let page = PageRequest { first, after, ..PageRequest::default() };
         let read = async {
             let requester = request.requester().await?;
-            request.messaging().message_groups(&requester, page).await.map_err(messaging_error)
+            request.reads().message_groups(&requester, page).await.map_err(messaging_error)
         };
         let page = Box::pin(read.instrument(trace_span!("Query.messageGroups"))).await?;
         Ok(Fast(page.into()))
@@ -69,7 +70,7 @@ impl Query {
         let request = RequestContext::of(context);
         let read = async {
             let requester = request.requester().await?;
-            let group = request.messaging().message_group(&requester, MessageGroupUuid(uuid.0)).await;
+            let group = request.reads().message_group(&requester, MessageGroupUuid(uuid.0)).await;
             Ok(group.map_err(messaging_error)?.map(|group| Fast(group.into())))
         };
         Box::pin(read.instrument(trace_span!("Query.messageGroup"))).await.transpose()
@@ -93,7 +94,32 @@ impl Query {
     ) -> Result<Fast<MessageConnection>> {
         let page = PageRequest { first, after, last, before };
         let window = Window { from: created_from.map(|at| at.0), to: created_to.map(|at| at.0) };
-        let read = messages(context, MessageGroupUuid(message_group_uuid.0), page, window);
+        let read = async {
+            let request = RequestContext::of(context);
+            let requester = request.requester().await?;
+            let member = request.reads().member(&requester, MessageGroupUuid(message_group_uuid.0)).await;
+            messages(context, member.map_err(messaging_error)?.access(), page, window).await
+        };
         Box::pin(read.instrument(trace_span!("Query.messages"))).await
+    }
+
+    /// The feed of the signed-in user: every message of the user's message groups, once and in one order. To follow the feed,
+    /// pass `endCursor` of each page as `after` of the next one. If events are missing, the page ends with a `FeedReset`.
+    async fn feed(
+        &self,
+        context: &Context<'_>,
+        #[graphql(
+            desc = "Returns events after this cursor. Without it, the page starts at the oldest event that the feed keeps."
+        )]
+        after: Option<String>,
+        #[graphql(desc = "Number of events to return (default 50, minimum 1, maximum 100).")] first: Option<i32>,
+    ) -> Result<Fast<FeedPageObject>> {
+        let request = RequestContext::of(context);
+        let read = async {
+            let requester = request.requester().await?;
+            request.messaging().feed(&requester, first, after.as_deref()).await.map_err(messaging_error)
+        };
+        let page = Box::pin(read.instrument(trace_span!("Query.feed"))).await?;
+        Ok(Fast(page.into()))
     }
 }

@@ -4,7 +4,8 @@ use async_graphql::{ContextSelectionSet, InputValueError, InputValueResult, Scal
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::engine::FastPath;
+use super::budget::Meter;
+use super::engine::{FastPath, NotResolved};
 use crate::instant::format_instant;
 
 /// An instant in RFC 3339 format. Responses use UTC with six digits of a second and `Z`:
@@ -47,15 +48,20 @@ impl ScalarType for UuidText {
     }
 }
 
+/// The length of an instant in a response.
+const INSTANT_LENGTH: usize = "2026-11-22T10:42:39.123456Z".len();
+
 impl FastPath for Instant {
-    fn resolve_now(&self, _: &ContextSelectionSet<'_>) -> Option<Value> {
-        Some(self.to_value())
+    fn resolve_now(&self, _: &ContextSelectionSet<'_>, meter: &mut Meter) -> Result<Value, NotResolved> {
+        meter.plain(INSTANT_LENGTH)?;
+        Ok(self.to_value())
     }
 }
 
 impl FastPath for UuidText {
-    fn resolve_now(&self, _: &ContextSelectionSet<'_>) -> Option<Value> {
-        Some(self.to_value())
+    fn resolve_now(&self, _: &ContextSelectionSet<'_>, meter: &mut Meter) -> Result<Value, NotResolved> {
+        meter.plain(uuid::fmt::Hyphenated::LENGTH)?;
+        Ok(self.to_value())
     }
 }
 

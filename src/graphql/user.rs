@@ -7,8 +7,9 @@ use async_graphql::parser::types::Field;
 use async_graphql::registry::Registry;
 use async_graphql::{ContextSelectionSet, ID, OutputType, Positioned, ServerResult, Value};
 
+use super::budget::Meter;
 use super::context::RequestContext;
-use super::engine::{Fast, FastPath, object};
+use super::engine::{Fast, FastPath, NotResolved, object};
 use super::scalars::UuidText;
 use crate::model::{Participant, User};
 
@@ -35,9 +36,9 @@ object! {
 pub struct ParticipantObject<'a>(pub &'a Participant);
 
 impl FastPath for ParticipantObject<'_> {
-    fn resolve_now(&self, context: &ContextSelectionSet<'_>) -> Option<Value> {
-        let user = RequestContext::of(context).cached_user(self.0.uuid)?;
-        UserObject(user).resolve_now(context)
+    fn resolve_now(&self, context: &ContextSelectionSet<'_>, meter: &mut Meter) -> Result<Value, NotResolved> {
+        let user = RequestContext::of(context).cached_user(self.0.uuid).ok_or(NotResolved::NotInMemory)?;
+        UserObject(user).resolve_now(context, meter)
     }
 }
 

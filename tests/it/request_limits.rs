@@ -23,6 +23,7 @@ fn each_limit_of_a_document_is_named_in_its_error() {
         let deep = "{ messageGroups(first: 1) { nodes { lastMessage { author { handle } } } } }";
         let many = "{ me { ...A ...A ...A ...A } } fragment A on User { uuid handle displayName }";
         let aliases = "{ a: __typename b: __typename c: __typename d: __typename }";
+        let spread_aliases = "{ me { ...A } a: me { ...A } b: me { ...A } } fragment A on User { h: handle }";
         let directives = "{ __typename @include(if: true) a: __typename @include(if: true) @skip(if: false) b: __typename @skip(if: false) }";
         let long = format!("{{ user(handle: \"{}\") {{ uuid }} }}", "x".repeat(2_000));
         let tokens = format!("{{ {} }}", "__typename ".repeat(60));
@@ -30,6 +31,7 @@ fn each_limit_of_a_document_is_named_in_its_error() {
             (deep, "max_depth_exceeded"),
             (many, "max_selections_exceeded"),
             (aliases, "max_aliases_exceeded"),
+            (spread_aliases, "max_aliases_exceeded"),
             (directives, "max_directives_exceeded"),
             (&long, "max_document_exceeded"),
             (&tokens, "max_tokens_exceeded"),
@@ -94,6 +96,16 @@ fn the_cost_of_a_page_depends_on_its_size() {
         let refusal = client.error(query, json!({ "groups": 100, "messages": 100 })).await;
         assert_eq!(refusal, refused("max_cost_exceeded"));
         client.data(query, json!({ "groups": 20, "messages": 40 })).await;
+
+        // A page of 50 events costs this: 10, and 221 for each event, of which 10 for `otherReadCursor` and 208 for `messages`.
+        let limits = DocumentLimits { cost: 10 + 50 * 221, ..DocumentLimits::DEFAULT };
+        let server = world.server_where(|parts| parts.requests.documents = limits).await;
+        let client = server.client(&user("ana").await);
+        let feed = "query Q($first: Int) { feed(first: $first) { events {
+            cursor ... on MessageAdded { messageGroup { otherReadCursor messages(last: 99) { nodes { uuid } } } } } } }";
+        assert_eq!(client.error(feed, json!({ "first": 51 })).await, refused("max_cost_exceeded"));
+        client.data(feed, json!({ "first": 50 })).await;
+        client.data(feed, json!({})).await;
     });
 }
 

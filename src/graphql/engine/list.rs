@@ -7,7 +7,8 @@ use async_graphql::registry::Registry;
 use async_graphql::{ContextSelectionSet, OutputType, Positioned, ServerResult, Value};
 use futures::future::try_join_all;
 
-use super::FastPath;
+use super::{Fast, FastPath, NotResolved};
+use crate::graphql::budget::Meter;
 
 /// A list. The engine's own list (`resolve_list` in [`list.rs`]) replaces the path of an error inside an entry by the path
 /// of the entry, so a client could not see which field failed.
@@ -15,7 +16,7 @@ use super::FastPath;
 /// [`list.rs`]: https://github.com/async-graphql/async-graphql/blob/v8.0.0-rc.5/src/resolver_utils/list.rs
 pub struct List<T>(pub Vec<T>);
 
-impl<T: OutputType> OutputType for List<T> {
+impl<T: FastPath + OutputType> OutputType for List<T> {
     fn type_name() -> Cow<'static, str> {
         <Vec<T> as OutputType>::type_name()
     }
@@ -31,15 +32,16 @@ impl<T: OutputType> OutputType for List<T> {
     async fn resolve(&self, context: &ContextSelectionSet<'_>, field: &Positioned<Field>) -> ServerResult<Value> {
         let entries = self.0.iter().enumerate().map(async |(index, entry)| {
             // The fields of the entry set the path of an error. It must not be set again here.
-            entry.resolve(&context.with_index(index), field).await
+            Fast(entry).resolve(&context.with_index(index), field).await
         });
         try_join_all(entries).await.map(Value::List)
     }
 }
 
 impl<T: FastPath> FastPath for List<T> {
-    fn resolve_now(&self, context: &ContextSelectionSet<'_>) -> Option<Value> {
-        self.0.iter().map(|entry| entry.resolve_now(context)).collect::<Option<_>>().map(Value::List)
+    fn resolve_now(&self, context: &ContextSelectionSet<'_>, meter: &mut Meter) -> Result<Value, NotResolved> {
+        meter.value()?;
+        self.0.iter().map(|entry| entry.resolve_now(context, meter)).collect::<Result<_, _>>().map(Value::List)
     }
 }
 
@@ -54,14 +56,24 @@ mod tests {
     use async_graphql::{EmptyMutation, EmptySubscription, Error, Object, PathSegment, Result, Schema};
 
     use super::*;
+    use crate::graphql::budget::ResponseBudget;
+    use crate::graphql::engine::object;
 
     struct Query;
     struct Entry;
 
-    #[Object]
-    impl Entry {
-        async fn fails(&self) -> Result<i32> {
-            Err(Error::new("failed"))
+    object! {
+        /// An entry.
+        "Entry" for Entry;
+        fields(&self) {
+            /// Its size.
+            "size" size: bool = true;
+        }
+        resolvers {
+            /// Fails.
+            async fn fails(&self) -> Result<i32> {
+                Err(Error::new("failed"))
+            }
         }
     }
 
@@ -77,7 +89,8 @@ mod tests {
     }
 
     async fn path_of_error(document: &str) -> Vec<PathSegment> {
-        let schema = Schema::new(Query, EmptyMutation, EmptySubscription);
+        let schema = Schema::build(Query, EmptyMutation, EmptySubscription);
+        let schema = schema.data(ResponseBudget::new(usize::MAX)).finish();
         let errors = schema.execute(document).await.errors;
         errors.into_iter().next().expect("an error").path
     }

@@ -20,4 +20,4 @@ pub mod object;
 pub mod operation;
 
 pub(super) use self::list::List;
-pub(super) use self::object::{Fast, FastPath, object};
+pub(super) use self::object::{Fast, FastPath, NotResolved, object};

@@ -6,7 +6,7 @@
 //! engine resolves the whole object, so batches of names and errors work as usual.
 //!
 //! The macro [`object`] declares each object once, for the engine and for the fast path: a field cannot be in only one of
-//! them.
+//! them. An interface is the engine's enum of its objects; its fast path is that of the object.
 //!
 //! [#1354]: https://github.com/async-graphql/async-graphql/issues/1354
 //! [`container.rs`]: https://github.com/async-graphql/async-graphql/blob/v8.0.0-rc.5/src/resolver_utils/container.rs
@@ -17,56 +17,99 @@ use async_graphql::indexmap::IndexMap;
 use async_graphql::indexmap::map::Entry;
 use async_graphql::parser::types::{Field, Selection};
 use async_graphql::registry::Registry;
-use async_graphql::{ContextSelectionSet, ID, Name, OutputType, Positioned, ServerResult, Value};
+use async_graphql::{ContextSelectionSet, ID, Name, OutputType, Positioned, ServerError, ServerResult, Value};
+
+use crate::graphql::budget::{Meter, ResponseBudget, ResponseTooLarge};
 
 /// A value that may be in memory completely.
 pub trait FastPath {
-    /// The value with the selected fields, or `None` if a selected field is not in memory.
-    fn resolve_now(&self, context: &ContextSelectionSet<'_>) -> Option<Value>;
+    /// The value with the selected fields. `meter` counts each value before it is built.
+    fn resolve_now(&self, context: &ContextSelectionSet<'_>, meter: &mut Meter) -> Result<Value, NotResolved>;
+}
+
+/// Why a value is not resolved now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotResolved {
+    /// A selected field is not in memory.
+    NotInMemory,
+    /// The response is too large.
+    TooLarge,
+}
+
+impl From<ResponseTooLarge> for NotResolved {
+    fn from(_: ResponseTooLarge) -> Self {
+        Self::TooLarge
+    }
 }
 
 impl<T: FastPath> FastPath for &T {
-    fn resolve_now(&self, context: &ContextSelectionSet<'_>) -> Option<Value> {
-        T::resolve_now(self, context)
+    fn resolve_now(&self, context: &ContextSelectionSet<'_>, meter: &mut Meter) -> Result<Value, NotResolved> {
+        T::resolve_now(self, context, meter)
     }
 }
 
 impl<T: FastPath> FastPath for Option<T> {
-    fn resolve_now(&self, context: &ContextSelectionSet<'_>) -> Option<Value> {
-        self.as_ref().map_or(Some(Value::Null), |value| value.resolve_now(context))
+    fn resolve_now(&self, context: &ContextSelectionSet<'_>, meter: &mut Meter) -> Result<Value, NotResolved> {
+        match self {
+            Some(value) => value.resolve_now(context, meter),
+            None => Ok(meter.value().map(|()| Value::Null)?),
+        }
     }
 }
 
 impl FastPath for &str {
-    fn resolve_now(&self, _: &ContextSelectionSet<'_>) -> Option<Value> {
-        Some(Value::from(*self))
+    fn resolve_now(&self, _: &ContextSelectionSet<'_>, meter: &mut Meter) -> Result<Value, NotResolved> {
+        meter.text(self)?;
+        Ok(Value::from(*self))
     }
 }
 
 impl FastPath for String {
-    fn resolve_now(&self, _: &ContextSelectionSet<'_>) -> Option<Value> {
-        Some(Value::from(self.as_str()))
+    fn resolve_now(&self, context: &ContextSelectionSet<'_>, meter: &mut Meter) -> Result<Value, NotResolved> {
+        self.as_str().resolve_now(context, meter)
+    }
+}
+
+impl FastPath for i32 {
+    fn resolve_now(&self, _: &ContextSelectionSet<'_>, meter: &mut Meter) -> Result<Value, NotResolved> {
+        meter.value()?;
+        Ok(Value::from(*self))
     }
 }
 
 impl FastPath for bool {
-    fn resolve_now(&self, _: &ContextSelectionSet<'_>) -> Option<Value> {
-        Some(Value::from(*self))
+    fn resolve_now(&self, _: &ContextSelectionSet<'_>, meter: &mut Meter) -> Result<Value, NotResolved> {
+        meter.value()?;
+        Ok(Value::from(*self))
     }
 }
 
 impl FastPath for ID {
-    fn resolve_now(&self, _: &ContextSelectionSet<'_>) -> Option<Value> {
-        Some(Value::from(self.as_str()))
+    fn resolve_now(&self, context: &ContextSelectionSet<'_>, meter: &mut Meter) -> Result<Value, NotResolved> {
+        self.as_str().resolve_now(context, meter)
     }
 }
 
 /// An output value that takes the fast path if it can.
+///
+/// The fields that [`object`] declares, and the entries of a [`List`](super::List), have it already. What a resolver
+/// returns needs it.
 pub struct Fast<T>(pub T);
+
+/// An interface has its fields without the wrapper of its objects.
+impl From<Fast<&str>> for String {
+    fn from(Fast(text): Fast<&str>) -> Self {
+        text.to_owned()
+    }
+}
 
 impl<T: FastPath + OutputType> OutputType for Fast<T> {
     fn type_name() -> Cow<'static, str> {
         T::type_name()
+    }
+
+    fn qualified_type_name() -> String {
+        T::qualified_type_name()
     }
 
     fn create_type_info(registry: &mut Registry) -> String {
@@ -74,16 +117,23 @@ impl<T: FastPath + OutputType> OutputType for Fast<T> {
     }
 
     async fn resolve(&self, context: &ContextSelectionSet<'_>, field: &Positioned<Field>) -> ServerResult<Value> {
-        match self.0.resolve_now(context) {
-            Some(value) => Ok(value),
-            None => self.0.resolve(context, field).await,
+        let budget = ResponseBudget::of(context);
+        // `graphql::execute` replaces the whole response, this error included.
+        let too_large = || ServerError::new("The response is too large.", Some(field.pos));
+        match budget.count(|meter| self.0.resolve_now(context, meter)) {
+            Ok(value) => Ok(value),
+            Err(NotResolved::TooLarge) => Err(too_large()),
+            Err(NotResolved::NotInMemory) => {
+                budget.count(Meter::value).map_err(|_| too_large())?;
+                self.0.resolve(context, field).await
+            }
         }
     }
 }
 
 impl<T: FastPath> FastPath for Fast<T> {
-    fn resolve_now(&self, context: &ContextSelectionSet<'_>) -> Option<Value> {
-        self.0.resolve_now(context)
+    fn resolve_now(&self, context: &ContextSelectionSet<'_>, meter: &mut Meter) -> Result<Value, NotResolved> {
+        self.0.resolve_now(context, meter)
     }
 }
 
@@ -92,28 +142,33 @@ impl<T: FastPath> FastPath for Fast<T> {
 pub fn resolve_fields(
     type_name: &str,
     context: &ContextSelectionSet<'_>,
-    resolve: &impl Fn(&str, &ContextSelectionSet<'_>) -> Option<Value>,
-) -> Option<Value> {
+    meter: &mut Meter,
+    resolve: &impl Fn(&str, &ContextSelectionSet<'_>, &mut Meter) -> Result<Value, NotResolved>,
+) -> Result<Value, NotResolved> {
+    meter.value()?;
     let mut fields = IndexMap::with_capacity(context.item.node.items.len());
-    collect_fields(type_name, context, resolve, &mut fields)?;
-    Some(Value::Object(fields))
+    collect_fields(type_name, context, meter, resolve, &mut fields)?;
+    Ok(Value::Object(fields))
 }
 
 fn collect_fields(
     type_name: &str,
     context: &ContextSelectionSet<'_>,
-    resolve: &impl Fn(&str, &ContextSelectionSet<'_>) -> Option<Value>,
+    meter: &mut Meter,
+    resolve: &impl Fn(&str, &ContextSelectionSet<'_>, &mut Meter) -> Result<Value, NotResolved>,
     fields: &mut IndexMap<Name, Value>,
-) -> Option<()> {
+) -> Result<(), NotResolved> {
     for selection in &context.item.node.items {
         match &selection.node {
             Selection::Field(field) => {
                 let field = &field.node;
                 // The selections of a planned operation are merged, so a key that is there already is not expected.
-                let Entry::Vacant(entry) = fields.entry(field.response_key().node.clone()) else { return None };
+                let Entry::Vacant(entry) = fields.entry(field.response_key().node.clone()) else {
+                    return Err(NotResolved::NotInMemory);
+                };
                 entry.insert(match field.name.node.as_str() {
-                    "__typename" => Value::from(type_name),
-                    name => resolve(name, &context.with_selection_set(&field.selection_set))?,
+                    "__typename" => type_name.resolve_now(context, meter)?,
+                    name => resolve(name, &context.with_selection_set(&field.selection_set), meter)?,
                 });
             }
             // A planned operation has inline fragments on object types only, one for each possible type.
@@ -121,13 +176,13 @@ fn collect_fields(
                 let applies = fragment.node.type_condition.as_ref().is_none_or(|it| it.node.on.node == type_name);
                 if applies {
                     let context = context.with_selection_set(&fragment.node.selection_set);
-                    collect_fields(type_name, &context, resolve, fields)?;
+                    collect_fields(type_name, &context, meter, resolve, fields)?;
                 }
             }
-            Selection::FragmentSpread(_) => return None,
+            Selection::FragmentSpread(_) => return Err(NotResolved::NotInMemory),
         }
     }
-    Some(())
+    Ok(())
 }
 
 /// Declares an object type of the schema, for the engine and for the fast path.
@@ -163,21 +218,27 @@ macro_rules! object {
             $(
                 $(#[doc = $($field_doc)*])*
                 #[graphql(name = $name)]
-                async fn $field(&$this) -> $value {
-                    $body
+                async fn $field(&$this) -> $crate::graphql::engine::Fast<$value> {
+                    $crate::graphql::engine::Fast($body)
                 }
             )*
             $($($resolvers)*)?
         }
 
         impl $crate::graphql::engine::FastPath for $type {
-            fn resolve_now(&$this, context: &async_graphql::ContextSelectionSet<'_>) -> Option<async_graphql::Value> {
-                $crate::graphql::engine::object::resolve_fields($type_name, context, &|name, context| match name {
-                    $($name => {
-                        let value: $value = $body;
-                        $crate::graphql::engine::FastPath::resolve_now(&value, context)
-                    })*
-                    _ => None,
+            fn resolve_now(
+                &$this,
+                context: &async_graphql::ContextSelectionSet<'_>,
+                meter: &mut $crate::graphql::budget::Meter,
+            ) -> Result<async_graphql::Value, $crate::graphql::engine::NotResolved> {
+                $crate::graphql::engine::object::resolve_fields($type_name, context, meter, &|name, context, meter| {
+                    match name {
+                        $($name => {
+                            let value: $value = $body;
+                            $crate::graphql::engine::FastPath::resolve_now(&value, context, meter)
+                        })*
+                        _ => Err($crate::graphql::engine::NotResolved::NotInMemory),
+                    }
                 })
             }
         }
@@ -192,9 +253,10 @@ mod tests {
     use std::cell::Cell;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use async_graphql::{Context, EmptyMutation, EmptySubscription, Object, Schema};
+    use async_graphql::{Context, EmptyMutation, EmptySubscription, Interface, Object, Schema};
 
     use super::*;
+    use crate::graphql::engine::List;
 
     /// Counts how often the engine resolves a field.
     #[derive(Default)]
@@ -209,13 +271,46 @@ mod tests {
             /// Its size.
             "size" size: bool = true;
             /// Another thing.
-            "inner" inner: Fast<&Thing> = Fast(self);
+            "inner" inner: &Thing = self;
         }
         resolvers {
             /// Read from somewhere.
             async fn read(&self, context: &Context<'_>) -> &'static str {
                 context.data_unchecked::<Resolved>().0.fetch_add(1, Ordering::Relaxed);
                 "read"
+            }
+        }
+    }
+
+    struct Other;
+
+    object! {
+        /// Another type with a size.
+        "Other" for Other;
+        fields(&self) {
+            /// Its size.
+            "size" size: bool = false;
+        }
+    }
+
+    impl From<Fast<bool>> for bool {
+        fn from(Fast(value): Fast<bool>) -> Self {
+            value
+        }
+    }
+
+    #[derive(Interface)]
+    #[graphql(field(name = "size", ty = "bool"))]
+    enum AnyThing {
+        Thing(Thing),
+        Other(Other),
+    }
+
+    impl FastPath for AnyThing {
+        fn resolve_now(&self, context: &ContextSelectionSet<'_>, meter: &mut Meter) -> Result<Value, NotResolved> {
+            match self {
+                Self::Thing(thing) => thing.resolve_now(context, meter),
+                Self::Other(other) => other.resolve_now(context, meter),
             }
         }
     }
@@ -227,6 +322,15 @@ mod tests {
         async fn thing(&self) -> Fast<Thing> {
             Fast(Thing)
         }
+
+        async fn all(&self) -> List<Fast<AnyThing>> {
+            [AnyThing::Thing(Thing), AnyThing::Other(Other)].into_iter().map(Fast).collect()
+        }
+    }
+
+    fn schema() -> Schema<Query, EmptyMutation, EmptySubscription> {
+        let schema = Schema::build(Query, EmptyMutation, EmptySubscription).data(Resolved::default());
+        schema.data(ResponseBudget::new(usize::MAX)).finish()
     }
 
     /// Counts the allocations of each thread.
@@ -254,7 +358,7 @@ mod tests {
 
     /// The allocations of a request with 100 fields more, for each of them. `extra` is selected once.
     async fn allocations_of_a_field(extra: &str) -> usize {
-        let schema = Schema::build(Query, EmptyMutation, EmptySubscription).data(Resolved::default()).finish();
+        let schema = schema();
         let allocations = async |fields: usize| {
             let selections: String = (0..fields).map(|number| format!("f{number}: size ")).collect();
             let parsed = async_graphql::parser::parse_query(format!("{{ thing {{ {extra} {selections} }} }}"));
@@ -276,7 +380,7 @@ mod tests {
     }
 
     async fn execute(document: &str) -> (String, usize) {
-        let schema = Schema::build(Query, EmptyMutation, EmptySubscription).data(Resolved::default()).finish();
+        let schema = schema();
         let response = schema.execute(document).await;
         assert!(response.is_ok(), "{response:?}");
         let resolved = schema.data::<Resolved>().expect("the counter").0.load(Ordering::Relaxed);
@@ -290,5 +394,17 @@ mod tests {
         let (mixed, resolved) = execute("{ thing { size inner { __typename s: size read } } }").await;
         let expected = "{thing: {size: true, inner: {__typename: \"Thing\", s: true, read: \"read\"}}}";
         assert_eq!((mixed.as_str(), resolved), (expected, 1));
+    }
+    #[tokio::test]
+    async fn the_fast_path_and_the_engine_give_the_same_objects_of_an_interface() {
+        for (read, reads) in [("", 0), ("read", 1)] {
+            let of_thing = format!("... on Thing {{ __typename size inner {{ size }} {read} }}");
+            let (data, resolved) =
+                execute(&format!("{{ all {{ {of_thing} ... on Other {{ __typename s: size }} }} }}")).await;
+            let read = if read.is_empty() { "" } else { ", read: \"read\"" };
+            let thing = format!("{{__typename: \"Thing\", size: true, inner: {{size: true}}{read}}}");
+            let other = "{__typename: \"Other\", s: false}";
+            assert_eq!((data, resolved), (format!("{{all: [{thing}, {other}]}}"), reads));
+        }
     }
 }

@@ -1,5 +1,4 @@
-//! The merged operation is compared as text. The schema has an interface and a union, which our own schema does not have
-//! yet.
+//! The merged operation is compared as text. The schema has a union, which our own schema does not have yet.
 
 use apollo_compiler::request::coerce_variable_values;
 use apollo_compiler::validation::Valid;

@@ -1,0 +1,159 @@
+//! The feed: the interface `FeedEvent`, its types, and `FeedPage`.
+
+use async_graphql::{ContextSelectionSet, Enum, Interface, Value};
+
+use super::budget::Meter;
+use super::engine::{FastPath, List, NotResolved, object};
+use super::message::MessageObject;
+use super::message_group::MessageGroupObject;
+use crate::messaging::{FeedCursor, FeedEvent, FeedPage, FeedResetReason};
+
+/// An event in the feed of the signed-in user.
+#[derive(Interface)]
+#[graphql(
+    name = "FeedEvent",
+    field(
+        name = "cursor",
+        ty = "String",
+        desc = "Cursor of the event, for the argument `after`. It is valid on every server, and after a restart."
+    )
+)]
+#[expect(clippy::large_enum_variant, reason = "almost every event is the large one")]
+pub enum FeedEventObject {
+    /// A message was added.
+    MessageAdded(MessageAdded),
+    /// All events up to now were delivered.
+    FeedReady(FeedReady),
+    /// Events are missing.
+    FeedReset(FeedReset),
+}
+
+impl FastPath for FeedEventObject {
+    fn resolve_now(&self, context: &ContextSelectionSet<'_>, meter: &mut Meter) -> Result<Value, NotResolved> {
+        match self {
+            Self::MessageAdded(event) => event.resolve_now(context, meter),
+            Self::FeedReady(event) => event.resolve_now(context, meter),
+            Self::FeedReset(event) => event.resolve_now(context, meter),
+        }
+    }
+}
+
+/// A message was added to a group.
+pub struct MessageAdded {
+    cursor: String,
+    message: MessageObject,
+    message_group: MessageGroupObject,
+}
+
+object! {
+    /// A message was added to a message group of the signed-in user, by either participant.
+    "MessageAdded" for MessageAdded;
+    fields(&self) {
+        /// Cursor of the event, for the argument `after`. It is valid on every server, and after a restart.
+        "cursor" cursor: &str = &self.cursor;
+        /// The message.
+        "message" message: &MessageObject = &self.message;
+        /// The message group after the message, and after the messages that the server processed together with it.
+        "messageGroup" message_group: &MessageGroupObject = &self.message_group;
+    }
+}
+
+/// The reader of a feed has caught up.
+pub struct FeedReady {
+    cursor: String,
+}
+
+object! {
+    /// All events that the client had missed were delivered. The events after it are live.
+    "FeedReady" for FeedReady;
+    fields(&self) {
+        /// Cursor of the event, for the argument `after`. It is valid on every server, and after a restart.
+        "cursor" cursor: &str = &self.cursor;
+    }
+}
+
+/// Events of a feed are missing.
+pub struct FeedReset {
+    cursor: String,
+    reason: FeedResetReason,
+}
+
+object! {
+    /// Events are missing. The client should query its message groups and messages again, and then continue from `cursor`.
+    "FeedReset" for FeedReset;
+    fields(&self) {
+        /// Cursor of the event, for the argument `after`. It is valid on every server, and after a restart.
+        "cursor" cursor: &str = &self.cursor;
+        /// Why events are missing.
+        "reason" reason: FeedResetReasonValue = self.reason.into();
+    }
+}
+
+/// Why events are missing.
+#[derive(Clone, Copy, Enum, PartialEq, Eq)]
+#[graphql(name = "FeedResetReason")]
+pub enum FeedResetReasonValue {
+    /// The feed no longer keeps the events after the cursor.
+    Expired,
+    /// More than 10,000 events follow the cursor.
+    TooFarBehind,
+    /// The server has lost events, or its data was restored from a backup.
+    HistoryChanged,
+}
+
+impl From<FeedResetReason> for FeedResetReasonValue {
+    fn from(reason: FeedResetReason) -> Self {
+        match reason {
+            FeedResetReason::Expired => Self::Expired,
+            FeedResetReason::TooFarBehind => Self::TooFarBehind,
+            FeedResetReason::HistoryChanged => Self::HistoryChanged,
+        }
+    }
+}
+
+impl FastPath for FeedResetReasonValue {
+    fn resolve_now(&self, _: &ContextSelectionSet<'_>, meter: &mut Meter) -> Result<Value, NotResolved> {
+        meter.value()?;
+        Ok(async_graphql::resolver_utils::enum_value(*self))
+    }
+}
+
+/// A page of a feed.
+pub struct FeedPageObject {
+    events: Vec<FeedEventObject>,
+    end_cursor: String,
+    has_next_page: bool,
+}
+
+object! {
+    /// A page of the signed-in user's feed.
+    "FeedPage" for FeedPageObject;
+    fields(&self) {
+        /// The events of the page, in the order in which they happened.
+        "events" events: List<&FeedEventObject> = self.events.iter().collect();
+        /// Cursor after which the next page starts. Set also if the page is empty.
+        "endCursor" end_cursor: &str = &self.end_cursor;
+        /// Whether more events follow this page.
+        "hasNextPage" has_next_page: bool = self.has_next_page;
+    }
+}
+
+impl From<FeedPage> for FeedPageObject {
+    fn from(page: FeedPage) -> Self {
+        let event = |(cursor, event): (FeedCursor, FeedEvent)| {
+            let cursor = cursor.encode();
+            match event {
+                FeedEvent::Reset(reason) => FeedEventObject::FeedReset(FeedReset { cursor, reason }),
+                FeedEvent::MessageAdded { message, group } => {
+                    let (message, message_group) = (MessageObject(message), group.into());
+                    FeedEventObject::MessageAdded(MessageAdded { cursor, message, message_group })
+                }
+            }
+        };
+        Self {
+            events: page.events.into_iter().map(event).collect(),
+            end_cursor: page.end.encode(),
+            has_next_page: page.has_next,
+        }
+    }
+}
