@@ -5,25 +5,29 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
+use async_trait::async_trait;
 use aws_sdk_dynamodb::types::StreamSpecification;
 use chrono::{TimeDelta, Utc};
 use cruddur_messaging::app::{consume, fresh_name};
 use cruddur_messaging::aws::Aws;
 use cruddur_messaging::embedded::dynamodb::EmbeddedDynamoDb;
 use cruddur_messaging::environment::SystemEnvironment;
+use cruddur_messaging::messages_table::feed::{FeedEntry, FeedHead};
 use cruddur_messaging::messages_table::items::from_message;
 use cruddur_messaging::messages_table::schema::{Billing, load_leases_table, load_messages_table};
 use cruddur_messaging::messages_table::{
-    Created, GroupRow, Membership, Message, MessagesTable, MoveOutcome, RowMove, ScanPosition, SortKey, TableError,
+    Applied, Created, GroupRow, GroupUpdate, Membership, Message, MessagesTable, ScanPosition, SortKey, TableError,
 };
 use cruddur_messaging::model::{MessageGroupUuid, MessageUuid, NameCopy, Participant, UserUuid};
 use cruddur_messaging::shutdown::Shutdown;
 use cruddur_messaging::stream::Consumer;
+use cruddur_messaging::stream::appender::{Appender, FEED_RETENTION};
 use cruddur_messaging::stream::dynamodb::DynamoDbStream;
-use cruddur_messaging::stream::effect::move_to;
+use cruddur_messaging::stream::effect::{Cause, Writer};
 use cruddur_messaging::stream::ids::{ShardId, StreamArn};
 use cruddur_messaging::stream::lease::{Checkpoint, LeaseTable};
 use cruddur_messaging::stream::lease_table::ConsumerTable;
+use cruddur_messaging::stream::origin::Origin;
 use cruddur_messaging::stream::planner::arrivals;
 use cruddur_messaging::stream::rows::GroupRows;
 use cruddur_messaging::stream::source::{Batch, Position, Record, RecordChange, Shard, StreamError, StreamSource};
@@ -144,8 +148,28 @@ async fn until(mut holds: impl AsyncFnMut() -> anyhow::Result<bool>) -> anyhow::
     Ok(())
 }
 
+/// A shard under a lease that is never lost.
+struct OneShard;
+
+#[async_trait]
+impl Origin for OneShard {
+    fn name(&self) -> &str {
+        "stream/shardId-00000001572500000000-01234567"
+    }
+
+    async fn is_held(&self) -> Result<bool, TableError> {
+        Ok(true)
+    }
+
+    async fn is_finished(&self, _: &str) -> Result<bool, TableError> {
+        Ok(false)
+    }
+}
+
 /// Write units for the move of a message, by the number of messages of its group in a batch.
 async fn costs(world: &World) -> anyhow::Result<()> {
+    let appender = Appender::new(Some(FEED_RETENTION));
+    let writer = Writer { table: &world.table, appender: &appender, environment: &SystemEnvironment };
     let rounds = 20;
     for depth in [1, 5, 50] {
         let mut spent = 0.0;
@@ -157,8 +181,8 @@ async fn costs(world: &World) -> anyhow::Result<()> {
             }
             let records: Vec<Record> = messages.iter().enumerate().map(|(at, it)| record(at, it)).collect();
             let before = world.table.consumed().write;
-            for arrival in arrivals(&records).newest {
-                move_to(&world.table, &arrival.message, &SystemEnvironment).await?;
+            for arrivals in arrivals(&records).groups {
+                writer.apply(Cause::Arrived { origin: &OneShard, arrivals: &arrivals }).await?;
             }
             spent += world.table.consumed().write - before;
         }
@@ -183,7 +207,7 @@ async fn takeovers(world: &World) -> anyhow::Result<()> {
         let names = [fresh_name(), fresh_name()];
         let holder = tokio::spawn(world.consumer(world.source(), names[0].clone()).run(stop.clone()));
         until(async || is_held_by(&names[0]).await).await?;
-        consume(&world.aws, TABLE, names[1].clone(), &next);
+        consume(&world.aws, TABLE, Some(FEED_RETENTION), names[1].clone(), &next);
         tokio::time::sleep(Duration::from_secs(1)).await;
         let begin = Instant::now();
         let times = if round % 2 == 0 {
@@ -219,6 +243,23 @@ impl GroupRows for Timed {
         GroupRows::own_rows(&self.table, user, group).await
     }
 
+    async fn row_at(
+        &self,
+        user: UserUuid,
+        group: MessageGroupUuid,
+        sort_key: &SortKey,
+    ) -> Result<Option<GroupRow>, TableError> {
+        GroupRows::row_at(&self.table, user, group, sort_key).await
+    }
+
+    async fn recent_sort_keys(&self, group: MessageGroupUuid) -> Result<Vec<SortKey>, TableError> {
+        GroupRows::recent_sort_keys(&self.table, group).await
+    }
+
+    async fn legacy_is_adopted(&self) -> Result<bool, TableError> {
+        GroupRows::legacy_is_adopted(&self.table).await
+    }
+
     async fn membership(&self, group: MessageGroupUuid) -> Result<Option<Membership>, TableError> {
         GroupRows::membership(&self.table, group).await
     }
@@ -242,11 +283,27 @@ impl GroupRows for Timed {
         GroupRows::groups(&self.table, from).await
     }
 
-    async fn move_rows(&self, rows: &RowMove) -> Result<MoveOutcome, TableError> {
-        let outcome = GroupRows::move_rows(&self.table, rows).await?;
-        if let (MoveOutcome::Done, Some(row)) = (&outcome, rows.put.first()) {
-            let moved = (row.group, row.sort_key.clone(), Instant::now());
-            self.moves.lock().unwrap_or_else(PoisonError::into_inner).push(moved);
+    async fn count_messages(
+        &self,
+        group: MessageGroupUuid,
+        author: UserUuid,
+        after: Option<&SortKey>,
+        up_to: &SortKey,
+    ) -> Result<u64, TableError> {
+        GroupRows::count_messages(&self.table, group, author, after, up_to).await
+    }
+
+    async fn feed_head(&self, owner: UserUuid) -> Result<Option<FeedHead>, TableError> {
+        GroupRows::feed_head(&self.table, owner).await
+    }
+
+    async fn apply(&self, updates: &[GroupUpdate], entries: &[FeedEntry]) -> Result<Applied, TableError> {
+        let outcome = GroupRows::apply(&self.table, updates, entries).await?;
+        if outcome == Applied::Done {
+            let now = Instant::now();
+            let moved = updates.iter().filter_map(|update| update.put.first());
+            let moved = moved.map(|row| (row.group, row.sort_key.clone(), now));
+            self.moves.lock().unwrap_or_else(PoisonError::into_inner).extend(moved);
         }
         Ok(outcome)
     }

@@ -1,36 +1,37 @@
 //! `stream`: inspects and repairs the stream consumer. Uses AWS only with `--prod`.
 
 use anyhow::bail;
-use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use serde_json::json;
 use uuid::Uuid;
 
 use super::failure::LeftOver;
 use super::output::Output;
+use super::stream_status::status;
 use super::target::{TableOptions, Target};
-use crate::environment::{Environment, SystemEnvironment};
+use crate::config::FeedSettings;
+use crate::environment::SystemEnvironment;
 use crate::messages_table::MessagesTable;
 use crate::model::MessageGroupUuid;
-use crate::stream::dynamodb::DynamoDbStream;
-use crate::stream::effect::{Effect, EffectError, move_to};
-use crate::stream::lease::{Checkpoint, Lease, LeaseTable};
+use crate::stream::appender::Appender;
+use crate::stream::effect::{Effect, EffectError};
 use crate::stream::lease_table::ConsumerTable;
 use crate::stream::reconcile::{FailedGroup, Reconciled, Reconciler};
 use crate::stream::set_aside::{SetAside, SetAsideTable, Subject};
-use crate::stream::source::StreamSource;
 
 #[derive(Args, Debug)]
 pub struct Options {
     #[command(flatten)]
     options: TableOptions,
+    #[command(flatten)]
+    feed: FeedSettings,
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Subcommand, Debug)]
 enum Command {
-    /// Print the shards with their readers and checkpoints, and the number of set-aside records
+    /// Print the shards with their readers and checkpoints, the repair, and the number of set-aside records
     #[command(after_help = "Example:\n  cruddur-messaging stream status --prod")]
     Status,
     /// Move message groups to their newest messages: all groups that have a row, or one group
@@ -62,78 +63,43 @@ const PROGRESS_INTERVAL: usize = 100;
 
 pub async fn run(options: Options) -> anyhow::Result<()> {
     super::logging::start("off")?;
-    let Options { options: TableOptions { prod, output, table }, command } = options;
-    let target = Target::reach(prod, table.ddb_message_table).await?;
+    let Options { options: TableOptions { prod, output, table }, feed, command } = options;
+    let target = Target::reach(&prod, table.ddb_message_table).await?;
     let consumer_table = ConsumerTable::new(target.aws.dynamodb.clone(), &target.table);
     let messages = target.messages_table();
+    let appender = Appender::new(feed.retention());
+    let reconciler = reconciler(&messages, &appender);
     let done = match command {
         Command::Status => status(&target, output, &consumer_table).await,
         Command::Reconcile { group } => {
             output.say(format!("Reconciling message group rows of {target}"));
-            reconcile(output, &messages, group.map(MessageGroupUuid)).await
+            reconcile(output, &reconciler, group.map(MessageGroupUuid)).await
         }
         Command::SetAside(SetAsideCommand::List) => list(output, &consumer_table).await,
         Command::SetAside(SetAsideCommand::Replay) => {
             output.say(format!("Replaying the set-aside records into {target}"));
-            replay(output, &messages, &consumer_table).await
+            replay(output, &messages, &reconciler, &consumer_table).await
         }
     };
     done.map_err(|error| target.endpoints().explain(error))
 }
 
-async fn status(target: &Target, output: Output, table: &ConsumerTable) -> anyhow::Result<()> {
-    let (aws, name) = (&target.aws, &target.table);
-    let source = DynamoDbStream::new(aws.dynamodb.clone(), aws.streams.clone(), name);
-    let stream = source.stream().await?;
-    let listed = source.shards(&stream).await?;
-    let leases = LeaseTable::list(table, &stream).await?;
-    let aside = SetAsideTable::list(table).await?.len();
-    output.say(format!("Stream {stream}"));
-    output.say(row("SHARD", "OWNER", "CHECKPOINT", "HANDLED UNTIL"));
-    let now = Utc::now();
-    for lease in &leases {
-        let age =
-            lease.handled_until.and_then(DateTime::from_timestamp_millis).map(|at| (now - at).num_seconds().max(0));
-        let until = age.map_or("-".to_owned(), |age| format!("{age} s ago"));
-        let text = row(&lease.shard, lease.owner.as_deref().unwrap_or("-"), checkpoint(lease), &until);
-        output.result(text, || {
-            json!({
-                "shard": &*lease.shard,
-                "owner": lease.owner.as_deref(),
-                "checkpoint": checkpoint(lease),
-                "handledUntilSecondsAgo": age,
-            })
-        });
-    }
-    for shard in listed.iter().filter(|shard| leases.iter().all(|lease| lease.shard != shard.id)) {
-        output.result(row(&shard.id, "-", "no lease yet", "-"), || json!({ "shard": &*shard.id, "checkpoint": null }));
-    }
-    output.result(format!("{aside} records set aside"), || json!({ "setAside": aside, "stream": &*stream }));
-    Ok(())
+fn reconciler<'a>(rows: &'a MessagesTable, appender: &'a Appender) -> Reconciler<'a, MessagesTable> {
+    let (environment, outage_tries) = (&SystemEnvironment, OUTAGE_TRIES);
+    Reconciler { rows, appender, records_lost: false, environment, outage_tries }
 }
 
-fn row(shard: &str, owner: &str, checkpoint: &str, until: &str) -> String {
-    format!("{shard:<44} {owner:<38} {checkpoint:<26} {until}")
-}
-
-fn checkpoint(lease: &Lease) -> &str {
-    match &lease.checkpoint {
-        None => "not started",
-        Some(Checkpoint::TrimHorizon) => "after a gap",
-        Some(Checkpoint::BehindGap) => "before a gap",
-        Some(Checkpoint::At(number)) => number,
-        Some(Checkpoint::ShardEnd) => "finished",
-    }
-}
-
-async fn reconcile(output: Output, messages: &MessagesTable, group: Option<MessageGroupUuid>) -> anyhow::Result<()> {
-    let reconciler = Reconciler { rows: messages, environment: &SystemEnvironment, outage_tries: OUTAGE_TRIES };
+async fn reconcile(
+    output: Output,
+    reconciler: &Reconciler<'_, MessagesTable>,
+    group: Option<MessageGroupUuid>,
+) -> anyhow::Result<()> {
     if let Some(group) = group {
         match reconciler.group(group).await? {
             Some(Effect::Moved) => {
                 output.result(format!("{group}: moved"), || json!({ "group": group.to_string(), "moved": true }));
             }
-            Some(Effect::UpToDate) => output.result(
+            Some(Effect::Fed | Effect::UpToDate) => output.result(
                 format!("{group}: already up to date"),
                 || json!({ "group": group.to_string(), "moved": false }),
             ),
@@ -183,27 +149,32 @@ async fn list(output: Output, table: &ConsumerTable) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Applies one entry again. The entry of a group has no message if its newest message could not be read.
+/// Applies one entry again. The entry of a group has no message if its newest message could not be read. Messages after the
+/// one of a record may have been fed, so the message gets no position of its own: the feeds are reset.
 async fn replay_one(
     messages: &MessagesTable,
+    reconciler: &Reconciler<'_, MessagesTable>,
     aside: &SetAside,
-    environment: &dyn Environment,
 ) -> Result<Option<Effect>, EffectError> {
     if let Subject::Group(group) = aside.subject {
-        let reconciler = Reconciler { rows: messages, environment, outage_tries: OUTAGE_TRIES };
         return reconciler.group(group).await;
     }
     match messages.message_at(&aside.message_pk, &aside.message_sk).await? {
-        Some(message) => move_to(messages, &message, environment).await.map(Some),
+        Some(message) => reconciler.message(&message, true).await.map(Some),
         None => Ok(None),
     }
 }
 
-async fn replay(output: Output, messages: &MessagesTable, table: &ConsumerTable) -> anyhow::Result<()> {
+async fn replay(
+    output: Output,
+    messages: &MessagesTable,
+    reconciler: &Reconciler<'_, MessagesTable>,
+    table: &ConsumerTable,
+) -> anyhow::Result<()> {
     let mut failed = 0;
     for aside in SetAsideTable::list(table).await? {
-        let outcome = match replay_one(messages, &aside, &SystemEnvironment).await {
-            Ok(Some(Effect::Moved | Effect::UpToDate)) => Ok("done"),
+        let outcome = match replay_one(messages, reconciler, &aside).await {
+            Ok(Some(Effect::Moved | Effect::Fed | Effect::UpToDate)) => Ok("done"),
             Ok(Some(Effect::NoParticipants)) => Err(Effect::NO_PARTICIPANTS.to_owned()),
             Ok(None) => Ok("the message is gone, nothing to do"),
             // An outage affects all entries.

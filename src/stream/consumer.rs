@@ -1,18 +1,23 @@
-//! The part of one process: it lists the shards, takes leases, and runs a [reader](super::reader) for each lease.
+//! The part of one process: it lists the shards, takes leases, runs a [reader](super::reader) for each lease, and makes the
+//! [repair](super::repairer) if it holds that lease.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::{self, JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::appender::{Appender, FEED_RETENTION};
 use super::health::Health;
 use super::ids::{LeaseOwner, ShardId, StreamArn};
-use super::lease::{HeldLease, LEASE_TIME, Lease, LeaseTable, LeaseUpdate, Watch, leases_to_take, take};
-use super::parts::{Parts, retry_backoff};
-use super::reader::{Left, ShardReader};
+use super::lease::{HeldLease, Lease, LeaseTable, LeaseUpdate, Watch, leases_to_take, take};
+use super::parts::{Left, Parts, retry_backoff};
+use super::reader::ShardReader;
+use super::renewal::renew_until_lost;
+use super::repair::{self, RepairTable};
+use super::repairer::{RepairWatch, Repairer};
 use super::rows::GroupRows;
 use super::set_aside::SetAsideTable;
 use super::source::{Shard, StreamError, StreamSource};
@@ -28,9 +33,6 @@ const LEASES_INTERVAL: Duration = Duration::from_millis(500);
 const LISTING_INTERVAL: Duration = Duration::from_secs(10);
 /// How long DynamoDB Streams keeps records.
 const RETENTION: Duration = Duration::from_secs(24 * 3600);
-/// How often a lease is renewed, with jitter: at most every third of the lease time.
-const RENEW_INTERVAL: Duration = Duration::from_millis(LEASE_TIME.as_millis() as u64 * 2 / 9);
-
 /// The stream consumer of one process.
 pub struct Consumer<S, T, R> {
     parts: Parts<S, T, R>,
@@ -43,6 +45,9 @@ pub enum ConsumerError {
     /// A bug. The process must not go on as if the shard were read.
     #[error("the reader of a shard panicked")]
     ReaderPanicked(#[source] JoinError),
+    /// A bug. The process must not go on as if the repair were made.
+    #[error("the repair after a gap panicked")]
+    RepairPanicked(#[source] JoinError),
 }
 
 /// Why the leases could not be read.
@@ -63,18 +68,37 @@ struct StreamState {
     watch: Watch,
 }
 
-/// The readers of this process.
+/// The work of this process.
 #[derive(Default)]
-struct Readers {
-    tasks: JoinSet<(ShardId, Left)>,
-    shards: HashMap<ShardId, tokio::task::Id>,
+struct Work {
+    tasks: JoinSet<Ended>,
+    readers: HashMap<ShardId, task::Id>,
+    repair: Option<task::Id>,
+    repair_watch: RepairWatch,
 }
 
-impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Consumer<S, T, R> {
-    /// A consumer that applies the records of `source` to `rows`, with its leases and set-aside entries in `table`. No other
-    /// process may use the same `name` at the same time.
+/// Work that has ended.
+enum Ended {
+    Reader(ShardId, Left),
+    Repair(Left),
+}
+
+impl Work {
+    fn panicked(&self, error: JoinError) -> ConsumerError {
+        if self.repair == Some(error.id()) {
+            ConsumerError::RepairPanicked(error)
+        } else {
+            ConsumerError::ReaderPanicked(error)
+        }
+    }
+}
+
+impl<S: StreamSource, T: LeaseTable + RepairTable + SetAsideTable, R: GroupRows> Consumer<S, T, R> {
+    /// A consumer that applies the records of `source` to `rows`, with its leases, the repair and set-aside entries in `table`.
+    /// No other process may use the same `name` at the same time.
     pub fn new(source: S, table: T, rows: R, name: impl Into<LeaseOwner>, environment: Arc<dyn Environment>) -> Self {
-        let parts = Parts { source, table, rows, environment, retention: RETENTION, health: Arc::default() };
+        let (appender, health) = (Appender::new(Some(FEED_RETENTION)), Arc::default());
+        let parts = Parts { source, table, rows, appender, environment, retention: RETENTION, health };
         Self { parts, name: name.into() }
     }
 
@@ -85,6 +109,13 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Consumer<S, T
         self
     }
 
+    /// The same consumer with feed entries that expire after `retention`; `None` keeps them for ever.
+    #[must_use]
+    pub fn with_feed_retention(mut self, retention: Option<Duration>) -> Self {
+        self.parts.appender = Appender::new(retention);
+        self
+    }
+
     /// Whether the consumer makes progress.
     pub fn health(&self) -> Arc<Health> {
         self.parts.health.clone()
@@ -92,30 +123,30 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Consumer<S, T
 
     /// Consumes until `stop`. Then it finishes the current batches and hands the leases over.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) -> Result<(), ConsumerError> {
-        let mut readers = Readers::default();
+        let mut work = Work::default();
         let mut stream = None;
         while !stop.is_cancelled() {
-            match self.look(&mut stream, &mut readers, &stop).await {
+            match self.look(&mut stream, &mut work, &stop).await {
                 Ok(()) => self.parts.health.looked(),
                 Err(error) => {
                     Count::Retries.add(1);
                     tracing::warn!(error = report(&error), "reading the leases failed, retrying");
                 }
             }
-            self.parts.health.record_lag();
-            self.wait(&mut stream, &mut readers, &stop).await?;
+            self.parts.health.record();
+            self.wait(&mut stream, &mut work, &stop).await?;
         }
-        while let Some(ended) = readers.tasks.join_next().await {
-            ended.map_err(ConsumerError::ReaderPanicked)?;
+        while let Some(ended) = work.tasks.join_next().await {
+            ended.map_err(|error| work.panicked(error))?;
         }
         Ok(())
     }
 
-    /// Waits until the leases are to be read again. Meanwhile handles the readers that end.
+    /// Waits until the leases are to be read again. Meanwhile handles the work that ends.
     async fn wait(
         &self,
         stream: &mut Option<StreamState>,
-        readers: &mut Readers,
+        work: &mut Work,
         stop: &CancellationToken,
     ) -> Result<(), ConsumerError> {
         let pause = tokio::time::sleep(self.parts.environment.jitter(LEASES_INTERVAL));
@@ -124,11 +155,21 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Consumer<S, T
             let ended = tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
-                Some(ended) = readers.tasks.join_next_with_id() => ended,
+                Some(ended) = work.tasks.join_next_with_id() => ended,
                 () = &mut pause => return Ok(()),
             };
-            let (id, (shard, left)) = ended.map_err(ConsumerError::ReaderPanicked)?;
-            readers.shards.retain(|_, reader| *reader != id);
+            let (id, ended) = ended.map_err(|error| work.panicked(error))?;
+            let (shard, left) = match ended {
+                Ended::Reader(shard, left) => (shard, left),
+                Ended::Repair(left) => {
+                    work.repair = None;
+                    if left == Left::Lost {
+                        tracing::warn!("lease of the repair lost to another process");
+                    }
+                    continue;
+                }
+            };
+            work.readers.retain(|_, reader| *reader != id);
             match left {
                 Left::Finished => {
                     tracing::info!(%shard, "shard finished");
@@ -143,11 +184,11 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Consumer<S, T
         }
     }
 
-    /// Lists the shards if that is due, takes leases, and starts their readers.
+    /// Lists the shards if that is due, takes leases, and starts their readers and the repair.
     async fn look(
         self: &Arc<Self>,
         stream: &mut Option<StreamState>,
-        readers: &mut Readers,
+        work: &mut Work,
         stop: &CancellationToken,
     ) -> Result<(), LookError> {
         let listing_due = stream.as_ref().is_none_or(|stream| stream.listing_due <= Instant::now());
@@ -165,15 +206,38 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Consumer<S, T
         let leases = LeaseTable::list(&self.parts.table, &stream.arn).await?;
         let now = Instant::now();
         stream.watch.observe(&leases, now);
-        let reading: HashSet<ShardId> = readers.shards.keys().cloned().collect();
+        let reading: HashSet<ShardId> = work.readers.keys().cloned().collect();
         for lease in leases_to_take(&leases, &stream.watch, now, &self.name, &reading) {
             if let Some((held, taken)) = self.try_take(&stream.arn, &leases, lease).await {
                 let (consumer, arn, stop) = (self.clone(), stream.arn.clone(), stop.clone());
                 let shard = held.shard.clone();
-                let reader = readers.tasks.spawn(async move { consumer.hold(&arn, held, taken, &stop).await });
-                readers.shards.insert(shard, reader.id());
+                let reader = work.tasks.spawn(async move { consumer.hold(&arn, held, taken, &stop).await });
+                work.readers.insert(shard, reader.id());
             }
         }
+        self.look_at_repair(&stream.arn, work, stop).await?;
+        Ok(())
+    }
+
+    /// Takes the repair, if a request is pending and no living process holds its lease, and starts it.
+    async fn look_at_repair(
+        self: &Arc<Self>,
+        stream: &StreamArn,
+        work: &mut Work,
+        stop: &CancellationToken,
+    ) -> Result<(), TableError> {
+        let Parts { table, environment, .. } = &self.parts;
+        let seen = work.repair_watch.look(table, &**environment, &self.name).await?;
+        let Some(seen) = seen.filter(|_| work.repair.is_none()) else { return Ok(()) };
+        let requested = Instant::now();
+        let Some(lease) = repair::take(table, &seen, &self.name).await? else { return Ok(()) };
+        tracing::info!(epoch = lease.epoch, "lease of the repair taken");
+        let (consumer, stream, stop) = (self.clone(), stream.clone(), stop.clone());
+        let repair = work.tasks.spawn(async move {
+            let repairer = Repairer { parts: &consumer.parts, stream: &stream, lease: &lease, stop: &stop };
+            Ended::Repair(repairer.hold(requested).await)
+        });
+        work.repair = Some(repair.id());
         Ok(())
     }
 
@@ -242,6 +306,9 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Consumer<S, T
         let known: HashSet<&ShardId> = leases.iter().map(|lease| &lease.shard).collect();
         let listed: HashSet<&ShardId> = shards.iter().map(|shard| &shard.id).collect();
         let mut missing: Vec<&Shard> = shards.iter().filter(|shard| !known.contains(&shard.id)).collect();
+        // A shard is handled until then, and the records of its children are younger.
+        let mut complete_since: HashMap<&ShardId, Option<i64>> =
+            leases.iter().map(|lease| (&lease.shard, lease.complete_since())).collect();
         // Parents first: a lease whose parent has no lease may be taken at once.
         while !missing.is_empty() {
             let waiting: HashSet<&ShardId> = missing.iter().map(|shard| &shard.id).collect();
@@ -258,9 +325,10 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Consumer<S, T
                     (Some(_), None) => is_new || !leases.is_empty(),
                     (None, _) => is_new,
                 };
-                // The parent is handled until then, and the records of the child are younger.
-                let since = lease.and_then(Lease::complete_since);
-                table.create(stream, &self.parts.new_lease((*shard).clone(), since, is_behind_gap)).await?;
+                let since = parent.and_then(|parent| complete_since.get(parent).copied().flatten());
+                let new = self.parts.new_lease((*shard).clone(), since, is_behind_gap);
+                table.create(stream, &new).await?;
+                complete_since.insert(&shard.id, Some(new.created_at));
             }
             if ready.is_empty() {
                 tracing::error!(?later, "shards that are parents of each other are ignored");
@@ -276,21 +344,16 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Consumer<S, T
     }
 
     /// Reads a shard as long as this process holds the lease, and renews the lease meanwhile.
-    async fn hold(
-        &self,
-        stream: &StreamArn,
-        lease: HeldLease,
-        taken: Instant,
-        stop: &CancellationToken,
-    ) -> (ShardId, Left) {
+    async fn hold(&self, stream: &StreamArn, lease: HeldLease, taken: Instant, stop: &CancellationToken) -> Ended {
         let shard = lease.shard.clone();
         tracing::info!(%shard, epoch = lease.epoch, "lease taken");
         Count::LeasesTaken.add(1);
         let _leaving = Leaving { health: &self.parts.health, shard: &shard };
         let reader = ShardReader { parts: &self.parts, stream, lease: &lease, stop };
+        let renew = || lease.write(&self.parts.table, stream, &LeaseUpdate::Renew);
         let left = tokio::select! {
             biased;
-            () = self.renew(stream, &lease, taken) => Left::Lost,
+            () = renew_until_lost(&*self.parts.environment, &shard, taken, renew) => Left::Lost,
             left = reader.read() => left,
         };
         if matches!(left, Left::Stopped) {
@@ -304,30 +367,7 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> Consumer<S, T
             }
         }
         Count::LeasesLost.add(usize::from(left == Left::Lost));
-        (lease.shard, left)
-    }
-
-    /// Renews the lease until it is lost: another process has it, or it could not be renewed for so long that another process
-    /// may have it.
-    async fn renew(&self, stream: &StreamArn, lease: &HeldLease, taken: Instant) {
-        let mut renewed = taken;
-        loop {
-            let next = Instant::now() + self.parts.environment.jitter(RENEW_INTERVAL);
-            tokio::time::sleep_until(next.min(renewed + LEASE_TIME)).await;
-            let requested = Instant::now();
-            let write = lease.write(&self.parts.table, stream, &LeaseUpdate::Renew);
-            match tokio::time::timeout_at(renewed + LEASE_TIME, write).await {
-                Ok(Ok(true)) => renewed = requested,
-                Ok(Ok(false)) => return,
-                Ok(Err(error)) => {
-                    tracing::warn!(error = report(&error), shard = %lease.shard, "lease renewal failed, retrying");
-                }
-                Err(_) => {}
-            }
-            if renewed.elapsed() >= LEASE_TIME {
-                return;
-            }
-        }
+        Ended::Reader(lease.shard, left)
     }
 }
 

@@ -9,6 +9,7 @@ use super::ids::{ShardId, StreamArn};
 use super::source::{Batch, Position, Record, RecordChange, Shard, StreamError, StreamSource};
 use crate::messages_table::items::Item;
 use crate::messages_table::schema::describe;
+use crate::metrics::{self, Target};
 
 /// The stream of one table.
 pub struct DynamoDbStream {
@@ -35,7 +36,7 @@ impl DynamoDbStream {
                 .stream_arn(&**stream)
                 .set_shard_filter(filter.clone())
                 .set_exclusive_start_shard_id(start);
-            let response = request.send().await.map_err(|error| classify("DescribeStream", error))?;
+            let response = counted("DescribeStream", request.send().await)?;
             let Some(page) = response.stream_description else {
                 // Not an empty list: then open shards would count as unlisted.
                 let source = "the response describes no stream".into();
@@ -65,6 +66,7 @@ impl StreamSource for DynamoDbStream {
                 StreamError::Refused { operation, source }
             }
         })?;
+        metrics::succeeded_without_capacity(Target::Messages, operation);
         let arn = table.and_then(|table| table.latest_stream_arn);
         arn.map(StreamArn::from).ok_or(StreamError::Gone { operation })
     }
@@ -102,15 +104,34 @@ impl StreamSource for DynamoDbStream {
                 request.shard_iterator_type(ShardIteratorType::AfterSequenceNumber).sequence_number(&**number)
             }
         };
-        let response = request.send().await.map_err(|error| classify(operation, error))?;
+        let response = counted(operation, request.send().await)?;
         response.shard_iterator.ok_or(StreamError::Gone { operation })
     }
 
     async fn records(&self, iterator: &str) -> Result<Batch, StreamError> {
-        let response = self.streams.get_records().shard_iterator(iterator).send().await;
-        let response = response.map_err(|error| classify("GetRecords", error))?;
+        let response = counted("GetRecords", self.streams.get_records().shard_iterator(iterator).send().await)?;
         let records = response.records.unwrap_or_default().into_iter().filter_map(record).collect();
         Ok(Batch { records, next: response.next_shard_iterator })
+    }
+}
+
+/// Counts a call in the metrics, and classifies its error.
+fn counted<A, E>(
+    operation: &'static str,
+    response: Result<A, SdkError<E, aws_sdk_dynamodbstreams::config::http::HttpResponse>>,
+) -> Result<A, StreamError>
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    match response {
+        Ok(response) => {
+            metrics::succeeded_without_capacity(Target::Stream, operation);
+            Ok(response)
+        }
+        Err(error) => {
+            metrics::failed(Target::Stream, operation, error.code().unwrap_or("unreachable"));
+            Err(classify(operation, error))
+        }
     }
 }
 

@@ -1,23 +1,28 @@
-//! Moves a group to the top of the lists of both participants.
+//! Feeds the messages of a group and moves the group to the top of the lists of both participants.
 //!
-//! Each transaction deletes the row that it replaces, on the condition that the row is still there. If a row is missing, the
-//! transaction increments the version of the membership, on the condition that no other writer has done so. Of two concurrent
-//! writers, one succeeds, and the other reads the rows again.
+//! Each transaction is conditional on the rows as they were read. If a row is missing, the transaction increments the version
+//! of the membership, on the condition that no other writer has done so. Of two concurrent writers, one succeeds, and the
+//! other reads the rows again.
 
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
-use super::planner::{MovePlan, RowsSource, participants_of, plan};
+use super::appender::{Appender, Committed};
+use super::origin::Origin;
+use super::planner::{Arrival, CountRequest, GroupCommit, MovePlan, Reset, RowsSource, Task, plan};
 use super::rows::GroupRows;
 use crate::backoff::Backoff;
 use crate::environment::Environment;
-use crate::messages_table::{GroupRow, Membership, Message, MoveOutcome, RowMove, SortKey, TableError};
+use crate::messages_table::{
+    Fed, GroupRow, Membership, Message, SortKey, StreamPosition, TableError, UpdateProblem, participants_of,
+};
 use crate::metrics::Count;
-use crate::model::NameCopy;
+use crate::model::{NameCopy, UserUuid};
 
 /// How long the index usually lags: the first wait before the rows are read again.
 const INDEX_LAG: Duration = Duration::from_millis(40);
 const MAX_WAIT: Duration = Duration::from_millis(640);
-/// How often the rows are read from the index before they are read from the table, which costs a read of both lists.
+/// How often the rows are read from the index before they are read from the table, which costs more.
 const INDEX_READS: u32 = 2;
 /// Maximum number of reads. Each one that was in vain means that another writer was faster.
 const MAX_READS: u32 = 12;
@@ -25,11 +30,42 @@ const MAX_READS: u32 = 12;
 /// Maximum number of tries of a move that fails permanently.
 pub const FAULT_TRIES: u32 = 5;
 
-/// What a message did to the rows of its group.
+/// What happened to a group.
+#[derive(Clone, Copy)]
+pub enum Cause<'a> {
+    /// Messages arrived, at least one, in the order of the stream.
+    Arrived {
+        /// Where they come from.
+        origin: &'a dyn Origin,
+        /// The messages.
+        arrivals: &'a [Arrival],
+    },
+    /// The group is checked: the newest message may not have arrived.
+    Checked {
+        /// The newest message.
+        newest: &'a Message,
+        /// Whether records of the group may be lost. Otherwise they are if a row is behind.
+        may_be_lost: bool,
+    },
+}
+
+/// What the rows and feeds of a group are written with.
+pub struct Writer<'a, R> {
+    /// The rows.
+    pub table: &'a R,
+    /// The feeds.
+    pub appender: &'a Appender,
+    /// Time and randomness.
+    pub environment: &'a dyn Environment,
+}
+
+/// What a cause did to the rows of its group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// They moved.
     Moved,
+    /// They stayed where they are, and the feeds were written.
+    Fed,
     /// They were up to date.
     UpToDate,
     /// The group has no rows and no membership, so its participants are unknown.
@@ -53,6 +89,9 @@ pub enum EffectError {
     /// The rows changed after each read. A limited number of retries makes sense.
     #[error("the rows changed after each read")]
     Contended,
+    /// Another process has the lease of the shard.
+    #[error("the lease of the shard is lost")]
+    LeaseLost,
 }
 
 impl EffectError {
@@ -60,140 +99,274 @@ impl EffectError {
     /// as an IAM permission.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Table(TableError::Unavailable { .. } | TableError::Refused { .. }) | Self::Conflicting => true,
-            Self::Table(TableError::Invalid { .. } | TableError::Item(_)) | Self::Contended => false,
+            Self::Table(
+                TableError::Unavailable { .. } | TableError::Refused { .. } | TableError::ListTooLong { .. },
+            )
+            | Self::Conflicting => true,
+            Self::Table(TableError::Invalid { .. } | TableError::Item(_)) | Self::Contended | Self::LeaseLost => false,
         }
     }
 }
 
-/// Moves the group of `message` to it, in the list of every participant whose row is older.
-pub async fn move_to<R: GroupRows>(
-    table: &R,
-    message: &Message,
-    environment: &dyn Environment,
-) -> Result<Effect, EffectError> {
-    let mut mover = Mover { table, to: message.sort_key.clone(), message: message.clone(), missing_under: None };
-    let mut backoff = Backoff::new(INDEX_LAG, MAX_WAIT);
-    let mut conflicts = 0;
-    for read in 0..MAX_READS {
-        if read > 0 {
-            tokio::time::sleep(backoff.next(environment)).await;
-        }
-        let planned = if read < INDEX_READS { mover.read_index().await? } else { mover.read_table().await? };
-        let rows = match planned {
-            Planned::Now(MovePlan::Nothing) => return Ok(Effect::UpToDate),
-            Planned::Now(MovePlan::Move(rows)) => rows,
-            Planned::Now(MovePlan::ReadTable) | Planned::ReadAgain => continue,
-            Planned::NoParticipants => return Ok(Effect::NoParticipants),
-        };
-        match table.move_rows(&rows).await? {
-            MoveOutcome::Done => return Ok(Effect::Moved),
-            MoveOutcome::Stale => Count::Conflicts.add(1),
-            MoveOutcome::Conflict => {
-                Count::Conflicts.add(1);
-                conflicts += 1;
+impl<'a> Cause<'a> {
+    fn newest(&self) -> &'a Message {
+        match *self {
+            Self::Checked { newest, .. } => newest,
+            Self::Arrived { arrivals, .. } => {
+                let newest = arrivals.iter().map(|arrival| &arrival.message).max_by(|a, b| a.sort_key.cmp(&b.sort_key));
+                newest.expect("a cause with messages has at least one")
             }
-            // Only a bare timestamp of the legacy system can be the sort key of another row too.
-            MoveOutcome::Taken => mover.to = SortKey::made_unique_by(&mover.to, mover.message.uuid.0),
         }
     }
-    Err(if conflicts > 0 { EffectError::Conflicting } else { EffectError::Contended })
+
+    fn reset(&self) -> Reset {
+        match self {
+            Self::Arrived { .. } => Reset::Never,
+            Self::Checked { may_be_lost: true, .. } => Reset::Always,
+            Self::Checked { may_be_lost: false, .. } => Reset::IfBehind,
+        }
+    }
+}
+
+impl<R: GroupRows> Writer<'_, R> {
+    /// Feeds the messages of `cause`, and moves the group in the list of every participant whose row is older.
+    pub async fn apply(&self, cause: Cause<'_>) -> Result<Effect, EffectError> {
+        let newest = cause.newest();
+        let to = newest.sort_key.clone();
+        let mut attempt =
+            Attempt { writer: self, cause, newest: newest.clone(), to, indexed: Vec::new(), missing_under: None };
+        let mut backoff = Backoff::new(INDEX_LAG, MAX_WAIT);
+        let mut conflicts = 0;
+        for read in 0..MAX_READS {
+            if read > 0 {
+                tokio::time::sleep(backoff.next(self.environment)).await;
+            }
+            let planned = if read < INDEX_READS { attempt.read_index().await? } else { attempt.read_table().await? };
+            let commit = match planned {
+                Planned::Nothing => return Ok(Effect::UpToDate),
+                Planned::Commit(commit) => commit,
+                Planned::ReadAgain => continue,
+                Planned::NoParticipants => return Ok(Effect::NoParticipants),
+            };
+            let effect = if commit.update.put.is_empty() { Effect::Fed } else { Effect::Moved };
+            match self.appender.commit(self.table, self.environment, commit).await? {
+                Committed::Done => return Ok(effect),
+                Committed::Problem(UpdateProblem::Stale) => Count::Conflicts.add(1),
+                // Only a bare timestamp of the legacy system can be the sort key of another row too.
+                Committed::Problem(UpdateProblem::Taken) => {
+                    attempt.to = SortKey::made_unique_by(&attempt.to, attempt.newest.uuid.0);
+                }
+                Committed::Conflict => {
+                    Count::Conflicts.add(1);
+                    conflicts += 1;
+                }
+            }
+        }
+        Err(if conflicts > 0 { EffectError::Conflicting } else { EffectError::Contended })
+    }
 }
 
 enum Planned {
-    Now(MovePlan),
+    Nothing,
+    Commit(GroupCommit),
     /// The rows that were read do not suffice for a decision.
     ReadAgain,
     NoParticipants,
 }
 
-/// One move.
-struct Mover<'a, R> {
-    table: &'a R,
-    message: Message,
-    /// The sort key that the rows will have.
+/// The attempts to apply one cause.
+struct Attempt<'a, R> {
+    writer: &'a Writer<'a, R>,
+    cause: Cause<'a>,
+    /// The newest message of the group, as far as it is known.
+    newest: Message,
+    /// The sort key that rows that move will have.
     to: SortKey,
+    /// The rows that the index showed last.
+    indexed: Vec<GroupRow>,
     /// The version of the membership under which the previous read found a row missing.
     missing_under: Option<u64>,
 }
 
-impl<R: GroupRows> Mover<'_, R> {
+impl<R: GroupRows> Attempt<'_, R> {
     async fn read_index(&mut self) -> Result<Planned, EffectError> {
-        let rows = self.table.indexed_rows(self.message.group).await?;
+        let rows = self.writer.table.indexed_rows(self.newest.group).await?;
+        self.indexed.clone_from(&rows);
         let Some(participants) = participants_of(&rows) else { return Ok(Planned::ReadAgain) };
-        let source = RowsSource::Index { participants: &participants };
-        if matches!(plan(&self.message, &self.to, &source, &rows), MovePlan::Move(_)) && rows.iter().any(is_legacy) {
+        if rows.iter().any(GroupRow::is_legacy) {
             self.ensure_membership(&rows).await?;
             self.prefer_newest().await?;
         }
-        Ok(Planned::Now(plan(&self.message, &self.to, &source, &rows)))
+        self.plan(&RowsSource::Index { participants: &participants }, &rows).await
     }
 
     /// Reads the membership first: a writer that puts a row after that increments its version.
     async fn read_table(&mut self) -> Result<Planned, EffectError> {
         let Some(membership) = self.find_membership().await? else { return Ok(Planned::NoParticipants) };
         let [one, other] = &membership.participants;
-        let mut rows = self.table.own_rows(one.uuid, self.message.group).await?;
+        let recent = self.writer.table.recent_sort_keys(self.newest.group).await?;
+        let mut rows = self.rows_of(one.uuid, &recent).await?;
         if other.uuid != one.uuid {
-            rows.extend(self.table.own_rows(other.uuid, self.message.group).await?);
+            rows.extend(self.rows_of(other.uuid, &recent).await?);
         }
-        if rows.iter().any(is_legacy) {
+        if rows.iter().any(GroupRow::is_legacy) {
             self.prefer_newest().await?;
         }
-        let planned = plan(&self.message, &self.to, &RowsSource::Table { membership: &membership }, &rows);
-        if let MovePlan::Move(RowMove { bump: Some(bump), .. }) = &planned
-            && self.missing_under.replace(bump.version) != Some(bump.version)
+        let planned = self.plan(&RowsSource::Table { membership: &membership }, &rows).await?;
+        if let Planned::Commit(commit) = &planned
+            && let Some(version) = commit.update.bump
+            && self.missing_under.replace(version) != Some(version)
         {
             // A Query can run between the delete and the put of another move, which does not change the version. A row is
             // missing only if two reads found it missing.
             return Ok(Planned::ReadAgain);
         }
-        Ok(Planned::Now(planned))
+        Ok(planned)
+    }
+
+    async fn plan(&self, source: &RowsSource<'_>, rows: &[GroupRow]) -> Result<Planned, EffectError> {
+        let before = Fed::of_rows(rows.iter().map(|row| &row.fed));
+        let (unfed, fed) = match self.cause {
+            Cause::Arrived { origin, arrivals } => self.unfed(origin, arrivals, &before).await?,
+            Cause::Checked { .. } => (Vec::new(), before),
+        };
+        let mut counts = BTreeMap::new();
+        loop {
+            let task = Task {
+                newest: &self.newest,
+                to: &self.to,
+                unfed: &unfed,
+                fed: &fed,
+                reset: self.cause.reset(),
+                counts: &counts,
+            };
+            let requests = match plan(&task, source, rows) {
+                MovePlan::Nothing => return Ok(Planned::Nothing),
+                MovePlan::ReadTable => return Ok(Planned::ReadAgain),
+                MovePlan::Commit(commit) => return Ok(Planned::Commit(commit)),
+                MovePlan::Count(requests) => requests,
+            };
+            for request in requests {
+                counts.insert(request.owner, self.count(&request).await?);
+            }
+        }
+    }
+
+    async fn count(&self, request: &CountRequest) -> Result<u64, TableError> {
+        let CountRequest { author, after, up_to, .. } = request;
+        self.writer.table.count_messages(self.newest.group, *author, after.as_ref(), up_to).await
+    }
+
+    /// The messages that are not fed yet, and the positions after they are.
+    async fn unfed<'b>(
+        &self,
+        origin: &dyn Origin,
+        arrivals: &'b [Arrival],
+        before: &Fed,
+    ) -> Result<(Vec<&'b Message>, Fed), EffectError> {
+        let at =
+            |arrival: &'b Arrival| StreamPosition { shard: origin.name(), sequence_number: &arrival.sequence_number };
+        let unfed: Vec<&Arrival> =
+            arrivals.iter().filter(|arrival| before.contains(at(arrival)) != Some(true)).collect();
+        let Some(last) = unfed.last() else { return Ok((Vec::new(), before.clone())) };
+        if before.contains(at(last)).is_none() && !origin.is_held().await? {
+            return Err(EffectError::LeaseLost);
+        }
+        let mut finished = HashSet::new();
+        for shard in before.shards().filter(|shard| *shard != origin.name()) {
+            if origin.is_finished(shard).await? {
+                finished.insert(shard);
+            }
+        }
+        let fed = before.advanced(at(last), |shard| !finished.contains(shard));
+        Ok((unfed.into_iter().map(|arrival| &arrival.message).collect(), fed))
     }
 
     async fn find_membership(&self) -> Result<Option<Membership>, TableError> {
-        if let Some(membership) = self.table.membership(self.message.group).await? {
+        let group = self.newest.group;
+        // Before the membership is read, because the group could be adopted between the two reads.
+        let legacy_is_adopted = self.writer.table.legacy_is_adopted().await?;
+        if let Some(membership) = self.writer.table.membership(group).await? {
             return Ok(Some(membership));
         }
-        let mut rows = self.table.indexed_rows(self.message.group).await?;
+        if legacy_is_adopted {
+            return Ok(None);
+        }
+        let mut rows = self.writer.table.indexed_rows(group).await?;
         if rows.is_empty() {
             // The index lags. The author is one of the participants.
-            rows = self.table.own_rows(self.message.author.uuid, self.message.group).await?;
+            let (author, recent) = (self.newest.author.uuid, self.writer.table.recent_sort_keys(group).await?);
+            rows = match self.row_at_one_of(author, recent.iter()).await? {
+                Some(row) => vec![row],
+                None => self.writer.table.own_rows(author, group).await?,
+            };
         }
         self.ensure_membership(&rows).await
     }
 
+    /// The rows of a participant, strongly consistent. A read of the whole list is the last resort: it costs as much as the
+    /// participant has conversations. Before that, the rows are read where the index showed them, and where moves to the `recent`
+    /// messages put them.
+    async fn rows_of(&self, owner: UserUuid, recent: &[SortKey]) -> Result<Vec<GroupRow>, TableError> {
+        let group = self.newest.group;
+        let indexed: BTreeSet<&SortKey> =
+            self.indexed.iter().filter(|row| row.owner == owner).map(|row| &row.sort_key).collect();
+        let mut found = Vec::new();
+        for sort_key in &indexed {
+            found.extend(self.writer.table.row_at(owner, group, sort_key).await?);
+        }
+        // The legacy system left two rows in some lists. A row of this system is the only one.
+        let has_moved = |row: &GroupRow| !row.is_legacy();
+        if found.iter().any(has_moved) || (!found.is_empty() && found.len() == indexed.len()) {
+            return Ok(found);
+        }
+        let others = recent.iter().filter(|sort_key| !indexed.contains(sort_key));
+        match self.row_at_one_of(owner, others).await? {
+            Some(row) if has_moved(&row) => Ok(vec![row]),
+            _ => self.writer.table.own_rows(owner, group).await,
+        }
+    }
+
+    async fn row_at_one_of<'k>(
+        &self,
+        owner: UserUuid,
+        sort_keys: impl Iterator<Item = &'k SortKey>,
+    ) -> Result<Option<GroupRow>, TableError> {
+        for sort_key in sort_keys {
+            let row = self.writer.table.row_at(owner, self.newest.group, sort_key).await?;
+            if row.is_some() {
+                return Ok(row);
+            }
+        }
+        Ok(None)
+    }
+
     /// With legacy rows, the newest message counts, in whatever order the messages arrive.
     async fn prefer_newest(&mut self) -> Result<(), TableError> {
-        if let Some(newest) = self.table.newest_message(self.message.group, None).await?
-            && newest.sort_key > self.message.sort_key
+        if let Some(newest) = self.writer.table.newest_message(self.newest.group, None).await?
+            && newest.sort_key > self.newest.sort_key
         {
             self.to = newest.sort_key.clone();
-            self.message = newest;
+            self.newest = newest;
         }
         Ok(())
     }
 
     /// Writes the membership of a legacy group, with the participants that its rows name.
     async fn ensure_membership(&self, rows: &[GroupRow]) -> Result<Option<Membership>, TableError> {
-        let group = self.message.group;
-        if let Some(membership) = self.table.membership(group).await? {
+        let group = self.newest.group;
+        if let Some(membership) = self.writer.table.membership(group).await? {
             return Ok(Some(membership));
         }
         let Some(mut participants) = participants_of(rows) else { return Ok(None) };
         for participant in participants.iter_mut().filter(|it| *it.names == NameCopy::default()) {
             // No row has the names of this participant, but a message that they wrote has.
-            if let Some(message) = self.table.newest_message(group, Some(participant.uuid)).await? {
+            if let Some(message) = self.writer.table.newest_message(group, Some(participant.uuid)).await? {
                 participant.names = message.author.names;
             }
         }
         let membership = Membership { group, participants, is_legacy: true, version: 1 };
-        self.table.adopt_legacy_group(&membership).await?;
-        self.table.membership(group).await
+        self.writer.table.adopt_legacy_group(&membership).await?;
+        self.writer.table.membership(group).await
     }
-}
-
-/// A row of this system names the author of the newest message, and its group has a membership item.
-fn is_legacy(row: &GroupRow) -> bool {
-    row.author.is_none()
 }

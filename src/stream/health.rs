@@ -23,6 +23,8 @@ struct State {
     /// When the shards were last listed.
     listed: Instant,
     shards: BTreeMap<ShardId, ShardState>,
+    /// When the repair last made progress, if this process makes it.
+    repaired: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -45,7 +47,7 @@ impl ShardState {
 impl Default for Health {
     fn default() -> Self {
         let now = Instant::now();
-        Self(Mutex::new(State { looked: now, listed: now, shards: BTreeMap::new() }))
+        Self(Mutex::new(State { looked: now, listed: now, shards: BTreeMap::new(), repaired: None }))
     }
 }
 
@@ -103,9 +105,22 @@ impl Health {
         metrics::lag(shard, Duration::ZERO);
     }
 
-    /// Records the lag of each shard in the metrics.
-    pub(super) fn record_lag(&self) {
+    /// This process takes the repair, or has repaired a group.
+    pub(super) fn repair_progressed(&self) {
+        self.lock().repaired = Some(Instant::now());
+        metrics::repairing(true);
+    }
+
+    /// This process does not repair any more.
+    pub(super) fn repair_left(&self) {
+        self.lock().repaired = None;
+        metrics::repairing(false);
+    }
+
+    /// Records the lag of each shard, and whether this process repairs, in the metrics.
+    pub(super) fn record(&self) {
         let state = self.lock();
+        metrics::repairing(state.repaired.is_some());
         metrics::active_shards(state.shards.len());
         for (shard, progress) in &state.shards {
             metrics::lag(shard, progress.lag());
@@ -120,6 +135,9 @@ impl Health {
         }
         if state.listed.elapsed() > STUCK_AFTER {
             return Some("the shards cannot be listed".to_owned());
+        }
+        if state.repaired.is_some_and(|since| since.elapsed() > STUCK_AFTER) {
+            return Some("the repair after a gap makes no progress".to_owned());
         }
         let stuck = |progress: &ShardState| progress.stalled.is_some_and(|since| since.elapsed() > STUCK_AFTER);
         let shard = state.shards.iter().find(|(_, progress)| stuck(progress));
@@ -159,6 +177,24 @@ mod tests {
         later(STUCK_AFTER * 2).await;
         health.left(&"b".into());
         assert_eq!(health.stuck(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_repair_is_stuck_when_no_group_is_repaired_for_too_long() {
+        let health = Health::default();
+        let later = async || {
+            tokio::time::advance(STUCK_AFTER + Duration::from_secs(1)).await;
+            health.looked();
+            health.listed();
+            health.stuck().is_some_and(|what| what.contains("repair"))
+        };
+        assert!(!later().await, "nothing is repaired");
+        health.repair_progressed();
+        assert!(later().await);
+        health.repair_progressed();
+        assert_eq!(health.stuck(), None);
+        health.repair_left();
+        assert!(!later().await);
     }
 
     #[tokio::test(start_paused = true)]

@@ -23,9 +23,9 @@ pub const LEASE_TIME: Duration = Duration::from_secs(10);
 /// How far a shard has been consumed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Checkpoint {
-    /// Reading starts at the oldest record of the shard. A gap before it is repaired.
+    /// Reading starts at the oldest record of the shard. The [repair](super::repair) of a gap before it is requested, or done.
     TrimHorizon,
-    /// Reading starts at the oldest record of the shard. A gap before it is not repaired yet.
+    /// Reading starts at the oldest record of the shard. The repair of a gap before it is not requested yet.
     BehindGap,
     /// The record with this sequence number and all before it are handled.
     At(SequenceNumber),
@@ -54,8 +54,8 @@ pub struct Lease {
     /// until when the parent of the shard was handled then. If reading starts so late that the oldest records can be trimmed,
     /// there is a gap that no error shows.
     pub created_at: Option<i64>,
-    /// Everything until this time is handled, in milliseconds since 1970: the time of the last handled record, of the repair of
-    /// a gap, or of a read that returned no records.
+    /// Everything until this time is handled, in milliseconds since 1970: the time of the last handled record, or of a read that
+    /// returned no records. After a gap: when the gap was found; a repair makes up for older records.
     pub handled_until: Option<i64>,
 }
 
@@ -195,10 +195,36 @@ pub async fn take<T: LeaseTable>(
     Ok(now.filter(|now| now.owner.as_ref() == Some(owner) && now.epoch == epoch).map(|_| held))
 }
 
-/// Watches the counters of leases by the clock of this process.
+/// Watches the counter of a lease by the clock of this process.
+#[derive(Clone, Copy, Debug)]
+pub struct CounterWatch {
+    counter: u64,
+    since: Instant,
+}
+
+impl CounterWatch {
+    /// The counter has this value now.
+    pub fn new(counter: u64, now: Instant) -> Self {
+        Self { counter, since: now }
+    }
+
+    /// Records the counter.
+    pub fn observe(&mut self, counter: u64, now: Instant) {
+        if self.counter != counter {
+            *self = Self::new(counter, now);
+        }
+    }
+
+    /// Whether the holder of the lease, which has this counter, has not written for too long.
+    pub fn is_expired(&self, counter: u64, now: Instant) -> bool {
+        self.counter == counter && now.duration_since(self.since) > LEASE_TIME
+    }
+}
+
+/// Watches the counters of the leases of shards.
 #[derive(Debug, Default)]
 pub struct Watch {
-    seen: HashMap<ShardId, (u64, Instant)>,
+    seen: HashMap<ShardId, CounterWatch>,
 }
 
 impl Watch {
@@ -207,18 +233,14 @@ impl Watch {
         let shards: HashSet<&ShardId> = leases.iter().map(|lease| &lease.shard).collect();
         self.seen.retain(|shard, _| shards.contains(shard));
         for lease in leases {
-            let seen = self.seen.entry(lease.shard.clone()).or_insert((lease.counter, now));
-            if seen.0 != lease.counter {
-                *seen = (lease.counter, now);
-            }
+            let new = CounterWatch::new(lease.counter, now);
+            self.seen.entry(lease.shard.clone()).or_insert(new).observe(lease.counter, now);
         }
     }
 
     /// Whether the holder of a lease has not written for too long.
     pub fn is_expired(&self, lease: &Lease, now: Instant) -> bool {
-        self.seen
-            .get(&lease.shard)
-            .is_some_and(|(counter, since)| *counter == lease.counter && now.duration_since(*since) > LEASE_TIME)
+        self.seen.get(&lease.shard).is_some_and(|seen| seen.is_expired(lease.counter, now))
     }
 }
 

@@ -136,17 +136,18 @@ pub fn to_set_aside(item: &Item) -> Result<SetAside, ItemError> {
     })
 }
 
-/// A number attribute.
+/// The value of a number attribute.
 pub fn number(value: impl std::fmt::Display) -> AttributeValue {
     AttributeValue::N(value.to_string())
 }
 
-/// A string attribute.
+/// The value of a string attribute.
 pub fn text(value: &str) -> AttributeValue {
     AttributeValue::S(value.to_owned())
 }
 
-fn required<T>(value: Option<T>, item: &Item, name: &'static str) -> Result<T, ItemError> {
+/// The value of an attribute that every item has.
+pub fn required<T>(value: Option<T>, item: &Item, name: &'static str) -> Result<T, ItemError> {
     value.ok_or_else(|| ItemError::new(item, name, "is missing"))
 }
 
@@ -154,12 +155,14 @@ fn required_text<'a>(item: &'a Item, name: &'static str) -> Result<&'a str, Item
     required(optional_text(item, name)?, item, name)
 }
 
-fn optional_text<'a>(item: &'a Item, name: &'static str) -> Result<Option<&'a str>, ItemError> {
+/// A string attribute.
+pub fn optional_text<'a>(item: &'a Item, name: &'static str) -> Result<Option<&'a str>, ItemError> {
     let text = |value: &'a AttributeValue| value.as_s().map_err(|_| ItemError::new(item, name, "is not a string"));
     item.get(name).map(text).transpose().map(|text| text.map(String::as_str))
 }
 
-fn optional_number<T: std::str::FromStr>(item: &Item, name: &'static str) -> Result<Option<T>, ItemError> {
+/// A number attribute.
+pub fn optional_number<T: std::str::FromStr>(item: &Item, name: &'static str) -> Result<Option<T>, ItemError> {
     let malformed = || ItemError::new(item, name, "is not a number of its range");
     let number = |value: &AttributeValue| value.as_n().ok().and_then(|text| text.parse().ok()).ok_or_else(malformed);
     item.get(name).map(number).transpose()

@@ -1,12 +1,17 @@
-//! The update expression of a write to a lease.
+//! The update expressions of writes to a lease and to the repair.
 
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::AttributeValue;
 
+use super::ids::LeaseOwner;
 use super::lease::{Condition, LeaseUpdate};
 use super::lease_items::{CHECKPOINT, COUNTER, EPOCH, HANDLED_UNTIL, OWNER, STEP, from_checkpoint, number, text};
+use super::repair::{Complete, Pass, RepairUpdate};
+use super::repair_items::{
+    COMPLETE_SINCE, COMPLETED, FINISHED_AT, PASS, POSITION, REQUESTED, REQUESTED_AT, STARTED_AT, from_tally,
+};
 
 /// An update expression with its condition. Attributes get placeholders, because some of their names are reserved words.
 #[derive(Default)]
@@ -19,8 +24,71 @@ pub struct UpdateExpression {
 }
 
 impl UpdateExpression {
-    /// The update of a lease under `condition`. It also increments the counter.
-    pub fn of(condition: &Condition, update: &LeaseUpdate) -> Self {
+    /// The update of the lease of a shard under `condition`. It also increments the counter.
+    pub fn of_lease(condition: &Condition, update: &LeaseUpdate) -> Self {
+        let mut expression = Self::under(condition);
+        match update {
+            LeaseUpdate::Renew => {}
+            LeaseUpdate::Release => expression.remove(OWNER),
+            LeaseUpdate::Take { owner, epoch } => expression.take(owner, *epoch),
+            LeaseUpdate::Advance { step, checkpoint, handled_until } => {
+                expression.advance(*step);
+                expression.set(CHECKPOINT, from_checkpoint(checkpoint));
+                if let Some(until) = handled_until {
+                    expression.set(HANDLED_UNTIL, number(until));
+                }
+            }
+        }
+        expression
+    }
+
+    /// The update of the repair under `condition`. It also increments the counter.
+    pub fn of_repair(condition: &Condition, update: &RepairUpdate) -> Self {
+        let mut expression = Self::under(condition);
+        match update {
+            RepairUpdate::Renew => {}
+            RepairUpdate::Release => expression.remove(OWNER),
+            RepairUpdate::Take { owner, epoch } => expression.take(owner, *epoch),
+            RepairUpdate::Advance { step, pass: Pass { covers, started_at, position }, tally } => {
+                expression.advance(*step);
+                expression.set(PASS, number(covers));
+                expression.set(STARTED_AT, number(started_at));
+                match position {
+                    Some(position) => expression.set(POSITION, AttributeValue::M(position.key().clone())),
+                    None => expression.remove(POSITION),
+                }
+                from_tally(*tally).into_iter().for_each(|(name, value)| expression.set(name, value));
+            }
+            RepairUpdate::Finish { step, complete: Complete { covers, since, finished_at }, tally } => {
+                expression.advance(*step);
+                expression.set(COMPLETED, number(covers));
+                expression.set(COMPLETE_SINCE, number(since));
+                expression.set(FINISHED_AT, number(finished_at));
+                from_tally(*tally).into_iter().for_each(|(name, value)| expression.set(name, value));
+                [PASS, STARTED_AT, POSITION].into_iter().for_each(|name| expression.remove(name));
+            }
+        }
+        expression
+    }
+
+    /// The request of a repair, unless its number is not the next one. The first request creates the item.
+    pub fn of_request(requested: u64, at: i64) -> Self {
+        let mut expression = Self::default();
+        match requested.saturating_sub(1) {
+            0 => {
+                let name = expression.name(REQUESTED);
+                expression.condition.push(format!("attribute_not_exists({name})"));
+                [EPOCH, COUNTER].into_iter().for_each(|name| expression.set(name, number(0)));
+            }
+            before => expression.require(REQUESTED, ":seen_request", number(before)),
+        }
+        expression.set(REQUESTED, number(requested));
+        expression.set(REQUESTED_AT, number(at));
+        expression
+    }
+
+    /// An update under `condition` that increments the counter.
+    fn under(condition: &Condition) -> Self {
         let mut expression = Self::default();
         match condition {
             Condition::CounterIs(counter) => expression.require(COUNTER, ":seen_counter", number(counter)),
@@ -32,25 +100,20 @@ impl UpdateExpression {
         let counter = expression.name(COUNTER);
         expression.set.push(format!("{counter} = {counter} + :one"));
         expression.values.insert(":one".to_owned(), number(1));
-        match update {
-            LeaseUpdate::Renew => {}
-            LeaseUpdate::Release => expression.remove(OWNER),
-            LeaseUpdate::Take { owner, epoch } => {
-                expression.set(OWNER, text(owner));
-                expression.set(EPOCH, number(epoch));
-                expression.remove(STEP);
-            }
-            LeaseUpdate::Advance { step, checkpoint, handled_until } => {
-                let name = expression.name(STEP);
-                expression.condition.push(format!("(attribute_not_exists({name}) OR {name} <= :{STEP})"));
-                expression.set(STEP, number(step));
-                expression.set(CHECKPOINT, from_checkpoint(checkpoint));
-                if let Some(until) = handled_until {
-                    expression.set(HANDLED_UNTIL, number(until));
-                }
-            }
-        }
         expression
+    }
+
+    fn take(&mut self, owner: &LeaseOwner, epoch: u64) {
+        self.set(OWNER, text(owner));
+        self.set(EPOCH, number(epoch));
+        self.remove(STEP);
+    }
+
+    /// A holder's write with this step, unless the holder has written a later one.
+    fn advance(&mut self, step: u64) {
+        let name = self.name(STEP);
+        self.condition.push(format!("(attribute_not_exists({name}) OR {name} <= :{STEP})"));
+        self.set(STEP, number(step));
     }
 
     /// Adds the expression to a request.

@@ -1,28 +1,48 @@
-//! What the readers of all shards of one process share.
+//! What the readers of all shards of one process, and its repair, share.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
+use super::appender::Appender;
 use super::health::Health;
+use super::ids::StreamArn;
 use super::lease::NewLease;
+use super::set_aside::{SetAside, Subject};
 use super::source::Shard;
 use crate::backoff::Backoff;
 use crate::environment::Environment;
+use crate::metrics::Count;
+use crate::report;
 
 /// The seams of the consumer, its clock and its health.
 pub struct Parts<S, T, R> {
     /// The stream.
     pub source: S,
-    /// Leases and set-aside records.
+    /// Leases, the repair and set-aside records.
     pub table: T,
     /// The rows of message groups.
     pub rows: R,
+    /// The feeds.
+    pub appender: Appender,
     /// Time and randomness.
     pub environment: Arc<dyn Environment>,
     /// How long the stream keeps records.
     pub retention: Duration,
     /// Whether the consumer makes progress.
     pub health: Arc<Health>,
+}
+
+/// Why the work under a lease ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Left {
+    /// It is done: the shard is consumed to its end, or no request of a repair is left.
+    Finished,
+    /// The process stops. It still holds the lease.
+    Stopped,
+    /// Another process has the lease.
+    Lost,
 }
 
 /// The waits between retries of a call that must succeed at last.
@@ -46,5 +66,54 @@ impl<S, T, R> Parts<S, T, R> {
     /// A lease for a shard whose records are younger than `since`, or younger than now if that is unknown.
     pub fn new_lease(&self, shard: Shard, since: Option<i64>, is_behind_gap: bool) -> NewLease {
         NewLease { shard, created_at: since.unwrap_or_else(|| self.now()), is_behind_gap }
+    }
+
+    /// The entry of something that failed permanently. The caller stores it.
+    pub fn set_aside(&self, stream: &StreamArn, subject: Subject, reason: String, pk: &str, sk: &str) -> SetAside {
+        Count::SetAside.add(1);
+        tracing::error!(%subject, reason, message_pk = pk, message_sk = sk, "set aside, because it failed permanently");
+        SetAside {
+            stream: stream.clone(),
+            subject,
+            reason,
+            message_pk: pk.to_owned(),
+            message_sk: sk.to_owned(),
+            set_aside_at: self.environment.now().to_rfc3339(),
+        }
+    }
+
+    /// Retries a call until it succeeds or the process stops. Calls `failed` after each failure.
+    pub async fn retry<A, E, F>(
+        &self,
+        stop: &CancellationToken,
+        call: &str,
+        mut attempt: impl FnMut() -> F,
+        failed: impl Fn(),
+    ) -> Result<A, Left>
+    where
+        E: std::error::Error,
+        F: Future<Output = Result<A, E>>,
+    {
+        let mut backoff = retry_backoff();
+        loop {
+            match attempt().await {
+                Ok(done) => return Ok(done),
+                Err(error) => {
+                    Count::Retries.add(1);
+                    failed();
+                    tracing::warn!(error = report(&error), call, "a call of the stream consumer failed, retrying");
+                }
+            }
+            sleep(stop, backoff.next(&*self.environment)).await?;
+        }
+    }
+}
+
+/// Waits, unless the process stops.
+pub async fn sleep(stop: &CancellationToken, time: Duration) -> Result<(), Left> {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => Err(Left::Stopped),
+        () = tokio::time::sleep(time) => Ok(()),
     }
 }

@@ -1,22 +1,22 @@
 //! Decides what to do about a batch of records and about the rows of a group, without I/O.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::ids::SequenceNumber;
 use super::source::{Record, RecordChange};
+use crate::messages_table::feed::{FedMessage, FedMessages, FeedContent};
 use crate::messages_table::items::{Item, to_message};
 use crate::messages_table::keys::{PK, SK, group_of_messages_pk};
-use crate::messages_table::{GroupRow, ItemError, Membership, Message, RowMove, SortKey, VersionBump};
+use crate::messages_table::{Fed, GroupRow, GroupUpdate, ItemError, Membership, Message, Reading, SortKey};
 use crate::model::{MessageGroupUuid, Participant, UserUuid};
 
 /// A batch of records, classified.
 #[derive(Debug, Default)]
 pub struct Arrivals {
-    /// The newest message of each group that has a message in the batch.
-    pub newest: Vec<Arrival>,
-    /// Number of messages that a newer message of the same group replaces.
-    pub coalesced: usize,
-    /// Number of records that are not new messages, mostly the consumer's own moves.
+    /// The messages of each group that has a message in the batch, in the order of the stream.
+    pub groups: Vec<Vec<Arrival>>,
+    /// Number of records that are not new messages, mostly the consumer's own writes.
     pub skipped: usize,
     /// Messages whose items are malformed.
     pub malformed: Vec<Malformed>,
@@ -44,32 +44,47 @@ pub struct Malformed {
     pub error: ItemError,
 }
 
-/// Classifies a batch: only inserted messages count, and of each group only the newest one.
+/// Classifies a batch: only inserted messages count.
 pub fn arrivals(records: &[Record]) -> Arrivals {
     let mut arrivals = Arrivals::default();
-    let mut newest: BTreeMap<MessageGroupUuid, Arrival> = BTreeMap::new();
+    let mut groups: BTreeMap<MessageGroupUuid, Vec<Arrival>> = BTreeMap::new();
     for record in records {
         let Some(item) = inserted_message(&record.change) else {
             arrivals.skipped += 1;
             continue;
         };
-        let message = match to_message(item) {
-            Ok(message) => message,
+        let sequence_number = record.sequence_number.clone();
+        match to_message(item) {
+            Ok(message) => groups.entry(message.group).or_default().push(Arrival { sequence_number, message }),
             Err(error) => {
                 let text = |name: &str| item.get(name).and_then(|it| it.as_s().ok()).cloned().unwrap_or_default();
-                let sequence_number = record.sequence_number.clone();
                 arrivals.malformed.push(Malformed { sequence_number, pk: text(PK), sk: text(SK), error });
-                continue;
             }
-        };
-        let before = newest.get(&message.group);
-        arrivals.coalesced += usize::from(before.is_some());
-        if before.is_none_or(|before| before.message.sort_key < message.sort_key) {
-            newest.insert(message.group, Arrival { sequence_number: record.sequence_number.clone(), message });
         }
     }
-    arrivals.newest = newest.into_values().collect();
+    arrivals.groups = groups.into_values().collect();
     arrivals
+}
+
+/// Maximum number of messages in a feed entry, and maximum size of their texts in bytes. DynamoDB allows items of 400 KB.
+const MAX_ENTRY_MESSAGES: usize = 100;
+const MAX_ENTRY_BYTES: usize = 100_000;
+
+/// The messages of one group in parts that fit into one feed entry.
+pub fn parts_of(arrivals: &[Arrival]) -> impl Iterator<Item = &[Arrival]> {
+    let mut rest = arrivals;
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fits = |arrival: &&Arrival| {
+            bytes += arrival.message.body.len();
+            bytes <= MAX_ENTRY_BYTES
+        };
+        // A message that is too long for every entry gets one of its own.
+        let count = rest.iter().take(MAX_ENTRY_MESSAGES).take_while(fits).count().max(1).min(rest.len());
+        let (part, after) = rest.split_at(count);
+        rest = after;
+        (!part.is_empty()).then_some(part)
+    })
 }
 
 fn inserted_message(change: &RecordChange) -> Option<&Item> {
@@ -85,78 +100,227 @@ pub enum RowsSource<'a> {
         /// The participants, as the rows name them.
         participants: &'a [Participant; 2],
     },
-    /// In the partitions of both participants, after the membership was read.
+    /// In the table, after the membership was read.
     Table {
         /// The participants, and the version under which a missing row may be put.
         membership: &'a Membership,
     },
 }
 
+/// What a group needs.
+pub struct Task<'a> {
+    /// The newest message of the group, as far as it is known. It is shown by rows that move.
+    pub newest: &'a Message,
+    /// The sort key of rows that move.
+    pub to: &'a SortKey,
+    /// Messages that are not fed yet, in the order of the stream.
+    pub unfed: &'a [&'a Message],
+    /// What the rows say about the feeds after that.
+    pub fed: &'a Fed,
+    /// Whether messages of the group can be missing in the feeds.
+    pub reset: Reset,
+    /// Numbers of unread messages, for owners for whom [`MovePlan::Count`] was returned.
+    pub counts: &'a BTreeMap<UserUuid, u64>,
+}
+
+/// Whether messages of a group can be missing in the feeds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reset {
+    /// No.
+    Never,
+    /// Messages are missing if a row is behind the newest message.
+    IfBehind,
+    /// Yes.
+    Always,
+}
+
+/// What to write for a group: its rows, and what to append to the feeds of its participants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupCommit {
+    /// The rows.
+    pub update: GroupUpdate,
+    /// The feed entries, without their positions.
+    pub appends: Vec<(UserUuid, FeedContent)>,
+}
+
+/// Unread messages to count in the table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CountRequest {
+    /// Owner of the row.
+    pub owner: UserUuid,
+    /// Author of the messages.
+    pub author: UserUuid,
+    /// Count messages after this sort key. `None`: from the first one.
+    pub after: Option<SortKey>,
+    /// Count messages up to this sort key.
+    pub up_to: SortKey,
+}
+
 /// What to do about the rows of a group.
 #[derive(Debug, PartialEq, Eq)]
 pub enum MovePlan {
-    /// Every row is at least as new as the message.
+    /// Every row is at least as new as the message, and the feeds have every message.
     Nothing,
     /// A row is missing in the index. The table must be read.
     ReadTable,
-    /// Move these rows in one transaction.
-    Move(RowMove),
+    /// Count these messages, and plan again.
+    Count(Vec<CountRequest>),
+    /// Write this in one transaction.
+    Commit(GroupCommit),
 }
 
-/// Plans the move of the rows of a group to `message`, with the sort key `to`. A row never moves backward.
-pub fn plan(message: &Message, to: &SortKey, source: &RowsSource<'_>, rows: &[GroupRow]) -> MovePlan {
+/// The group before a commit, from the view of one participant.
+struct View<'a> {
+    owner: &'a Participant,
+    other: &'a Participant,
+    /// All rows of the group in the owner's list. The legacy system left two in some lists.
+    rows: Vec<&'a GroupRow>,
+}
+
+impl View<'_> {
+    fn newest_row(&self) -> Option<&GroupRow> {
+        self.rows.last().copied()
+    }
+
+    fn is_behind(&self, task: &Task<'_>) -> bool {
+        let newest = self.newest_row().map(|row| &row.sort_key);
+        newest.is_none_or(|newest| newest < task.to && newest < &task.newest.sort_key)
+    }
+
+    /// What the owner has received and read after the task, and the count that it depends on.
+    fn reading(&self, task: &Task<'_>) -> (Option<Reading>, Option<CountRequest>) {
+        let before = self.rows.iter().rev().find_map(|row| row.reading.clone());
+        let oldest = task.unfed.iter().map(|message| &message.sort_key).min();
+        let Some(mut reading) = before.or_else(|| {
+            // Counting starts with the first message that is fed; everything before it counts as read.
+            let oldest = oldest?;
+            let marker = oldest.just_before().or_else(|| self.newest_row().map(|row| row.sort_key.clone()));
+            Some(Reading { marker, ..Reading::default() })
+        }) else {
+            return (None, None);
+        };
+        let mut newest = self.newest_row().map(|row| row.sort_key.clone());
+        let mut needs_count = task.reset == Reset::Always;
+        for message in task.unfed {
+            let key = &message.sort_key;
+            newest = newest.max(Some(key.clone()));
+            if message.author.uuid == self.owner.uuid {
+                reading.write(key, newest.as_ref().unwrap_or(key));
+                needs_count = false;
+            } else {
+                needs_count |= reading.may_have_counted(key);
+                reading.receive(key);
+            }
+        }
+        if !needs_count {
+            return (Some(reading), None);
+        }
+        let up_to = newest.unwrap_or_else(|| task.to.clone());
+        match task.counts.get(&self.owner.uuid) {
+            Some(unread) => {
+                reading.count(*unread, up_to);
+                (Some(reading), None)
+            }
+            None => {
+                let (owner, author, after) = (self.owner.uuid, self.other.uuid, reading.marker.clone());
+                (Some(reading), Some(CountRequest { owner, author, after, up_to }))
+            }
+        }
+    }
+
+    /// The entry for the owner's feed.
+    fn content(&self, task: &Task<'_>, reading: Option<&Reading>) -> FeedContent {
+        if task.unfed.is_empty() {
+            return FeedContent::Reset(task.newest.group);
+        }
+        let messages: Vec<FedMessage> =
+            task.unfed.iter().map(|message| FedMessage::of(message, self.owner.uuid)).collect();
+        let newest_fed = messages.iter().map(|message| &message.sort_key).max();
+        let newer = if self.is_behind(task) {
+            Some(FedMessage::of(task.newest, self.owner.uuid))
+        } else {
+            self.newest_row().and_then(|row| newest_of_row(row, self.owner.uuid))
+        };
+        FeedContent::Messages(Arc::new(FedMessages {
+            group: task.newest.group,
+            other: self.other.clone(),
+            newer: newer.filter(|newer| newest_fed.is_none_or(|fed| *fed < newer.sort_key)),
+            reading: reading.cloned().unwrap_or_default(),
+            messages,
+        }))
+    }
+}
+
+/// The newest message of a row. `None` for a legacy row, which lacks its author or its uuid.
+fn newest_of_row(row: &GroupRow, owner: UserUuid) -> Option<FedMessage> {
+    let (uuid, is_own) = (row.sort_key.message_uuid()?, row.author? == owner);
+    Some(FedMessage { sort_key: row.sort_key.clone(), uuid, body: row.body.clone(), is_own })
+}
+
+/// Plans what to write for a group. A row never moves backward.
+pub fn plan(task: &Task<'_>, source: &RowsSource<'_>, rows: &[GroupRow]) -> MovePlan {
     let participants = match source {
         RowsSource::Index { participants } => participants,
         RowsSource::Table { membership } => &membership.participants,
     };
-    let mut delete: Vec<(UserUuid, SortKey)> = Vec::new();
-    let mut put: Vec<GroupRow> = Vec::new();
-    let mut missing = false;
     let [one, other] = participants;
-    for (owner, counterpart) in [(one, other), (other, one)] {
-        if put.iter().any(|row| row.owner == owner.uuid) {
-            continue; // A conversation with oneself has one row.
-        }
-        let mut own: Vec<&GroupRow> = rows.iter().filter(|row| row.owner == owner.uuid).collect();
-        // The index may return a row twice, and a transaction may contain it only once.
-        own.sort_by(|a, b| a.sort_key.cmp(&b.sort_key));
-        own.dedup_by(|a, b| a.sort_key == b.sort_key);
-        let newest = own.iter().map(|row| &row.sort_key).max();
-        if newest.is_some_and(|newest| newest >= to || newest >= &message.sort_key) {
-            continue;
-        }
-        missing |= own.is_empty();
-        let counterpart = own.first().map_or(counterpart, |row| &row.other);
-        delete.extend(own.iter().map(|row| (owner.uuid, row.sort_key.clone())));
-        put.push(GroupRow {
-            owner: owner.uuid,
-            group: message.group,
-            other: counterpart.clone(),
-            body: message.body.clone(),
-            author: Some(message.author.uuid),
-            sort_key: to.clone(),
-        });
+    let mut views = vec![view(one, other, rows)];
+    if one.uuid != other.uuid {
+        views.push(view(other, one, rows));
     }
-    if put.is_empty() {
+    let is_behind = views.iter().any(|view| view.is_behind(task));
+    let is_reset = task.reset == Reset::Always || (task.reset == Reset::IfBehind && is_behind);
+    if !is_behind && !is_reset && task.unfed.is_empty() {
         return MovePlan::Nothing;
     }
-    match source {
-        RowsSource::Index { .. } if missing => MovePlan::ReadTable,
-        RowsSource::Index { .. } => MovePlan::Move(RowMove { delete, put, bump: None }),
-        RowsSource::Table { membership } => {
-            let bump = missing.then_some(VersionBump { group: message.group, version: membership.version });
-            MovePlan::Move(RowMove { delete, put, bump })
+    let is_missing = views.iter().any(|view| view.rows.is_empty());
+    let bump = match source {
+        RowsSource::Index { .. } if is_missing => return MovePlan::ReadTable,
+        RowsSource::Table { membership } if is_missing => Some(membership.version),
+        _ => None,
+    };
+    let group = task.newest.group;
+    let mut update = GroupUpdate { group, delete: Vec::new(), put: Vec::new(), update: Vec::new(), bump };
+    let (mut appends, mut counts) = (Vec::new(), Vec::new());
+    for view in &views {
+        let (reading, count) = view.reading(task);
+        counts.extend(count);
+        if is_reset || !task.unfed.is_empty() {
+            appends.push((view.owner.uuid, view.content(task, reading.as_ref())));
+        }
+        let row = GroupRow {
+            owner: view.owner.uuid,
+            group,
+            other: view.other.clone(),
+            body: task.newest.body.clone(),
+            author: Some(task.newest.author.uuid),
+            sort_key: task.to.clone(),
+            fed: task.fed.clone(),
+            reading,
+        };
+        match view.newest_row() {
+            Some(before) if !view.is_behind(task) => {
+                let (fed, reading) = (row.fed, row.reading);
+                if before.fed != fed || before.reading != reading {
+                    update.update.push((before.clone(), GroupRow { fed, reading, ..before.clone() }));
+                }
+            }
+            _ => {
+                update.delete.extend(view.rows.iter().map(|row| (*row).clone()));
+                update.put.push(row);
+            }
         }
     }
+    if counts.is_empty() { MovePlan::Commit(GroupCommit { update, appends }) } else { MovePlan::Count(counts) }
 }
 
-/// The participants, as the rows of a group name them.
-pub fn participants_of(rows: &[GroupRow]) -> Option<[Participant; 2]> {
-    let first = rows.first()?;
-    let owner = rows.iter().map(|row| &row.other).find(|other| other.uuid == first.owner);
-    // Only the row of the other participant has the names of the owner. Without that row, the names are unknown.
-    let owner = owner.cloned().unwrap_or(Participant { uuid: first.owner, names: Default::default() });
-    Some([owner, first.other.clone()])
+fn view<'a>(owner: &'a Participant, counterpart: &'a Participant, rows: &'a [GroupRow]) -> View<'a> {
+    let mut rows: Vec<&GroupRow> = rows.iter().filter(|row| row.owner == owner.uuid).collect();
+    // The index may return a row twice, and a transaction may contain it only once.
+    rows.sort_by(|a, b| a.sort_key.cmp(&b.sort_key));
+    rows.dedup_by(|a, b| a.sort_key == b.sort_key);
+    let other = rows.first().map_or(counterpart, |row| &row.other);
+    View { owner, other, rows }
 }
 
 #[cfg(test)]
@@ -190,20 +354,50 @@ mod tests {
 
     fn row(owner: u128, other: u128, second: u32) -> GroupRow {
         let Message { group, body, sort_key, .. } = message(8, second);
-        GroupRow { owner: user(owner).uuid, group, other: user(other), body, author: Some(user(1).uuid), sort_key }
+        let (owner, other, author) = (user(owner).uuid, user(other), Some(user(1).uuid));
+        GroupRow { owner, group, other, body, author, sort_key, fed: Fed::default(), reading: Some(Reading::default()) }
+    }
+
+    fn fed(number: u32) -> Fed {
+        Fed::read(&format!("shard={number}")).expect("a position")
     }
 
     fn membership() -> Membership {
         Membership { group: message(8, 0).group, participants: [user(1), user(2)], is_legacy: false, version: 5 }
     }
 
-    fn plan_from_index(second: u32, rows: &[GroupRow]) -> MovePlan {
+    /// Plans for messages at these seconds that are not fed.
+    fn planned(seconds: &[u32], source: &RowsSource<'_>, rows: &[GroupRow]) -> MovePlan {
+        let messages: Vec<Message> = seconds.iter().map(|second| message(8, *second)).collect();
+        let unfed: Vec<&Message> = messages.iter().collect();
+        let newest = messages.iter().max_by_key(|message| message.sort_key.clone()).expect("a message");
+        let (counts, fed) = (BTreeMap::new(), fed(7));
+        let to = &newest.sort_key;
+        plan(&Task { newest, to, unfed: &unfed, fed: &fed, reset: Reset::Never, counts: &counts }, source, rows)
+    }
+
+    fn plan_from_index(seconds: &[u32], rows: &[GroupRow]) -> MovePlan {
         let participants = [user(1), user(2)];
-        plan(&message(8, second), &key(second), &RowsSource::Index { participants: &participants }, rows)
+        planned(seconds, &RowsSource::Index { participants: &participants }, rows)
+    }
+
+    fn commit(plan: MovePlan) -> GroupCommit {
+        let MovePlan::Commit(commit) = plan else { panic!("no commit: {plan:?}") };
+        commit
+    }
+
+    /// The owners and seconds of rows.
+    fn places(rows: &[GroupRow]) -> Vec<(UserUuid, SortKey)> {
+        rows.iter().map(|row| (row.owner, row.sort_key.clone())).collect()
+    }
+
+    fn fed_seconds(append: &(UserUuid, FeedContent)) -> Vec<SortKey> {
+        let FeedContent::Messages(fed) = &append.1 else { panic!("a reset") };
+        fed.messages.iter().map(|message| message.sort_key.clone()).collect()
     }
 
     #[test]
-    fn of_a_batch_the_newest_message_of_each_group_counts() {
+    fn a_batch_is_classified_by_group_in_the_order_of_the_stream() {
         let record =
             |number: u32, change| Record { sequence_number: number.to_string().into(), created_at: None, change };
         let mut odd = from_message(&message(8, 9));
@@ -218,66 +412,116 @@ mod tests {
             record(7, RecordChange::Inserted(odd)),
         ];
         let found = arrivals(&records);
-        let newest: Vec<Message> = found.newest.into_iter().map(|arrival| arrival.message).collect();
-        assert_eq!(newest, [message(7, 1), message(8, 3)]);
-        assert_eq!((found.coalesced, found.skipped), (2, 2));
+        let messages = |group: &Vec<Arrival>| group.iter().map(|it| it.message.clone()).collect::<Vec<_>>();
+        let groups: Vec<Vec<Message>> = found.groups.iter().map(messages).collect();
+        assert_eq!(groups, [vec![message(7, 1)], vec![message(8, 1), message(8, 3), message(8, 2)]]);
+        assert_eq!(found.skipped, 2);
         assert_eq!(found.malformed.iter().map(|it| &*it.sequence_number).collect::<Vec<_>>(), ["7"]);
     }
 
     #[test]
-    fn both_rows_move_and_a_replay_moves_none() {
-        let rows = [row(1, 2, 1), row(2, 1, 1)];
-        let MovePlan::Move(moved) = plan_from_index(2, &rows) else { panic!("no move") };
-        assert_eq!(moved.put, [row(1, 2, 2), row(2, 1, 2)]);
-        assert_eq!(moved.delete, [(user(1).uuid, key(1)), (user(2).uuid, key(1))]);
-        assert_eq!(moved.bump, None);
-        assert_eq!(plan_from_index(2, &moved.put), MovePlan::Nothing);
+    fn parts_are_limited_in_messages_and_bytes() {
+        let arrival = |body: &str| {
+            let message = Message { body: body.to_owned(), ..message(8, 1) };
+            Arrival { sequence_number: "1".into(), message }
+        };
+        let sizes = |arrivals: &[Arrival]| parts_of(arrivals).map(<[_]>::len).collect::<Vec<_>>();
+        assert_eq!(sizes(&vec![arrival("a"); 220]), [100, 100, 20]);
+        assert_eq!(sizes(&vec![arrival(&"a".repeat(40_000)); 5]), [2, 2, 1]);
+        assert_eq!(sizes(&vec![arrival(&"a".repeat(200_000)); 2]), [1, 1]);
+        assert_eq!(sizes(&[]), [0; 0]);
     }
 
     #[test]
-    fn a_row_never_moves_backward() {
-        assert_eq!(plan_from_index(2, &[row(1, 2, 3), row(2, 1, 2)]), MovePlan::Nothing);
-        let MovePlan::Move(moved) = plan_from_index(2, &[row(1, 2, 3), row(2, 1, 1)]) else { panic!("no move") };
-        assert_eq!(moved.put, [row(2, 1, 2)]);
-        assert_eq!(moved.delete, [(user(2).uuid, key(1))]);
+    fn both_rows_move_and_every_message_is_fed() {
+        let rows = [row(1, 2, 1), row(2, 1, 1)];
+        let moved = commit(plan_from_index(&[2, 3], &rows));
+        assert_eq!(places(&moved.update.put), [(user(1).uuid, key(3)), (user(2).uuid, key(3))]);
+        assert_eq!(moved.update.delete, rows);
+        assert_eq!((moved.update.update, moved.update.bump), (vec![], None));
+        assert!(moved.update.put.iter().all(|row| row.fed == fed(7)));
+        assert_eq!(moved.appends.iter().map(|(owner, _)| *owner).collect::<Vec<_>>(), [user(1).uuid, user(2).uuid]);
+        assert_eq!(fed_seconds(&moved.appends[0]), [key(2), key(3)]);
+    }
+
+    #[test]
+    fn the_author_has_read_everything_and_the_other_one_receives() {
+        let moved = commit(plan_from_index(&[2, 3], &[row(1, 2, 1), row(2, 1, 1)]));
+        let readings: Vec<Reading> = moved.update.put.into_iter().filter_map(|row| row.reading).collect();
+        assert_eq!(readings[0], Reading { marker: Some(key(3)), ..Reading::default() });
+        assert_eq!(readings[1], Reading { received: 2, ..Reading::default() });
+    }
+
+    #[test]
+    fn a_late_message_is_fed_and_moves_no_row() {
+        let rows = [row(1, 2, 3), row(2, 1, 3)];
+        let fed_late = commit(plan_from_index(&[2], &rows));
+        let GroupUpdate { delete, put, update, .. } = fed_late.update;
+        assert_eq!((delete, put), (vec![], vec![]));
+        assert_eq!(update.iter().map(|(before, _)| before.clone()).collect::<Vec<_>>(), rows);
+        assert_eq!(update[1].1.reading, Some(Reading { received: 1, ..Reading::default() }));
+        let FeedContent::Messages(entry) = &fed_late.appends[1].1 else { panic!("a reset") };
+        assert_eq!(entry.newer.as_ref().map(|newer| &newer.sort_key), Some(&key(3)));
+        let one = commit(plan_from_index(&[2], &[row(1, 2, 3), row(2, 1, 1)]));
+        assert_eq!(places(&one.update.put), [(user(2).uuid, key(2))]);
+        assert_eq!(one.update.update.len(), 1);
     }
 
     #[test]
     fn two_rows_of_one_list_become_one() {
-        let MovePlan::Move(moved) = plan_from_index(3, &[row(1, 2, 1), row(1, 2, 2), row(2, 1, 1)]) else {
-            panic!("no move")
-        };
-        assert_eq!(moved.put.len(), 2);
-        assert_eq!(moved.delete.len(), 3);
+        let moved = commit(plan_from_index(&[3], &[row(1, 2, 1), row(1, 2, 2), row(2, 1, 1)]));
+        assert_eq!((moved.update.put.len(), moved.update.delete.len()), (2, 3));
     }
 
     #[test]
     fn a_row_that_the_index_shows_twice_is_deleted_once() {
-        let MovePlan::Move(moved) = plan_from_index(3, &[row(1, 2, 1), row(1, 2, 1), row(2, 1, 1)]) else {
-            panic!("no move")
-        };
-        assert_eq!(moved.delete, [(user(1).uuid, key(1)), (user(2).uuid, key(1))]);
+        let moved = commit(plan_from_index(&[3], &[row(1, 2, 1), row(1, 2, 1), row(2, 1, 1)]));
+        assert_eq!(places(&moved.update.delete), [(user(1).uuid, key(1)), (user(2).uuid, key(1))]);
     }
 
     #[test]
     fn a_missing_row_is_put_only_on_the_tables_word_and_under_the_version() {
-        assert_eq!(plan_from_index(2, &[row(1, 2, 1)]), MovePlan::ReadTable);
+        assert_eq!(plan_from_index(&[2], &[row(1, 2, 1)]), MovePlan::ReadTable);
         let membership = membership();
         let view = RowsSource::Table { membership: &membership };
-        let MovePlan::Move(moved) = plan(&message(8, 2), &key(2), &view, &[row(1, 2, 1)]) else { panic!("no move") };
-        assert_eq!(moved.put, [row(1, 2, 2), row(2, 1, 2)]);
-        assert_eq!(moved.bump, Some(VersionBump { group: membership.group, version: 5 }));
-        let MovePlan::Move(moved) = plan(&message(8, 2), &key(2), &view, &[row(1, 2, 1), row(2, 1, 1)]) else {
-            panic!("no move")
-        };
-        assert_eq!(moved.bump, None);
+        let moved = commit(planned(&[2], &view, &[row(1, 2, 1)]));
+        assert_eq!(places(&moved.update.put), [(user(1).uuid, key(2)), (user(2).uuid, key(2))]);
+        assert_eq!(moved.update.bump, Some(5));
+        assert_eq!(commit(planned(&[2], &view, &[row(1, 2, 1), row(2, 1, 1)])).update.bump, None);
     }
 
     #[test]
-    fn participants_are_read_off_the_rows() {
-        assert_eq!(participants_of(&[row(2, 1, 1), row(1, 2, 1)]), Some([user(2), user(1)]));
-        let alone = participants_of(&[row(2, 1, 1)]).expect("participants");
-        assert_eq!(alone.map(|participant| participant.uuid), [user(2).uuid, user(1).uuid]);
-        assert_eq!(participants_of(&[]), None);
+    fn rows_without_counts_start_at_the_first_fed_message() {
+        let old = |owner, other| GroupRow { reading: None, ..row(owner, other, 1) };
+        let moved = commit(plan_from_index(&[2], &[old(1, 2), old(2, 1)]));
+        let reading = moved.update.put[1].reading.clone().expect("a reading");
+        assert_eq!((reading.unread(), reading.marker), (1, key(2).just_before()));
+    }
+
+    #[test]
+    fn a_message_that_may_be_counted_already_is_counted_again() {
+        let reading = Reading { received: 3, read: 2, marker: Some(key(1)), counted_to: Some(key(4)) };
+        let rows = [row(1, 2, 4), GroupRow { reading: Some(reading), ..row(2, 1, 4) }];
+        let MovePlan::Count(requests) = plan_from_index(&[3], &rows) else { panic!("no count") };
+        let wanted = CountRequest { owner: user(2).uuid, author: user(1).uuid, after: Some(key(1)), up_to: key(4) };
+        assert_eq!(requests, [wanted]);
+    }
+
+    #[test]
+    fn a_check_resets_the_feeds_only_if_messages_can_be_missing() {
+        let newest = message(8, 3);
+        let (counts, nothing_fed) = (BTreeMap::from([(user(1).uuid, 0), (user(2).uuid, 4)]), Fed::default());
+        let check = |reset, rows: &[GroupRow]| {
+            let task =
+                Task { newest: &newest, to: &newest.sort_key, unfed: &[], fed: &nothing_fed, reset, counts: &counts };
+            plan(&task, &RowsSource::Index { participants: &[user(1), user(2)] }, rows)
+        };
+        let resets = |plan| commit(plan).appends.iter().filter(|it| matches!(it.1, FeedContent::Reset(_))).count();
+        let current = [row(1, 2, 3), row(2, 1, 3)];
+        assert_eq!(check(Reset::IfBehind, &current), MovePlan::Nothing);
+        assert_eq!(resets(check(Reset::IfBehind, &[row(1, 2, 1), row(2, 1, 1)])), 2);
+        assert_eq!(resets(check(Reset::Always, &current)), 2);
+        let counted = commit(check(Reset::Always, &current)).update.update;
+        assert_eq!(counted[1].1.reading.as_ref().map(Reading::unread), Some(4));
     }
 }

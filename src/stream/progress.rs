@@ -73,9 +73,12 @@ impl Progress {
         self.next_read = Instant::now() + self.backoff.next(environment);
     }
 
-    /// A read returned nothing that was to be handled: everything until `now` is handled.
-    pub fn on_empty_batch(&mut self, now: i64) {
-        self.complete_since = Some(now);
+    /// A read returned no records: everything until `now` is handled. At the end of a closed shard this is not known: the
+    /// records since the unknown time at which it was closed are in its children.
+    pub fn on_empty_batch(&mut self, batch: &Batch, now: i64) {
+        if batch.next.is_some() {
+            self.complete_since = Some(now);
+        }
     }
 
     /// The records of a batch are handled. `had_effect` says whether one of them had an effect: then the checkpoint is due
@@ -104,8 +107,8 @@ impl Progress {
         self.is_at_end
     }
 
-    /// The records before the oldest one that the stream still has were lost, and all groups are reconciled.
-    pub fn on_gap_repaired(&mut self, since: i64) {
+    /// The records before the oldest one that the stream still has were lost at `since`, and a repair is requested.
+    pub fn on_gap(&mut self, since: i64) {
         (self.position, self.unwritten, self.complete_since) = (Position::TrimHorizon, None, Some(since));
     }
 
@@ -157,11 +160,20 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_repaired_gap_drops_the_checkpoint_before_it() {
+    async fn a_gap_drops_the_checkpoint_before_it() {
         let mut progress = Progress::new(Position::TrimHorizon, None);
         progress.on_batch(&batch("1"), false);
-        progress.on_gap_repaired(9);
+        progress.on_gap(9);
         assert_eq!(progress.take_checkpoint(), None);
         assert_eq!((progress.position, progress.complete_since), (Position::TrimHorizon, Some(9)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_empty_read_handles_everything_until_now_unless_the_shard_is_closed() {
+        let mut progress = Progress::new(Position::TrimHorizon, Some(1));
+        progress.on_empty_batch(&Batch { records: Vec::new(), next: Some("iterator".to_owned()) }, 5);
+        assert_eq!(progress.complete_since, Some(5));
+        progress.on_empty_batch(&Batch::default(), 9);
+        assert_eq!(progress.complete_since, Some(5), "its children have older records");
     }
 }

@@ -1,7 +1,8 @@
 //! Reads one shard under a lease and applies its records.
 //!
 //! What is unavailable is waited for. A record that fails permanently is retried a few times and set aside, because one bad
-//! record must not stop the records after it. Records that were lost to trimming are made up for by reconciling.
+//! record must not stop the records after it. Records that were lost to trimming are made up for by a
+//! [repair](super::repair).
 
 use std::time::Duration;
 
@@ -9,15 +10,16 @@ use futures::{StreamExt, stream};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, trace_span};
 
-use super::effect::{Effect, FAULT_TRIES, move_to};
+use super::effect::{Cause, Effect, EffectError, FAULT_TRIES, Writer};
 use super::ids::StreamArn;
 use super::lease::{Checkpoint, HeldLease, Lease, LeaseTable, LeaseUpdate};
-use super::parts::{Parts, retry_backoff};
-use super::planner::{Arrival, Malformed, arrivals};
+use super::origin::LeasedShard;
+use super::parts::{Left, Parts, retry_backoff, sleep};
+use super::planner::{Arrival, Malformed, arrivals, parts_of};
 use super::progress::Progress;
-use super::reconcile::{FailedGroup, Reconciler};
+use super::repair::RepairTable;
 use super::rows::GroupRows;
-use super::set_aside::{SetAside, SetAsideTable, Subject};
+use super::set_aside::{SetAsideTable, Subject};
 use super::source::{Batch, Position, Record, StreamError, StreamSource};
 use crate::messages_table::keys::messages_pk;
 use crate::metrics::Count;
@@ -30,17 +32,6 @@ const DRAIN: Duration = Duration::from_millis(250);
 /// How often the children of an ended shard are requested, before it is left to the regular listing to find them.
 const CHILDREN_TRIES: u32 = 6;
 
-/// Why the reading of a shard ended.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Left {
-    /// The shard is consumed to its end.
-    Finished,
-    /// The process stops. It still holds the lease.
-    Stopped,
-    /// Another process has the lease.
-    Lost,
-}
-
 /// Reads one shard.
 pub struct ShardReader<'a, S, T, R> {
     pub parts: &'a Parts<S, T, R>,
@@ -49,7 +40,7 @@ pub struct ShardReader<'a, S, T, R> {
     pub stop: &'a CancellationToken,
 }
 
-impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> ShardReader<'_, S, T, R> {
+impl<S: StreamSource, T: LeaseTable + RepairTable + SetAsideTable, R: GroupRows> ShardReader<'_, S, T, R> {
     /// Reads from the checkpoint to the end of the shard.
     pub async fn read(&self) -> Left {
         match self.run().await {
@@ -80,11 +71,11 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> ShardReader<'
                     }
                 }
                 Err(StreamError::IteratorExpired) => {}
-                Err(StreamError::Trimmed) => self.repair_gap(&mut progress).await?,
+                Err(StreamError::Trimmed) => self.handle_gap(&mut progress).await?,
                 Err(StreamError::Gone { .. }) if self.is_unlisted().await => {
-                    // A shard that vanishes before its end counts as finished, and reconciling makes up for the rest of it.
+                    // A shard that vanishes before its end counts as finished, and a repair makes up for the rest of it.
                     let since = self.parts.now();
-                    self.reconcile(&progress.position).await?;
+                    self.request_repair(&progress.position).await?;
                     progress.complete_since = Some(since);
                     return self.finish(&mut progress).await;
                 }
@@ -109,7 +100,7 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> ShardReader<'
             Some(Checkpoint::TrimHorizon) | None => Ok(Some(Progress::new(Position::TrimHorizon, complete_since))),
             Some(Checkpoint::BehindGap) => {
                 let mut progress = Progress::new(Position::TrimHorizon, complete_since);
-                self.repair_gap(&mut progress).await?;
+                self.handle_gap(&mut progress).await?;
                 Ok(Some(progress))
             }
         }
@@ -141,10 +132,14 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> ShardReader<'
         let position = &progress.position;
         let iterator = match iterator {
             Some(iterator) => iterator,
-            None if *position == Position::TrimHorizon && self.parts.may_be_trimmed(progress.complete_since) => {
-                return Err(StreamError::Trimmed);
+            None => {
+                let iterator = source.iterator(self.stream, &self.lease.shard, position).await?;
+                // After the call: the process may have been paused before it.
+                if *position == Position::TrimHorizon && self.parts.may_be_trimmed(progress.complete_since) {
+                    return Err(StreamError::Trimmed);
+                }
+                iterator
             }
-            None => source.iterator(self.stream, &self.lease.shard, position).await?,
         };
         source.records(&iterator).await
     }
@@ -172,41 +167,31 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> ShardReader<'
             if !children.is_empty() {
                 break;
             }
-            self.sleep(backoff.next(&**environment)).await?;
+            sleep(self.stop, backoff.next(&**environment)).await?;
         }
         let end = progress.update(Checkpoint::ShardEnd, progress.complete_since);
         self.write(&end).await
     }
 
-    /// Records were lost before the oldest one that the stream has. Reconciles all groups, so that reading can continue with
-    /// that record.
-    async fn repair_gap(&self, progress: &mut Progress) -> Result<(), Left> {
+    /// Records were lost before the oldest one that the stream has. Requests a repair, which goes on beside the reading, and
+    /// continues with that record. The request is written first: a gap that a crash leaves without a request is found again.
+    async fn handle_gap(&self, progress: &mut Progress) -> Result<(), Left> {
         let since = self.parts.now();
-        self.reconcile(&progress.position).await?;
+        self.request_repair(&progress.position).await?;
         let checkpoint = progress.update(Checkpoint::TrimHorizon, Some(since));
         self.write(&checkpoint).await?;
-        progress.on_gap_repaired(since);
+        progress.on_gap(since);
         Ok(())
     }
 
-    /// Brings all groups to their newest messages, and sets aside the groups for which that fails. It can be interrupted at
-    /// any point and costs only time then.
-    async fn reconcile(&self, position: &Position) -> Result<(), Left> {
-        let Parts { rows, environment, health, .. } = self.parts;
-        let shard = &self.lease.shard;
+    async fn request_repair(&self, position: &Position) -> Result<(), Left> {
+        let Parts { table, .. } = self.parts;
+        let (shard, now) = (&self.lease.shard, self.parts.now());
         Count::Gaps.add(1);
-        health.waits(shard, None);
-        tracing::error!(%shard, ?position, "records were trimmed before they were read, reconciling all groups");
-        let reconciler = Reconciler { rows, environment: &**environment, outage_tries: u32::MAX };
-        let done = tokio::select! {
-            biased;
-            () = self.stop.cancelled() => return Err(Left::Stopped),
-            done = self.retry("reconciling", || reconciler.all(|_| health.moved(shard))) => done?,
-        };
-        tracing::warn!(groups = done.groups, moved = done.moved, failed = done.failed.len(), "all groups reconciled");
-        for FailedGroup { group, newest, reason } in done.failed {
-            let sk = newest.map(|newest| newest.sort_key.as_str().to_owned()).unwrap_or_default();
-            self.set_aside(Subject::Group(group), reason, &messages_pk(group), &sk).await?;
+        tracing::error!(%shard, ?position, "records were trimmed before they were read, requesting a repair");
+        let repair = self.retry("reading the repair", || table.repair()).await?;
+        if let Some(number) = repair.next_request() {
+            self.retry("requesting a repair", || table.request_repair(number, now)).await?;
         }
         Ok(())
     }
@@ -221,7 +206,7 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> ShardReader<'
     /// Applies a batch and records it in `progress`. Returns the age of its last record: what waits after it is younger.
     async fn apply_batch(&self, batch: &Batch, progress: &mut Progress) -> Result<Option<Duration>, Left> {
         let Some(last) = batch.records.last() else {
-            progress.on_empty_batch(self.parts.now());
+            progress.on_empty_batch(batch, self.parts.now());
             return Ok(None);
         };
         let age = |created_at: Option<i64>| {
@@ -240,17 +225,19 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> ShardReader<'
         let arrivals = arrivals(records);
         Count::Read.add(records.len());
         Count::Skipped.add(arrivals.skipped);
-        Count::Coalesced.add(arrivals.coalesced);
+        let groups = &arrivals.groups;
+        Count::Coalesced.add(groups.iter().map(|arrivals| arrivals.len() - 1).sum());
         for Malformed { sequence_number, pk, sk, error } in &arrivals.malformed {
             self.set_aside(Subject::Record(sequence_number.clone()), error.to_string(), pk, sk).await?;
         }
-        let span = match arrivals.newest.len() {
+        let span = match groups.len() {
             0 => Span::none(),
-            messages => trace_span!("Consumer.batch", shard = %self.lease.shard, messages),
+            groups => trace_span!("Consumer.batch", shard = %self.lease.shard, groups),
         };
-        let moves = arrivals.newest.iter().map(|arrival| {
-            let group = arrival.message.group;
-            self.apply_one(arrival).instrument(trace_span!(parent: &span, "Consumer.move", %group))
+        let origin = LeasedShard::new(&self.parts.table, self.stream, self.lease);
+        let moves = groups.iter().map(|arrivals| {
+            let span = trace_span!(parent: &span, "Consumer.move", group = %arrivals[0].message.group);
+            self.apply_group(&origin, arrivals).instrument(span)
         });
         let moves: Vec<_> = moves.collect();
         let mut moves = stream::iter(moves).buffer_unordered(CONCURRENT_MOVES);
@@ -271,73 +258,59 @@ impl<S: StreamSource, T: LeaseTable + SetAsideTable, R: GroupRows> ShardReader<'
             }
             self.parts.health.moved(&self.lease.shard);
         }
-        Ok(!arrivals.newest.is_empty() || !arrivals.malformed.is_empty())
+        Ok(!groups.is_empty() || !arrivals.malformed.is_empty())
     }
 
-    async fn apply_one(&self, arrival: &Arrival) -> Result<(), Left> {
-        let Arrival { sequence_number, message } = arrival;
-        let Parts { rows, environment, .. } = self.parts;
+    /// Applies the messages of one group, in order.
+    async fn apply_group(&self, origin: &LeasedShard<'_, T>, arrivals: &[Arrival]) -> Result<(), Left> {
+        for part in parts_of(arrivals) {
+            self.apply_part(origin, part).await?;
+        }
+        Ok(())
+    }
+
+    /// Applies messages that fit into one feed entry.
+    async fn apply_part(&self, origin: &LeasedShard<'_, T>, arrivals: &[Arrival]) -> Result<(), Left> {
+        let Parts { rows, appender, environment, .. } = self.parts;
+        let writer = Writer { table: rows, appender, environment: &**environment };
         let mut faults = 0;
         let mut backoff = retry_backoff();
         loop {
-            let (reason, is_transient) = match move_to(rows, message, &**environment).await {
+            let (reason, is_transient) = match writer.apply(Cause::Arrived { origin, arrivals }).await {
                 Ok(effect) if effect != Effect::NoParticipants => {
                     Count::Moves.add(usize::from(effect == Effect::Moved));
                     return Ok(());
                 }
                 Ok(_) => (Effect::NO_PARTICIPANTS.to_owned(), false),
+                Err(EffectError::LeaseLost) => return Err(Left::Lost),
                 Err(error) => (report(&error), error.is_transient()),
             };
             Count::Retries.add(1);
-            tracing::warn!(reason, group = %message.group, "moving the group failed");
+            tracing::warn!(reason, group = %arrivals[0].message.group, "moving the group failed");
             faults += u32::from(!is_transient);
             if faults == FAULT_TRIES {
-                let (pk, sk) = (messages_pk(message.group), message.sort_key.as_str());
-                return self.set_aside(Subject::Record(sequence_number.clone()), reason, &pk, sk).await;
+                for Arrival { sequence_number, message } in arrivals {
+                    let (pk, sk) = (messages_pk(message.group), message.sort_key.as_str());
+                    self.set_aside(Subject::Record(sequence_number.clone()), reason.clone(), &pk, sk).await?;
+                }
+                return Ok(());
             }
-            self.sleep(backoff.next(&**environment)).await?;
+            sleep(self.stop, backoff.next(&**environment)).await?;
         }
     }
 
     async fn set_aside(&self, subject: Subject, reason: String, pk: &str, sk: &str) -> Result<(), Left> {
-        Count::SetAside.add(1);
-        tracing::error!(%subject, reason, message_pk = pk, message_sk = sk, "set aside, because it failed permanently");
-        let aside = SetAside {
-            stream: self.stream.clone(),
-            subject,
-            reason,
-            message_pk: pk.to_owned(),
-            message_sk: sk.to_owned(),
-            set_aside_at: self.parts.environment.now().to_rfc3339(),
-        };
+        let aside = self.parts.set_aside(self.stream, subject, reason, pk, sk);
         self.retry("setting a record aside", || self.parts.table.put(&aside)).await
     }
 
-    /// Retries a call until it succeeds.
-    async fn retry<A, E, F>(&self, call: &str, mut attempt: impl FnMut() -> F) -> Result<A, Left>
+    /// Retries a call until it succeeds. Meanwhile the shard makes no progress.
+    async fn retry<A, E, F>(&self, call: &str, attempt: impl FnMut() -> F) -> Result<A, Left>
     where
         E: std::error::Error,
         F: Future<Output = Result<A, E>>,
     {
-        let mut backoff = retry_backoff();
-        loop {
-            match attempt().await {
-                Ok(done) => return Ok(done),
-                Err(error) => {
-                    Count::Retries.add(1);
-                    self.parts.health.waits(&self.lease.shard, None);
-                    tracing::warn!(error = report(&error), call, "a call of the stream consumer failed, retrying");
-                }
-            }
-            self.sleep(backoff.next(&*self.parts.environment)).await?;
-        }
-    }
-
-    async fn sleep(&self, time: Duration) -> Result<(), Left> {
-        tokio::select! {
-            biased;
-            () = self.stop.cancelled() => Err(Left::Stopped),
-            () = tokio::time::sleep(time) => Ok(()),
-        }
+        let waits = || self.parts.health.waits(&self.lease.shard, None);
+        self.parts.retry(self.stop, call, attempt, waits).await
     }
 }

@@ -1,20 +1,27 @@
 //! Reconciling: moves each group to its newest message, after records of the stream were lost.
 //!
 //! Each group is moved as if its newest message had just arrived, under the same conditions. So reconciling is safe beside live
-//! traffic, and it can be interrupted and started again. During an outage it waits. A group that fails permanently is
-//! reported and does not stop the others.
+//! traffic, and it can be interrupted and started again, at any page of the index. During an outage it waits. A group that
+//! fails permanently is reported and does not stop the others. Messages that were never read from the stream are missing in
+//! the feeds, so the feeds get an entry that says so.
 
 use std::collections::HashSet;
 
-use super::effect::{Effect, EffectError, FAULT_TRIES, move_to};
+use futures::{StreamExt, stream};
+
+use super::appender::Appender;
+use super::effect::{Cause, Effect, EffectError, FAULT_TRIES, Writer};
 use super::parts::retry_backoff;
 use super::rows::GroupRows;
 use crate::backoff::Backoff;
 use crate::environment::Environment;
-use crate::messages_table::Message;
+use crate::messages_table::{Message, ScanPosition};
 use crate::metrics::Count;
 use crate::model::MessageGroupUuid;
 use crate::report;
+
+/// Maximum number of groups that are reconciled concurrently. Live traffic shares the table's capacity.
+const CONCURRENT_GROUPS: usize = 4;
 
 /// What reconciling has done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,10 +45,26 @@ pub struct FailedGroup {
     pub reason: String,
 }
 
+/// A reconciled page of the index.
+#[derive(Debug)]
+pub struct Page {
+    /// What was done.
+    pub done: Reconciled,
+    /// The last group of the page. The next page can begin with another row of it.
+    pub last: Option<MessageGroupUuid>,
+    /// Where the next page begins. `None` after the last page.
+    pub next: Option<ScanPosition>,
+}
+
 /// Reconciles groups.
 pub struct Reconciler<'a, R> {
     /// The rows.
     pub rows: &'a R,
+    /// The feeds.
+    pub appender: &'a Appender,
+    /// Whether records of the stream were lost. Then the feeds of every group are reset: a message can be missing also if the
+    /// rows moved to a later one. Otherwise they are reset only if a row is behind the newest message.
+    pub records_lost: bool,
     /// Time and randomness of the waits.
     pub environment: &'a dyn Environment,
     /// Maximum number of tries of a call that fails because of an outage.
@@ -52,40 +75,65 @@ impl<R: GroupRows> Reconciler<'_, R> {
     /// Reconciles one group. Returns `None` if it has no message.
     pub async fn group(&self, group: MessageGroupUuid) -> Result<Option<Effect>, EffectError> {
         match self.rows.newest_message(group, None).await? {
-            Some(newest) => Ok(Some(move_to(self.rows, &newest, self.environment).await?)),
+            Some(newest) => self.message(&newest, self.records_lost).await.map(Some),
             None => Ok(None),
         }
     }
 
-    /// Reconciles all groups that have a row. Calls `progress` after each group and each page.
+    /// Brings the group of a message to it. If the message may be missing in the feeds, they are reset.
+    pub async fn message(&self, message: &Message, may_be_lost: bool) -> Result<Effect, EffectError> {
+        let writer = Writer { table: self.rows, appender: self.appender, environment: self.environment };
+        writer.apply(Cause::Checked { newest: message, may_be_lost }).await
+    }
+
+    /// Reconciles all groups that have a row. Calls `progress` after each page.
     pub async fn all(&self, mut progress: impl FnMut(&Reconciled)) -> Result<Reconciled, EffectError> {
         let mut done = Reconciled::default();
-        let mut seen: HashSet<MessageGroupUuid> = HashSet::new();
-        let mut from = None;
+        let (mut from, mut last) = (None, None);
         loop {
-            let mut tries = Tries { outages: 0, faults: 0, backoff: retry_backoff() };
-            let (groups, next) = loop {
-                match self.rows.groups(from.clone()).await {
-                    Ok(page) => break page,
-                    Err(error) => tries.wait_out(self, error.into()).await?,
-                }
-            };
-            for group in groups {
-                if seen.insert(group) {
-                    done.groups += 1;
-                    match self.with_retries(group).await? {
-                        Ok(effect) => done.moved += usize::from(effect == Some(Effect::Moved)),
-                        Err(failed) => done.failed.push(failed),
-                    }
-                    progress(&done);
-                }
-            }
+            let page = self.page(from, last, || {}).await?;
+            done.groups += page.done.groups;
+            done.moved += page.done.moved;
+            done.failed.extend(page.done.failed);
             progress(&done);
-            if next.is_none() {
+            if page.next.is_none() {
                 return Ok(done);
             }
-            from = next;
+            (from, last) = (page.next, page.last);
         }
+    }
+
+    /// Reconciles the groups of the page of the index that begins at `from`, except the group `last`, with which the previous
+    /// page ended. Calls `progress` after each group.
+    pub async fn page(
+        &self,
+        from: Option<ScanPosition>,
+        last: Option<MessageGroupUuid>,
+        progress: impl Fn(),
+    ) -> Result<Page, EffectError> {
+        let mut tries = Tries { outages: 0, faults: 0, backoff: retry_backoff() };
+        let (mut groups, next) = loop {
+            match self.rows.groups(from.clone()).await {
+                Ok(page) => break page,
+                Err(error) => tries.wait_out(self, error.into()).await?,
+            }
+        };
+        // The rows of a group follow each other in the index.
+        let end = groups.last().copied().or(last);
+        let mut seen: HashSet<MessageGroupUuid> = last.into_iter().collect();
+        groups.retain(|group| seen.insert(*group));
+        let reconciling: Vec<_> = groups.into_iter().map(|group| self.with_retries(group)).collect();
+        let mut reconciling = stream::iter(reconciling).buffer_unordered(CONCURRENT_GROUPS);
+        let mut done = Reconciled::default();
+        while let Some(reconciled) = reconciling.next().await {
+            done.groups += 1;
+            match reconciled? {
+                Ok(effect) => done.moved += usize::from(effect == Some(Effect::Moved)),
+                Err(failed) => done.failed.push(failed),
+            }
+            progress();
+        }
+        Ok(Page { done, last: end, next })
     }
 
     async fn with_retries(&self, group: MessageGroupUuid) -> Result<Result<Option<Effect>, FailedGroup>, EffectError> {

@@ -3,28 +3,42 @@
 
 use std::future::Future;
 
+use crate::messages_table::feed::{FeedEntry, FeedHead};
 use crate::messages_table::{
-    Direction, GroupRow, Membership, Message, MessagesTable, MoveOutcome, RowMove, ScanPosition, SortKeyRange,
-    TableError,
+    Applied, GroupRow, GroupUpdate, Membership, Message, MessagesTable, ScanPosition, SortKey, TableError,
 };
 use crate::model::{MessageGroupUuid, UserUuid};
 
-/// The rows of message groups and what is known about them.
+/// The rows of message groups, what is known about them, and the feeds.
 pub trait GroupRows: Send + Sync + 'static {
     /// The rows of all participants of a group in the index, which may lag.
     fn indexed_rows(&self, group: MessageGroupUuid) -> impl Future<Output = Result<Vec<GroupRow>, TableError>> + Send;
-    /// The rows of one user for a group, strongly consistent.
+    /// The rows of one user for a group, strongly consistent. Reads the user's whole list.
     fn own_rows(
         &self,
         user: UserUuid,
         group: MessageGroupUuid,
     ) -> impl Future<Output = Result<Vec<GroupRow>, TableError>> + Send;
+    /// The row of one user for a group with this sort key, strongly consistent.
+    fn row_at(
+        &self,
+        user: UserUuid,
+        group: MessageGroupUuid,
+        sort_key: &SortKey,
+    ) -> impl Future<Output = Result<Option<GroupRow>, TableError>> + Send;
+    /// The sort keys of the newest messages of a group.
+    fn recent_sort_keys(
+        &self,
+        group: MessageGroupUuid,
+    ) -> impl Future<Output = Result<Vec<SortKey>, TableError>> + Send;
+    /// Whether every legacy group has a membership item.
+    fn legacy_is_adopted(&self) -> impl Future<Output = Result<bool, TableError>> + Send;
     /// The participants of a group.
     fn membership(
         &self,
         group: MessageGroupUuid,
     ) -> impl Future<Output = Result<Option<Membership>, TableError>> + Send;
-    /// The newest message of a group, or of one author in it.
+    /// The newest message of a group, or of one author among its newest messages.
     fn newest_message(
         &self,
         group: MessageGroupUuid,
@@ -37,8 +51,22 @@ pub trait GroupRows: Send + Sync + 'static {
         &self,
         from: Option<ScanPosition>,
     ) -> impl Future<Output = Result<(Vec<MessageGroupUuid>, Option<ScanPosition>), TableError>> + Send;
-    /// Moves rows, all or none.
-    fn move_rows(&self, rows: &RowMove) -> impl Future<Output = Result<MoveOutcome, TableError>> + Send;
+    /// The number of messages of one author after one sort key, up to another one.
+    fn count_messages(
+        &self,
+        group: MessageGroupUuid,
+        author: UserUuid,
+        after: Option<&SortKey>,
+        up_to: &SortKey,
+    ) -> impl Future<Output = Result<u64, TableError>> + Send;
+    /// The last entry of a feed, strongly consistent.
+    fn feed_head(&self, owner: UserUuid) -> impl Future<Output = Result<Option<FeedHead>, TableError>> + Send;
+    /// Writes rows and appends feed entries, all or none.
+    fn apply(
+        &self,
+        updates: &[GroupUpdate],
+        entries: &[FeedEntry],
+    ) -> impl Future<Output = Result<Applied, TableError>> + Send;
 }
 
 impl GroupRows for MessagesTable {
@@ -50,6 +78,23 @@ impl GroupRows for MessagesTable {
         self.own_rows_of_group(user, group).await
     }
 
+    async fn row_at(
+        &self,
+        user: UserUuid,
+        group: MessageGroupUuid,
+        sort_key: &SortKey,
+    ) -> Result<Option<GroupRow>, TableError> {
+        Self::row_at(self, user, group, sort_key).await
+    }
+
+    async fn recent_sort_keys(&self, group: MessageGroupUuid) -> Result<Vec<SortKey>, TableError> {
+        Self::recent_sort_keys(self, group).await
+    }
+
+    async fn legacy_is_adopted(&self) -> Result<bool, TableError> {
+        Self::legacy_is_adopted(self).await
+    }
+
     async fn membership(&self, group: MessageGroupUuid) -> Result<Option<Membership>, TableError> {
         Self::membership(self, group).await
     }
@@ -59,10 +104,10 @@ impl GroupRows for MessagesTable {
         group: MessageGroupUuid,
         author: Option<UserUuid>,
     ) -> Result<Option<Message>, TableError> {
-        let Some(author) = author else { return Self::newest_message(self, group).await };
-        let theirs = |message: &Message| message.author.uuid == author;
-        let written = self.messages(group, &SortKeyRange::all(), Direction::Descending, 1, theirs).await?;
-        Ok(written.items.into_iter().next())
+        match author {
+            Some(author) => self.recent_message_by(group, author).await,
+            None => Self::newest_message(self, group).await,
+        }
     }
 
     async fn groups(
@@ -76,7 +121,21 @@ impl GroupRows for MessagesTable {
         Self::adopt_legacy_group(self, membership).await
     }
 
-    async fn move_rows(&self, rows: &RowMove) -> Result<MoveOutcome, TableError> {
-        Self::move_rows(self, rows).await
+    async fn count_messages(
+        &self,
+        group: MessageGroupUuid,
+        author: UserUuid,
+        after: Option<&SortKey>,
+        up_to: &SortKey,
+    ) -> Result<u64, TableError> {
+        Self::count_messages(self, group, author, after, up_to).await
+    }
+
+    async fn feed_head(&self, owner: UserUuid) -> Result<Option<FeedHead>, TableError> {
+        Self::feed_head(self, owner).await
+    }
+
+    async fn apply(&self, updates: &[GroupUpdate], entries: &[FeedEntry]) -> Result<Applied, TableError> {
+        Self::apply(self, updates, entries).await
     }
 }

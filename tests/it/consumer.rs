@@ -2,12 +2,17 @@
 
 use std::collections::HashSet;
 
+use async_trait::async_trait;
 use aws_sdk_dynamodb::types::AttributeValue;
 use cruddur_messaging::environment::SystemEnvironment;
-use cruddur_messaging::messages_table::{GroupRow, Message, SortKey};
+use cruddur_messaging::messages_table::feed::{FeedContent, FeedEntry};
+use cruddur_messaging::messages_table::{GroupRow, Message, SortKey, TableError};
 use cruddur_messaging::model::{MessageGroupUuid, MessageUuid};
-use cruddur_messaging::stream::effect::{Effect, move_to};
+use cruddur_messaging::stream::appender::Appender;
+use cruddur_messaging::stream::effect::{Cause, Effect, EffectError, Writer};
 use cruddur_messaging::stream::lease_table::ConsumerTable;
+use cruddur_messaging::stream::origin::Origin;
+use cruddur_messaging::stream::planner::Arrival;
 use cruddur_messaging::stream::set_aside::SetAsideTable;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -229,6 +234,43 @@ pub(crate) fn later(message: &Message, seconds: i64, body: &str) -> Message {
     Message { uuid, created_at, sort_key, body: body.into(), ..message.clone() }
 }
 
+/// A shard under a lease that is never lost.
+struct OneShard;
+
+#[async_trait]
+impl Origin for OneShard {
+    fn name(&self) -> &str {
+        "stream/shard"
+    }
+
+    async fn is_held(&self) -> Result<bool, TableError> {
+        Ok(true)
+    }
+
+    async fn is_finished(&self, _: &str) -> Result<bool, TableError> {
+        Ok(false)
+    }
+}
+
+/// The message arrives as the record `number`.
+pub(crate) async fn arrive(world: &World, number: u32, message: &Message) -> Result<Effect, EffectError> {
+    let arrivals = [Arrival { sequence_number: number.to_string().into(), message: message.clone() }];
+    let (appender, environment) = (Appender::new(None), &SystemEnvironment);
+    let writer = Writer { table: &world.table, appender: &appender, environment };
+    writer.apply(Cause::Arrived { origin: &OneShard, arrivals: &arrivals }).await
+}
+
+/// The texts in a user's feed, each with the position of its entry.
+async fn fed(world: &World, user: &TestUser) -> Vec<(u64, String)> {
+    let (entries, more) = world.table.feed_entries(user.uuid(), 1, 1000).await.expect("a feed");
+    assert!(!more);
+    let texts = |entry: FeedEntry| match entry.content {
+        FeedContent::Messages(fed) => fed.messages.iter().map(|it| (entry.position, it.body.clone())).collect(),
+        FeedContent::Reset(_) => vec![(entry.position, "reset".to_owned())],
+    };
+    entries.into_iter().flat_map(texts).collect()
+}
+
 #[test]
 fn the_newest_message_wins_in_any_order_and_after_repetitions() {
     test(async {
@@ -236,17 +278,23 @@ fn the_newest_message_wins_in_any_order_and_after_repetitions() {
         let (ana, ben) = (user("ana").await, user("ben").await);
         let (group, first) = stored(&world, &ana, &ben).await;
         let [second, third, fourth] = [1, 2, 3].map(|seconds| later(&first, seconds, &seconds.to_string()));
-        assert_eq!(move_to(&world.table, &third, &SystemEnvironment).await.expect("an effect"), Effect::Moved);
-        for message in [&second, &third, &first] {
-            assert_eq!(move_to(&world.table, message, &SystemEnvironment).await.expect("an effect"), Effect::UpToDate);
+        let (moved, stays) = (Effect::Moved, Effect::Fed);
+        for (number, message, effect) in
+            [(10, &third, moved), (11, &second, stays), (100, &first, stays), (101, &fourth, moved)]
+        {
+            for expected in [effect, Effect::UpToDate] {
+                assert_eq!(arrive(&world, number, message).await.expect("an effect"), expected, "{number}");
+            }
         }
-        assert_eq!(move_to(&world.table, &fourth, &SystemEnvironment).await.expect("an effect"), Effect::Moved);
+        assert_eq!(arrive(&world, 99, &second).await.expect("an effect"), Effect::UpToDate);
         for (owner, other) in [(&ana, &ben), (&ben, &ana)] {
             let rows = world.table.own_rows_of_group(owner.uuid(), group).await.expect("rows");
             assert_eq!(rows.len(), 1);
             assert_eq!((&rows[0].sort_key, rows[0].body.as_str()), (&fourth.sort_key, "3"));
             assert_eq!(rows[0].other, other.participant());
             assert_eq!(rows[0].author, Some(ana.uuid()));
+            let positions = (1..).zip(["2", "1", "stored", "3"].map(str::to_owned)).collect::<Vec<(u64, String)>>();
+            assert_eq!(fed(&world, owner).await, positions);
         }
     });
 }
@@ -258,14 +306,15 @@ fn a_missing_row_is_put_once_by_any_number_of_consumers() {
         let (ana, ben) = (user("ana").await, user("ben").await);
         let (group, first) = stored(&world, &ana, &ben).await;
         let rows_of = async |user: &TestUser| world.table.own_rows_of_group(user.uuid(), group).await.expect("rows");
-        for (missing, round) in [(vec![&ana], 1), (vec![&ben], 2), (vec![&ana, &ben], 3)] {
+        for (missing, round) in [(vec![&ana], 1_u32), (vec![&ben], 2), (vec![&ana, &ben], 3)] {
             for user in missing {
                 delete_row(&world, &rows_of(user).await[0]).await;
             }
-            let messages: Vec<Message> = (0..2).map(|it| later(&first, round * 10 + it, &it.to_string())).collect();
+            let messages: Vec<Message> =
+                (0..2).map(|it| later(&first, i64::from(round * 10 + it), &it.to_string())).collect();
             // Both have found the row missing before one of them puts it.
             world.proxy.gather("TransactWriteItems", 2);
-            let moves = messages.iter().map(|message| move_to(&world.table, message, &SystemEnvironment));
+            let moves = messages.iter().zip(round * 10..).map(|(message, number)| arrive(&world, number, message));
             for moved in futures::future::join_all(moves).await {
                 assert_ne!(moved.expect("an effect"), Effect::NoParticipants);
             }

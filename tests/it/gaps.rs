@@ -1,15 +1,19 @@
-//! Records that the consumer has lost: reconciling moves the groups to their newest messages.
+//! Records that the consumer has lost: reconciling, by a command or by a repair, moves the groups to their newest messages.
 
 use aws_sdk_dynamodb::types::{AttributeValue, StreamSpecification, StreamViewType};
+use cruddur_messaging::messages_table::schema::leases_table_name;
+use cruddur_messaging::stream::dynamodb::DynamoDbStream;
 use cruddur_messaging::stream::lease_table::ConsumerTable;
+use cruddur_messaging::stream::repair::{Repair, RepairTable};
 use cruddur_messaging::stream::set_aside::SetAsideTable;
-use serde_json::Value;
+use cruddur_messaging::stream::source::StreamSource;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::consumer::in_order;
 use crate::consumer_faults::group_uuid;
 use crate::harness::process::{command, run};
-use crate::harness::{Client, Server, TABLE, TestUser, World, eventually, test, user};
+use crate::harness::{Client, DEADLINE, Server, TABLE, TestUser, World, eventually, eventually_within, test, user};
 
 /// Two conversations of one user: message 1 with ben, and message 2 with chloe. No consumer runs yet.
 struct Conversations {
@@ -83,7 +87,7 @@ fn a_group_that_cannot_be_reconciled_is_reported_and_does_not_stop_the_others() 
 }
 
 #[test]
-fn messages_that_were_written_while_the_stream_was_off_are_reconciled() {
+fn messages_that_were_written_while_the_stream_was_off_are_repaired() {
     test(async {
         let world = World::new().await;
         let Conversations { server: _server, client, ben, chloe, with_ben, with_chloe } = conversations(&world).await;
@@ -114,9 +118,60 @@ fn messages_that_were_written_while_the_stream_was_off_are_reconciled() {
         })
         .await;
         let consumer = world.consumer();
+        let repaired = finished_repair(&world).await;
+        assert_eq!((repaired.requested, repaired.tally.groups, repaired.tally.failed), (1, 2, 0));
         in_order(&client, &[&with_chloe, &with_ben]).await;
         assert!(consumer.finish().await);
         let table = ConsumerTable::new(world.aws.dynamodb.clone(), TABLE);
         assert_eq!(SetAsideTable::list(&table).await.expect("a list"), []);
+        let mut command = command();
+        command.args(["stream", "status", "--json"]).env("AWS_ENDPOINT_URL", world.proxy.url());
+        let output = tokio::task::block_in_place(|| run(&mut command)).stdout;
+        let lines: Vec<Value> =
+            String::from_utf8_lossy(&output).lines().map(|it| serde_json::from_str(it).expect("JSON")).collect();
+        let status = lines.iter().find_map(|line| line.get("repair")).expect("the repair");
+        assert_eq!((&status["state"], &status["groups"]), (&json!("finished"), &json!(2)));
+        assert!(status["completeSince"].is_string(), "{status}");
+    });
+}
+
+/// Waits until a repair is finished.
+async fn finished_repair(world: &World) -> Repair {
+    let table = ConsumerTable::new(world.aws.dynamodb.clone(), TABLE);
+    eventually_within(DEADLINE * 3, "the repair", || async {
+        let repair = table.repair().await.ok()?;
+        (repair.complete.is_some() && !repair.is_pending()).then_some(repair)
+    })
+    .await
+}
+
+/// A lease as earlier versions wrote it. They repaired a gap themselves before they wrote `TRIM_HORIZON`.
+#[test]
+fn leases_of_earlier_versions_are_understood() {
+    test(async {
+        for (checkpoint, is_repaired) in [("BEHIND_GAP", true), ("TRIM_HORIZON", false)] {
+            let world = World::new().await;
+            let Conversations { server: _server, client, ben, with_ben, with_chloe, .. } = conversations(&world).await;
+            let source = DynamoDbStream::new(world.aws.dynamodb.clone(), world.aws.streams.clone(), TABLE);
+            let stream = source.stream().await.expect("a stream");
+            let shard = source.shards(&stream).await.expect("shards").remove(0).id;
+            let put = world.aws.dynamodb.put_item().table_name(leases_table_name(TABLE));
+            let text = |text: &str| AttributeValue::S(text.to_owned());
+            let number = |number: i64| AttributeValue::N(number.to_string());
+            let put = put.item("pk", text(&format!("LEASE#{stream}"))).item("sk", text(&shard));
+            let put = put.item("checkpoint", text(checkpoint)).item("epoch", number(3)).item("counter", number(70));
+            let now = chrono::Utc::now().timestamp_millis();
+            put.item("created_at", number(now)).item("handled_until", number(now)).send().await.expect("a lease");
+            client.send_to(&ben, "3").await;
+            let consumer = world.consumer();
+            in_order(&client, &[&with_ben, &with_chloe]).await;
+            let table = ConsumerTable::new(world.aws.dynamodb.clone(), TABLE);
+            if is_repaired {
+                assert_eq!(finished_repair(&world).await.requested, 1);
+            } else {
+                assert_eq!(table.repair().await.expect("a read"), Repair::default());
+            }
+            assert!(consumer.finish().await);
+        }
     });
 }

@@ -5,13 +5,20 @@
 //! each step: no checkpoint is written by a process that does not hold the lease, no record of a child is read before the end of
 //! its parent, no list has two rows of a group, and only malformed records are set aside.
 
+mod gaps;
 mod parts;
+mod repair;
 mod tables;
 mod workload;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio_util::sync::CancellationToken;
+
+pub use self::parts::Part;
+use self::world::SimWorld;
 
 /// Runs only `SIMULATOR_SEED`, or `SIMULATOR_SEEDS` seeds (default 500).
 #[test]
@@ -50,8 +57,19 @@ fn run(seed: u64) {
     assert!(violations.is_empty(), "seed {seed}: {violations:#?}");
 }
 
+/// The name of the process of [`calm_part`].
+pub const PROCESS: &str = "process";
+
+/// The only process of a world without faults.
+pub fn calm_part() -> Part {
+    let part = Part { world: SimWorld::new(0), process: PROCESS.to_owned() };
+    let task = tokio::spawn(std::future::pending::<()>());
+    part.world.lock().processes.insert(PROCESS.to_owned(), (task.abort_handle(), CancellationToken::new()));
+    part
+}
+
 /// On a virtual clock.
-fn runtime() -> tokio::runtime::Runtime {
+pub fn runtime() -> tokio::runtime::Runtime {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.expect("a runtime")
 }
@@ -59,6 +77,23 @@ fn runtime() -> tokio::runtime::Runtime {
 /// If nothing is written, no record is lost, whatever happens to the shards.
 #[test]
 fn silence_in_the_simulator_is_no_gap() {
-    let gaps = runtime().block_on(workload::silence());
+    let gaps = runtime().block_on(gaps::silence());
     assert!(gaps.is_empty(), "{gaps:#?}");
+}
+
+/// Several shards with gaps at once need one repair. However long it takes, the shards are read beside it, so it causes no new
+/// gap; and it goes on where a dead process stopped.
+#[test]
+fn a_repair_that_is_longer_than_the_retention_ends() {
+    let state = runtime().block_on(gaps::long_repair());
+    assert!(state.violations.is_empty(), "{:#?}", state.violations);
+    assert_eq!((state.repair.requested, state.passes), (1, 1), "{:?}", state.repair);
+}
+
+/// What is written after a shard has closed is in its child: the time at which the end is read says nothing about that.
+#[test]
+fn a_gap_in_the_child_of_a_shard_that_ended_long_ago_is_found() {
+    let state = runtime().block_on(gaps::end_that_is_read_late());
+    assert!(state.violations.is_empty(), "{:#?}", state.violations);
+    assert_eq!(state.repair.requested, 1);
 }

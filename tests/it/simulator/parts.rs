@@ -1,7 +1,7 @@
 //! What one process sees of the simulated world: its calls, which can fail, and the stream. The tables are in `tables.rs`.
 
 use std::future::pending;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -33,7 +33,7 @@ enum Cut {
 }
 
 fn failed(operation: &'static str, cut: &Cut) -> TableError {
-    let (code, source) = (None, "simulated".into());
+    let (code, source) = (None, Arc::new(std::io::Error::other("simulated")));
     match cut {
         Cut::Unavailable => TableError::Unavailable { operation, code, source },
         Cut::Refused => TableError::Refused { operation, code, source },
@@ -221,6 +221,11 @@ impl StreamSource for Part {
             if !records.is_empty() && !parent_done {
                 state.violated(format!("{} read records of {} before {parent:?} ended", self.process, parts[0]));
             }
+            if records.is_empty()
+                && let Some(read) = state.shards.iter_mut().find(|it| &*it.id == parts[0])
+            {
+                read.read_to_end = true;
+            }
             Ok(Batch { records, next })
         })
         .await
@@ -254,7 +259,7 @@ impl Environment for VirtualEnvironment {
     }
 
     fn new_uuid(&self) -> uuid::Uuid {
-        unreachable!("the consumer draws no uuids")
+        uuid::Uuid::from_u128(self.0.lock().expect("the random source").random())
     }
 
     fn random(&self) -> f64 {

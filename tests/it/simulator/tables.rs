@@ -1,17 +1,28 @@
 //! The tables as one process of the simulated world sees them: leases, set-aside entries, rows.
 
+use std::collections::BTreeSet;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use cruddur_messaging::messages_table::feed::{FeedEntry, FeedHead};
 use cruddur_messaging::messages_table::{
-    GroupRow, Membership, Message, MoveOutcome, RowMove, ScanPosition, TableError,
+    Applied, GroupRow, GroupUpdate, Membership, Message, ScanPosition, SortKey, TableError, UpdateProblem,
 };
 use cruddur_messaging::model::{MessageGroupUuid, UserUuid};
 use cruddur_messaging::stream::ids::{ShardId, StreamArn};
 use cruddur_messaging::stream::lease::{Checkpoint, Condition, Lease, LeaseTable, LeaseUpdate, NewLease};
 use cruddur_messaging::stream::rows::GroupRows;
 use cruddur_messaging::stream::set_aside::{SetAside, SetAsideTable};
-use tokio::time::Instant;
+use rand::RngExt;
 
 use super::parts::{Part, sequence};
 use super::world::{Outage, State};
+
+/// The key of the index, in the order of a scan, followed by the rest of the key of the table.
+pub const KEY_OF_INDEX: [&str; 3] = ["message_group_uuid", "sk", "pk"];
+
+fn key_of_index(row: &GroupRow) -> [String; 3] {
+    [row.group.to_string(), row.sort_key.to_string(), format!("GRP#{}", row.owner)]
+}
 
 impl LeaseTable for Part {
     async fn list(&self, _stream: &StreamArn) -> Result<Vec<Lease>, TableError> {
@@ -24,6 +35,9 @@ impl LeaseTable for Part {
 
     async fn create(&self, _stream: &StreamArn, new: &NewLease) -> Result<(), TableError> {
         self.table("PutItem", |state| {
+            if state.before_leases.is_none() {
+                state.before_leases = Some(state.streamed.values().flatten().copied().collect());
+            }
             state.leases.entry(new.shard.id.clone()).or_insert_with(|| Lease {
                 shard: new.shard.id.clone(),
                 parent: new.shard.parent.clone(),
@@ -106,10 +120,9 @@ impl LeaseTable for Part {
 
 impl SetAsideTable for Part {
     async fn put(&self, aside: &SetAside) -> Result<(), TableError> {
-        self.table("PutItem", |state| {
-            if state.aside.iter().all(|it| it.subject != aside.subject) {
-                state.aside.push(aside.clone());
-            }
+        self.table("PutItem", |state| match state.aside.iter_mut().find(|it| it.subject == aside.subject) {
+            Some(before) => *before = aside.clone(),
+            None => state.aside.push(aside.clone()),
         })
         .await
     }
@@ -125,12 +138,7 @@ impl SetAsideTable for Part {
 
 impl GroupRows for Part {
     async fn indexed_rows(&self, group: MessageGroupUuid) -> Result<Vec<GroupRow>, TableError> {
-        self.table("Query", |state| {
-            let now = Instant::now();
-            let seen = state.index.iter().filter(|it| it.row.group == group && it.from <= now);
-            seen.filter(|it| it.until.is_none_or(|until| now < until)).map(|it| it.row.clone()).collect()
-        })
-        .await
+        self.table("Query", |state| state.indexed().filter(|row| row.group == group).cloned().collect()).await
     }
 
     async fn own_rows(&self, user: UserUuid, group: MessageGroupUuid) -> Result<Vec<GroupRow>, TableError> {
@@ -138,6 +146,33 @@ impl GroupRows for Part {
             state.rows.values().filter(|row| row.owner == user && row.group == group).cloned().collect()
         })
         .await
+    }
+
+    async fn row_at(
+        &self,
+        user: UserUuid,
+        group: MessageGroupUuid,
+        sort_key: &SortKey,
+    ) -> Result<Option<GroupRow>, TableError> {
+        self.table("GetItem", |state| {
+            state.rows.get(&(user, sort_key.clone())).filter(|row| row.group == group).cloned()
+        })
+        .await
+    }
+
+    async fn recent_sort_keys(&self, group: MessageGroupUuid) -> Result<Vec<SortKey>, TableError> {
+        self.table("Query", |state| {
+            let mut keys: Vec<SortKey> =
+                state.messages.get(&group).into_iter().flatten().map(|message| message.sort_key.clone()).collect();
+            keys.sort_by(|a, b| b.cmp(a));
+            keys.truncate(3);
+            keys
+        })
+        .await
+    }
+
+    async fn legacy_is_adopted(&self) -> Result<bool, TableError> {
+        self.table("GetItem", |_| false).await
     }
 
     async fn membership(&self, group: MessageGroupUuid) -> Result<Option<Membership>, TableError> {
@@ -157,11 +192,40 @@ impl GroupRows for Part {
         .await
     }
 
+    /// Scans the index as it shows itself now. In some worlds a page takes long.
     async fn groups(
         &self,
-        _from: Option<ScanPosition>,
+        from: Option<ScanPosition>,
     ) -> Result<(Vec<MessageGroupUuid>, Option<ScanPosition>), TableError> {
-        self.table("Scan", |state| (state.rows.values().map(|row| row.group).collect(), None)).await
+        let time = {
+            let mut state = self.world.lock();
+            let most = state.scan_time.as_millis();
+            state.millis(u64::try_from(most).expect("a time"))
+        };
+        tokio::time::sleep(time).await;
+        self.table("Scan", |state| {
+            let size = state.random.random_range(1..=6);
+            let after = from.as_ref().map(|position| position.key().clone());
+            let after = after.map(|key| KEY_OF_INDEX.map(|name| key[name].as_s().expect("a string").clone()));
+            let shown: BTreeSet<_> = state.indexed().map(|row| row.group).collect();
+            let hidden = state.rows.values().map(|row| row.group).filter(|group| !shown.contains(group));
+            let hidden: Vec<_> = hidden.collect();
+            state.hidden_in_pass.extend(hidden);
+            let mut rows: Vec<_> = state.indexed().map(|row| (key_of_index(row), row.group)).collect();
+            rows.sort();
+            rows.dedup();
+            rows.retain(|(key, _)| Some(key) > after.as_ref());
+            let more = rows.len() > size;
+            rows.truncate(size);
+            let position = |(key, _): &([String; 3], _)| {
+                let attributes = KEY_OF_INDEX.into_iter().zip(key);
+                let attribute = |(name, value): (&str, &String)| (name.to_owned(), AttributeValue::S(value.clone()));
+                ScanPosition::from_key(attributes.map(attribute).collect())
+            };
+            let next = rows.last().filter(|_| more).map(position);
+            (rows.into_iter().map(|(_, group)| group).collect(), next)
+        })
+        .await
     }
 
     async fn adopt_legacy_group(&self, membership: &Membership) -> Result<(), TableError> {
@@ -171,42 +235,108 @@ impl GroupRows for Part {
         .await
     }
 
-    async fn move_rows(&self, rows: &RowMove) -> Result<MoveOutcome, TableError> {
-        let rows = rows.clone();
+    async fn count_messages(
+        &self,
+        group: MessageGroupUuid,
+        author: UserUuid,
+        after: Option<&SortKey>,
+        up_to: &SortKey,
+    ) -> Result<u64, TableError> {
+        self.table("Query", |state| {
+            let messages = state.messages.get(&group).into_iter().flatten();
+            let in_range = |key: &SortKey| after.is_none_or(|after| key > after) && key <= up_to;
+            messages.filter(|it| it.author.uuid == author && in_range(&it.sort_key)).count() as u64
+        })
+        .await
+    }
+
+    async fn feed_head(&self, owner: UserUuid) -> Result<Option<FeedHead>, TableError> {
+        self.table("Query", |state| {
+            let last = state.feeds.get(&owner)?.last()?;
+            Some(FeedHead { position: last.position, events: last.events, id: last.id.clone() })
+        })
+        .await
+    }
+
+    async fn apply(&self, updates: &[GroupUpdate], entries: &[FeedEntry]) -> Result<Applied, TableError> {
+        let (updates, entries) = (updates.to_vec(), entries.to_vec());
         self.write_to_table("TransactWriteItems", move |state| {
             let conflict = state.odds.conflict;
             if state.chance(conflict) || matches!(state.outage(), Some(Outage::Conflicts)) {
-                return MoveOutcome::Conflict;
+                return Applied::Conflict;
             }
-            if rows.put.iter().any(|row| state.unreadable.contains_key(&(row.owner, row.sort_key.clone()))) {
-                return MoveOutcome::Taken;
+            let groups: Vec<_> = updates.iter().map(|update| state.problem(update)).collect();
+            let taken: Vec<_> = entries.iter().map(|entry| state.is_taken(entry)).collect();
+            if groups.iter().any(Option::is_some) || taken.contains(&true) {
+                return Applied::Failed { groups, taken };
             }
-            let there = rows.delete.iter().all(|(owner, key)| state.rows.contains_key(&(*owner, key.clone())));
-            let occupant = rows.put.iter().find_map(|row| state.rows.get(&(row.owner, row.sort_key.clone())));
-            if occupant.is_some_and(|row| rows.put.iter().all(|put| put.group != row.group)) {
-                return MoveOutcome::Taken;
+            for update in updates {
+                state.write(update);
             }
-            let version = rows.bump.as_ref().is_none_or(|bump| {
-                state.memberships.get(&bump.group).is_some_and(|membership| membership.version == bump.version)
-            });
-            if !there || occupant.is_some() || !version {
-                return MoveOutcome::Stale;
+            for entry in entries {
+                state.feed(entry);
             }
-            for (owner, key) in &rows.delete {
-                state.delete_row(*owner, key);
-            }
-            for row in &rows.put {
-                state.put_row(row.clone());
-                let count = state.rows.values().filter(|it| it.owner == row.owner && it.group == row.group).count();
-                if count != 1 {
-                    state.violated(format!("{count} rows of {} in the list of {}", row.group, row.owner));
-                }
-            }
-            if let Some(membership) = rows.bump.as_ref().and_then(|bump| state.memberships.get_mut(&bump.group)) {
-                membership.version += 1;
-            }
-            MoveOutcome::Done
+            Applied::Done
         })
         .await
+    }
+}
+
+impl State {
+    /// Why the rows of a group cannot be written, as DynamoDB's conditions say.
+    fn problem(&self, update: &GroupUpdate) -> Option<UpdateProblem> {
+        let at = |row: &GroupRow| (row.owner, row.sort_key.clone());
+        if update.put.iter().any(|row| self.unreadable.contains_key(&at(row))) {
+            return Some(UpdateProblem::Taken);
+        }
+        let occupants: Vec<&GroupRow> = update.put.iter().filter_map(|row| self.rows.get(&at(row))).collect();
+        if occupants.iter().any(|row| row.group != update.group) {
+            return Some(UpdateProblem::Taken);
+        }
+        let marker = |row: &GroupRow| row.reading.as_ref().and_then(|reading| reading.marker.clone());
+        let mut read = update.delete.iter().chain(update.update.iter().map(|(before, _)| before));
+        let is_unchanged = read.all(|row| {
+            let now = self.rows.get(&at(row));
+            now.is_some_and(|now| now.group == row.group && now.fed == row.fed && marker(now) == marker(row))
+        });
+        let is_version = update.bump.is_none_or(|version| {
+            self.memberships.get(&update.group).is_some_and(|membership| membership.version == version)
+        });
+        (!is_unchanged || !occupants.is_empty() || !is_version).then_some(UpdateProblem::Stale)
+    }
+
+    fn is_taken(&self, entry: &FeedEntry) -> bool {
+        self.feeds.get(&entry.owner).is_some_and(|feed| feed.iter().any(|it| it.position == entry.position))
+    }
+
+    fn write(&mut self, update: GroupUpdate) {
+        for row in &update.delete {
+            self.delete_row(row.owner, &row.sort_key);
+        }
+        for (before, after) in update.update {
+            self.delete_row(before.owner, &before.sort_key);
+            self.put_row(after);
+        }
+        for row in update.put {
+            self.put_row(row.clone());
+            let count = self.rows.values().filter(|it| it.owner == row.owner && it.group == row.group).count();
+            if count != 1 {
+                self.violated(format!("{count} rows of {} in the list of {}", row.group, row.owner));
+            }
+        }
+        if let Some(membership) = update.bump.and_then(|_| self.memberships.get_mut(&update.group)) {
+            membership.version += 1;
+        }
+    }
+
+    fn feed(&mut self, entry: FeedEntry) {
+        let feed = self.feeds.entry(entry.owner).or_default();
+        let (next, events) = feed.last().map_or((1, 0), |last| (last.position + 1, last.events));
+        let wrong = entry.position != next || entry.events != events + entry.content.events();
+        let text = format!("entry {} of {} was put after {}", entry.position, entry.owner, next - 1);
+        feed.push(entry);
+        if wrong {
+            self.violated(text);
+        }
     }
 }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use cruddur_messaging::messages_table::feed::FeedContent;
 use cruddur_messaging::messages_table::items::from_message;
-use cruddur_messaging::messages_table::{GroupRow, Membership, Message, SortKey};
+use cruddur_messaging::messages_table::{Fed, GroupRow, Membership, Message, Reading, SortKey};
 use cruddur_messaging::model::{MessageGroupUuid, MessageUuid, NameCopy, Participant, UserUuid};
 use cruddur_messaging::stream::Consumer;
 use cruddur_messaging::stream::ids::ShardId;
@@ -17,7 +18,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::parts::{Part, VirtualEnvironment};
+use super::parts::{Part, VirtualEnvironment, sequence};
 use super::world::{Odds, Outage, SimShard, SimWorld, State};
 
 const USERS: u128 = 5;
@@ -37,7 +38,9 @@ const OPERATIONS: [&str; 10] = [
     "TransactWriteItems",
     "Scan",
 ];
-const RETENTION: Duration = Duration::from_secs(60);
+pub(super) const RETENTION: Duration = Duration::from_secs(60);
+/// How long a page of a slow repair takes at most.
+const SLOW_SCAN: Duration = Duration::from_secs(30);
 /// For how long no checkpoint may move before the world is at rest, when there are no more faults. Each generation of vanished
 /// shards takes a minute: each of them is a gap, and the consumer waits for its children.
 const PATIENCE: Duration = Duration::from_secs(400);
@@ -49,6 +52,11 @@ pub async fn run(seed: u64) -> Vec<String> {
     let mut born = 0;
     let steps = world.lock().random.random_range(20..60);
     let long_silence = world.lock().chance(150);
+    // In these worlds a repair takes longer than the stream keeps records, and meanwhile the stream cannot be read for as long.
+    let slow_repair = world.lock().chance(250);
+    if slow_repair {
+        world.lock().scan_time = SLOW_SCAN;
+    }
     for step in 0..steps {
         while world.lock().processes.len() < PROCESSES && (born < 2 || world.lock().chance(300)) {
             born += 1;
@@ -63,7 +71,8 @@ pub async fn run(seed: u64) -> Vec<String> {
             let mut state = world.lock();
             happen(&mut state, step);
             state.trim(RETENTION);
-            if state.chance(100) { state.millis(15_000) } else { state.millis(800) }
+            let is_long = if slow_repair { 400 } else { 100 };
+            if state.chance(is_long) { state.millis(15_000) } else { state.millis(800) }
         };
         tokio::time::sleep(pause).await;
     }
@@ -75,10 +84,13 @@ pub async fn run(seed: u64) -> Vec<String> {
     if all_stop {
         give_birth(&world, seed, born + 1);
     }
-    let checkpoints = |state: &State| -> Vec<_> { state.leases.values().map(|it| it.checkpoint.clone()).collect() };
-    let (mut since, mut last) = (Instant::now(), checkpoints(&world.lock()));
+    let progress = |state: &State| -> (Vec<_>, _) {
+        (state.leases.values().map(|it| it.checkpoint.clone()).collect(), state.repair.pass.clone())
+    };
+    let (mut since, mut last) = (Instant::now(), progress(&world.lock()));
     while !is_at_rest(&world.lock()) {
-        let now = checkpoints(&world.lock());
+        world.lock().trim(RETENTION);
+        let now = progress(&world.lock());
         if now != last {
             (since, last) = (Instant::now(), now);
         }
@@ -91,49 +103,12 @@ pub async fn run(seed: u64) -> Vec<String> {
     }
     let mut state = world.lock();
     compare_with_oracle(&mut state);
+    compare_feeds(&mut state);
     if !state.violations.is_empty() {
         let shards = describe(&state);
         state.violated(shards);
     }
     std::mem::take(&mut state.violations)
-}
-
-/// Runs for several times the retention without any writes, while shards follow each other. Returns the leases that were
-/// treated as starting after a gap.
-pub async fn silence() -> Vec<String> {
-    let world = SimWorld::new(0);
-    world.lock().open_shard(None, Duration::ZERO);
-    give_birth(&world, 0, 1);
-    let mut gaps = Vec::new();
-    for _ in 0..20 {
-        tokio::time::sleep(RETENTION / 4).await;
-        let mut state = world.lock();
-        let is_behind_gap = |checkpoint: &Option<Checkpoint>| {
-            matches!(checkpoint, Some(Checkpoint::BehindGap | Checkpoint::TrimHorizon))
-        };
-        gaps.extend(state.leases.values().filter(|it| is_behind_gap(&it.checkpoint)).map(|it| format!("{it:?}")));
-        state.trim(RETENTION);
-        // One shard after the other, because this is not about shards that stay open.
-        let open: Vec<usize> = (0..state.shards.len()).filter(|at| !state.shards[*at].closed).collect();
-        for at in open {
-            state.shards[at].closed = true;
-            let parent = state.shards[at].id.clone();
-            state.open_shard(Some(parent.clone()), Duration::ZERO);
-            // A process can list the shards before another one has read the parent to its end.
-            let child = state.shards.last().map(|shard| shard.id.clone()).expect("the child");
-            let mut lease = state.leases[&parent].clone();
-            lease.created_at = lease.complete_since();
-            (lease.shard, lease.parent, lease.owner) = (child.clone(), Some(parent), None);
-            (lease.epoch, lease.counter, lease.step) = (0, 0, 0);
-            (lease.checkpoint, lease.handled_until) = (None, None);
-            state.leases.insert(child, lease);
-        }
-    }
-    let finished = world.lock().leases.values().filter(|lease| lease.is_finished()).count();
-    if finished == 0 {
-        gaps.push("no shard was ever finished".to_owned());
-    }
-    gaps
 }
 
 /// The shards and leases at the end, to investigate a violation.
@@ -149,13 +124,13 @@ fn describe(state: &State) -> String {
     format!("{}\n{}", shards.join("\n"), leases.join("\n"))
 }
 
-fn kill_all(world: &SimWorld) {
+pub(super) fn kill_all(world: &SimWorld) {
     for (_, (process, _)) in std::mem::take(&mut world.lock().processes) {
         process.abort();
     }
 }
 
-fn give_birth(world: &SimWorld, seed: u64, number: usize) {
+pub(super) fn give_birth(world: &SimWorld, seed: u64, number: usize) {
     let process = format!("process-{number}");
     let part = Part { world: world.clone(), process: process.clone() };
     let environment = Arc::new(VirtualEnvironment::seeded(seed.wrapping_mul(31).wrapping_add(number as u64)));
@@ -185,7 +160,7 @@ fn pair(number: u128) -> [Participant; 2] {
     [participant(one), participant((one + 1 + number / USERS % (USERS - 1)) % USERS)]
 }
 
-fn message(state: &mut State, group: u128, at: i64) -> Message {
+pub(super) fn message(state: &mut State, group: u128, at: i64) -> Message {
     let uuid = MessageUuid(Uuid::from_u128(state.random.random()));
     let author = pair(group)[state.random.random_range(0..2)].clone();
     let created_at = time(at);
@@ -204,11 +179,14 @@ fn put_rows(state: &mut State, message: &Message, group: u128, of_legacy_system:
             body: message.body.clone(),
             author: (!of_legacy_system).then_some(message.author.uuid),
             sort_key: message.sort_key.clone(),
+            fed: Fed::default(),
+            reading: (!of_legacy_system)
+                .then(|| Reading::of_new_group(message.author.uuid == owner.uuid, &message.sort_key)),
         });
     }
 }
 
-fn begin_group(state: &mut State, number: u128, at: i64) {
+pub(super) fn begin_group(state: &mut State, number: u128, at: i64) {
     let first = message(state, number, at);
     let group = first.group;
     put_rows(state, &first, number, false);
@@ -235,7 +213,8 @@ fn populate(state: &mut State) {
             let older = message(state, number, -2000);
             let [one, other] = pair(number);
             let (owner, body, sort_key) = (one.uuid, older.body.clone(), older.sort_key.clone());
-            state.put_row(GroupRow { owner, group, other, body, author: None, sort_key });
+            let (fed, reading) = (Fed::default(), None);
+            state.put_row(GroupRow { owner, group, other, body, author: None, sort_key, fed, reading });
         }
         state.messages.entry(group).or_default().push(first);
         // Each of them gets a message, so that it is moved.
@@ -270,7 +249,14 @@ fn populate(state: &mut State) {
 
 /// A random event.
 fn happen(state: &mut State, step: i64) {
-    match state.random.random_range(0..22) {
+    let events = if state.scan_time.is_zero() { 24 } else { 25 };
+    match state.random.random_range(0..events) {
+        22..=23 => mark_read(state),
+        24 => {
+            // The stream cannot be read for longer than it keeps records, so every shard gets a gap.
+            let until = Instant::now() + RETENTION + state.millis(40_000);
+            state.outage = Some((Outage::Refused("GetRecords"), until));
+        }
         20 => {
             let operation = OPERATIONS[state.random.random_range(0..OPERATIONS.len())];
             let outage = match state.random.random_range(0..3) {
@@ -321,26 +307,109 @@ fn happen(state: &mut State, step: i64) {
     }
 }
 
-/// Whether every shard is consumed completely.
-fn is_at_rest(state: &State) -> bool {
+/// A participant marks a message as read, as the API does: on the condition that the row is as it was read.
+fn mark_read(state: &mut State) {
+    let rows: Vec<GroupRow> = state.rows.values().filter(|row| row.author.is_some()).cloned().collect();
+    if rows.is_empty() {
+        return;
+    }
+    let row = rows[state.random.random_range(0..rows.len())].clone();
+    let messages = state.messages.get(&row.group).cloned().unwrap_or_default();
+    let Some(message) = messages.get(state.random.random_range(0..messages.len().max(1))) else { return };
+    let mut reading = row.reading.clone().unwrap_or_default();
+    if reading.is_read(&message.sort_key) {
+        return;
+    }
+    if message.sort_key >= row.sort_key {
+        reading.mark_all(message.sort_key.clone());
+    } else {
+        reading.mark(message.sort_key.clone());
+        let is_unread = |it: &&Message| {
+            it.author.uuid != row.owner && it.sort_key > message.sort_key && it.sort_key <= row.sort_key
+        };
+        let unread = messages.iter().filter(is_unread).count() as u64;
+        reading.count(unread, row.sort_key.clone());
+    }
+    state.marked.insert((row.owner, row.group), message.sort_key.clone());
+    let row = GroupRow { reading: Some(reading), ..row };
+    state.delete_row(row.owner, &row.sort_key.clone());
+    state.put_row(row);
+}
+
+/// Each message that came through the stream is in the feeds of both participants once, or the feed has a reset of its group.
+fn compare_feeds(state: &mut State) {
+    // The rows of the other groups were never fed.
+    let groups: Vec<MessageGroupUuid> = state.streamed.keys().copied().collect();
+    for group in groups {
+        for owner in pair(group.0.as_u128()) {
+            let entries = state.feeds.get(&owner.uuid).map_or(&[] as &[_], Vec::as_slice);
+            let mut fed: Vec<MessageUuid> = Vec::new();
+            let mut is_reset = false;
+            for entry in entries.iter().filter(|entry| entry.content.group() == group) {
+                match &entry.content {
+                    FeedContent::Messages(messages) => fed.extend(messages.messages.iter().map(|it| it.uuid)),
+                    FeedContent::Reset(_) => is_reset = true,
+                }
+            }
+            let mut once = fed.clone();
+            once.sort();
+            once.dedup();
+            let mut problems = Vec::new();
+            if once.len() != fed.len() {
+                problems.push(format!("{} has messages of {group} twice: {fed:?}", owner.names.handle));
+            }
+            let committed: Vec<MessageUuid> = state.streamed.get(&group).cloned().unwrap_or_default();
+            let is_missing = |uuid: &&MessageUuid| {
+                !once.contains(uuid) && state.before_leases.as_ref().is_some_and(|before| !before.contains(uuid))
+            };
+            let missing: Vec<_> = committed.iter().filter(is_missing).collect();
+            if !missing.is_empty() && !is_reset {
+                problems.push(format!("{} lacks messages of {group} without a reset: {missing:?}", owner.names.handle));
+            }
+            let is_complete = committed.iter().all(|uuid| once.contains(uuid));
+            if is_complete && !is_reset {
+                let row = state.rows.values().find(|row| row.owner == owner.uuid && row.group == group);
+                let reading = row.and_then(|row| row.reading.clone()).unwrap_or_default();
+                let is_unread = |it: &&Message| it.author.uuid != owner.uuid && !reading.is_read(&it.sort_key);
+                let unread = state.messages[&group].iter().filter(is_unread).count() as u64;
+                if unread != reading.unread() {
+                    let name = &owner.names.handle;
+                    problems.push(format!("{name} has {unread} unread messages in {group}, and {reading:?}"));
+                }
+                let marked = state.marked.get(&(owner.uuid, group));
+                if marked.is_some_and(|key| !reading.is_read(key)) {
+                    problems.push(format!("the read marker of {} in {group} went back", owner.names.handle));
+                }
+            }
+            for problem in problems {
+                state.violated(problem);
+            }
+        }
+    }
+}
+
+/// Whether every shard is consumed completely, and no repair is pending.
+pub(super) fn is_at_rest(state: &State) -> bool {
     let consumed = |shard: &SimShard| {
         let checkpoint = state.leases.get(&shard.id).and_then(|lease| lease.checkpoint.as_ref());
-        let unread = |after: u64| {
-            let kept = shard.records.iter().skip(shard.trimmed);
-            kept.map(|(_, record)| record.sequence_number.parse::<u64>()).any(|it| it.is_ok_and(|it| it > after))
-        };
         match checkpoint {
             Some(Checkpoint::ShardEnd) => true,
-            Some(Checkpoint::At(number)) => !shard.closed && !unread(number.parse().expect("a number")),
-            Some(Checkpoint::TrimHorizon | Checkpoint::BehindGap) | None => !shard.closed && !unread(0),
+            // If a later record was trimmed, there is a gap that was not found yet.
+            Some(Checkpoint::At(number)) => {
+                let last = shard.records.last().map(|(_, record)| sequence(&record.sequence_number));
+                !shard.closed && last <= Some(sequence(number))
+            }
+            Some(Checkpoint::BehindGap) => false,
+            Some(Checkpoint::TrimHorizon) | None => !shard.closed && shard.read_to_end,
         }
     };
     let is_there = |shard: &ShardId| state.shards.iter().any(|it| it.id == *shard && !it.gone);
     state.shards.iter().filter(|shard| !shard.gone).all(consumed)
         && state.leases.values().all(|lease| lease.is_finished() || is_there(&lease.shard))
+        && !state.repair.is_pending()
 }
 
-fn compare_with_oracle(state: &mut State) {
+pub(super) fn compare_with_oracle(state: &mut State) {
     let groups: Vec<MessageGroupUuid> = state.messages.keys().copied().collect();
     for group in groups {
         let newest = state.newest(group).expect("a message").clone();

@@ -1,14 +1,16 @@
 //! The state of a simulated world: a stream with shards, leases, rows with a lagging index, and processes that crash.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use cruddur_messaging::messages_table::feed::FeedEntry;
 use cruddur_messaging::messages_table::items::from_message;
 use cruddur_messaging::messages_table::{GroupRow, Membership, Message, SortKey};
-use cruddur_messaging::model::{MessageGroupUuid, UserUuid};
+use cruddur_messaging::model::{MessageGroupUuid, MessageUuid, UserUuid};
 use cruddur_messaging::stream::ids::{ShardId, StreamArn};
 use cruddur_messaging::stream::lease::Lease;
+use cruddur_messaging::stream::repair::Repair;
 use cruddur_messaging::stream::set_aside::SetAside;
 use cruddur_messaging::stream::source::{Record, RecordChange};
 use rand::rngs::SmallRng;
@@ -16,6 +18,8 @@ use rand::{RngExt, SeedableRng};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+use super::repair::Newest;
 
 pub struct SimShard {
     pub id: ShardId,
@@ -26,6 +30,8 @@ pub struct SimShard {
     pub records: Vec<(Instant, Record)>,
     /// Number of the oldest records that are trimmed.
     pub trimmed: usize,
+    /// Whether a read has found no record after the last one.
+    pub read_to_end: bool,
     pub gone: bool,
 }
 
@@ -64,11 +70,28 @@ pub struct State {
     /// The leases of a moment ago, which a read that lags returns.
     pub leases_before: (Instant, BTreeMap<ShardId, Lease>),
     pub aside: Vec<SetAside>,
+    pub repair: Repair,
+    /// For each request of a repair: what the lists must have when a pass that covers it is finished.
+    pub newest_when_requested: BTreeMap<u64, Newest>,
+    /// Groups that a scan may have missed in this pass, because the index showed none of their rows.
+    pub hidden_in_pass: BTreeSet<MessageGroupUuid>,
+    /// Number of finished passes of the repair.
+    pub passes: usize,
+    /// How long it takes at most to scan a page of groups.
+    pub scan_time: Duration,
     pub rows: BTreeMap<(UserUuid, SortKey), GroupRow>,
+    pub feeds: BTreeMap<UserUuid, Vec<FeedEntry>>,
     pub index: Vec<Indexed>,
     pub index_lags: bool,
     pub memberships: BTreeMap<MessageGroupUuid, Membership>,
     pub messages: BTreeMap<MessageGroupUuid, Vec<Message>>,
+    /// The messages of each group that are in the stream.
+    pub streamed: BTreeMap<MessageGroupUuid, Vec<MessageUuid>>,
+    /// Messages that came into the stream before a consumer created the first lease. Their records can be trimmed before they
+    /// are read, and nothing can tell.
+    pub before_leases: Option<BTreeSet<MessageUuid>>,
+    /// The last read markers.
+    pub marked: BTreeMap<(UserUuid, MessageGroupUuid), SortKey>,
     pub malformed: usize,
     /// Keys of malformed items. No read returns them.
     pub unreadable: BTreeMap<(UserUuid, SortKey), MessageGroupUuid>,
@@ -87,7 +110,11 @@ pub struct SimWorld(Arc<Mutex<State>>);
 
 impl SimWorld {
     pub fn new(seed: u64) -> Self {
-        let state = State {
+        Self(Arc::new(Mutex::new(Self::state(seed))))
+    }
+
+    fn state(seed: u64) -> State {
+        State {
             random: SmallRng::seed_from_u64(seed),
             odds: Odds::default(),
             shards: Vec::new(),
@@ -95,11 +122,20 @@ impl SimWorld {
             leases: BTreeMap::new(),
             leases_before: (Instant::now(), BTreeMap::new()),
             aside: Vec::new(),
+            repair: Repair::default(),
+            newest_when_requested: BTreeMap::new(),
+            hidden_in_pass: BTreeSet::new(),
+            passes: 0,
+            scan_time: Duration::ZERO,
             rows: BTreeMap::new(),
+            feeds: BTreeMap::new(),
             index: Vec::new(),
             index_lags: false,
             memberships: BTreeMap::new(),
             messages: BTreeMap::new(),
+            streamed: BTreeMap::new(),
+            before_leases: None,
+            marked: BTreeMap::new(),
             malformed: 0,
             unreadable: BTreeMap::new(),
             last_stream: None,
@@ -108,8 +144,12 @@ impl SimWorld {
             violations: Vec::new(),
             processes: BTreeMap::new(),
             paused_until: BTreeMap::new(),
-        };
-        Self(Arc::new(Mutex::new(state)))
+        }
+    }
+
+    /// The state at the end.
+    pub fn into_state(self) -> State {
+        std::mem::replace(&mut *self.lock(), Self::state(0))
     }
 
     pub fn lock(&self) -> MutexGuard<'_, State> {
@@ -161,6 +201,13 @@ impl State {
         }
     }
 
+    /// The rows that the index shows now.
+    pub fn indexed(&self) -> impl Iterator<Item = &GroupRow> {
+        let now = Instant::now();
+        let is_shown = move |it: &&Indexed| it.from <= now && it.until.is_none_or(|until| now < until);
+        self.index.iter().filter(is_shown).map(|it| &it.row)
+    }
+
     fn index_lag(&mut self) -> Duration {
         if !self.index_lags {
             return Duration::ZERO;
@@ -168,18 +215,22 @@ impl State {
         if self.chance(100) { self.millis(2_000) } else { self.millis(20) }
     }
 
-    /// Appends to the open shard of the group, so that the order within a group is kept.
+    /// Appends to the open shard of the group, or to another one: DynamoDB splits a hot partition by sort key, so the messages of
+    /// one group can be in sibling shards.
     pub fn append(&mut self, group: MessageGroupUuid, change: RecordChange) {
         let open: Vec<usize> = (0..self.shards.len()).filter(|at| !self.shards[*at].closed).collect();
-        let at = open[usize::try_from(group.0.as_u128() % open.len() as u128).expect("an index")];
+        let own = usize::try_from(group.0.as_u128() % open.len() as u128).expect("an index");
+        let at = open[if self.chance(200) { self.random.random_range(0..open.len()) } else { own }];
         let record = Record { sequence_number: self.next_sequence.to_string().into(), created_at: None, change };
         self.next_sequence += 1;
         self.shards[at].records.push((Instant::now(), record));
+        self.shards[at].read_to_end = false;
     }
 
     pub fn store(&mut self, message: Message) {
         let group = message.group;
         self.append(group, RecordChange::Inserted(from_message(&message)));
+        self.streamed.entry(group).or_default().push(message.uuid);
         self.messages.entry(group).or_default().push(message);
     }
 
@@ -210,6 +261,7 @@ impl State {
             listed_from,
             records: Vec::new(),
             trimmed: 0,
+            read_to_end: false,
             gone: false,
         });
     }

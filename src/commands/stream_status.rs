@@ -1,0 +1,153 @@
+//! `stream status`: the shards, the repair and the number of set-aside records.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde_json::{Value, json};
+
+use super::output::Output;
+use super::target::Target;
+use crate::stream::dynamodb::DynamoDbStream;
+use crate::stream::lease::{Checkpoint, Lease, LeaseTable};
+use crate::stream::lease_table::ConsumerTable;
+use crate::stream::repair::{Complete, Pass, Repair, RepairTable, Tally};
+use crate::stream::set_aside::SetAsideTable;
+use crate::stream::source::StreamSource;
+
+/// Prints the status of the stream consumer.
+pub async fn status(target: &Target, output: Output, table: &ConsumerTable) -> anyhow::Result<()> {
+    let (aws, name) = (&target.aws, &target.table);
+    let source = DynamoDbStream::new(aws.dynamodb.clone(), aws.streams.clone(), name);
+    let stream = source.stream().await?;
+    let listed = source.shards(&stream).await?;
+    let leases = LeaseTable::list(table, &stream).await?;
+    let repair = table.repair().await?;
+    let aside = SetAsideTable::list(table).await?.len();
+    output.say(format!("Stream {stream}"));
+    output.say(row("SHARD", "OWNER", "CHECKPOINT", "HANDLED UNTIL"));
+    let now = Utc::now();
+    for lease in &leases {
+        let age = lease.handled_until.map(|at| age(now, at));
+        let until = age.map_or("-".to_owned(), |age| format!("{age} s ago"));
+        let text = row(&lease.shard, lease.owner.as_deref().unwrap_or("-"), checkpoint(lease), &until);
+        output.result(text, || {
+            json!({
+                "shard": &*lease.shard,
+                "owner": lease.owner.as_deref(),
+                "checkpoint": checkpoint(lease),
+                "handledUntilSecondsAgo": age,
+            })
+        });
+    }
+    for shard in listed.iter().filter(|shard| leases.iter().all(|lease| lease.shard != shard.id)) {
+        output.result(row(&shard.id, "-", "no lease yet", "-"), || json!({ "shard": &*shard.id, "checkpoint": null }));
+    }
+    output.result(repair_text(&repair, now), || json!({ "repair": repair_json(&repair, now) }));
+    output.result(format!("{aside} records set aside"), || json!({ "setAside": aside, "stream": &*stream }));
+    Ok(())
+}
+
+fn row(shard: &str, owner: &str, checkpoint: &str, until: &str) -> String {
+    format!("{shard:<44} {owner:<38} {checkpoint:<26} {until}")
+}
+
+fn checkpoint(lease: &Lease) -> &str {
+    match &lease.checkpoint {
+        None => "not started",
+        Some(Checkpoint::TrimHorizon) => "after a gap",
+        Some(Checkpoint::BehindGap) => "before a gap",
+        Some(Checkpoint::At(number)) => number,
+        Some(Checkpoint::ShardEnd) => "finished",
+    }
+}
+
+/// Seconds from `at`, in milliseconds since 1970, to `now`.
+fn age(now: DateTime<Utc>, at: i64) -> i64 {
+    (now.timestamp_millis().saturating_sub(at) / 1000).max(0)
+}
+
+/// The state of the repair.
+fn state(repair: &Repair) -> &'static str {
+    match (repair.is_pending(), &repair.pass, &repair.complete) {
+        (true, Some(_), _) => "running",
+        (true, None, _) => "requested",
+        (false, _, Some(_)) => "finished",
+        (false, _, None) => "none",
+    }
+}
+
+fn complete_since(repair: &Repair) -> Option<String> {
+    let since = DateTime::from_timestamp_millis(repair.complete.as_ref()?.since)?;
+    Some(since.to_rfc3339_opts(SecondsFormat::Secs, true))
+}
+
+fn repair_text(repair: &Repair, now: DateTime<Utc>) -> String {
+    let Tally { groups, moved, failed } = repair.tally;
+    let done = format!("{groups} groups checked, {moved} moved, {failed} failed");
+    let owner = repair.owner.as_deref().unwrap_or("no process");
+    let ago = |at: Option<i64>| at.map_or("some time ago".to_owned(), |at| format!("{} s ago", age(now, at)));
+    match (state(repair), &repair.pass, &repair.complete) {
+        ("running", Some(Pass { started_at, covers, .. }), _) => {
+            let again = if repair.requested > *covers { "; another pass follows" } else { "" };
+            format!("Repair: started {} and held by {owner}; {done}{again}", ago(Some(*started_at)))
+        }
+        ("requested", ..) => format!("Repair: requested {}, not started yet", ago(repair.requested_at)),
+        ("finished", _, Some(Complete { finished_at, .. })) => {
+            let since = complete_since(repair).unwrap_or_default();
+            format!("Repair: finished {}; {done}; the lists are complete since {since}", ago(Some(*finished_at)))
+        }
+        _ => "Repair: none was needed".to_owned(),
+    }
+}
+
+fn repair_json(repair: &Repair, now: DateTime<Utc>) -> Value {
+    let Tally { groups, moved, failed } = repair.tally;
+    json!({
+        "state": state(repair),
+        "owner": repair.owner.as_deref(),
+        "requestedSecondsAgo": repair.requested_at.map(|at| age(now, at)),
+        "startedSecondsAgo": repair.pass.as_ref().map(|pass| age(now, pass.started_at)),
+        "finishedSecondsAgo": repair.complete.as_ref().map(|complete| age(now, complete.finished_at)),
+        "anotherPassFollows": repair.pass.as_ref().is_some_and(|pass| repair.requested > pass.covers),
+        "groups": groups,
+        "moved": moved,
+        "failed": failed,
+        "completeSince": complete_since(repair),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_repair_is_described_in_each_state() {
+        let now = DateTime::from_timestamp(1_700_000_100, 0).expect("a time");
+        let millis = |second: i64| (1_700_000_000 + second) * 1000;
+        let pass = Some(Pass { covers: 1, started_at: millis(20), position: None });
+        let complete = Some(Complete { covers: 1, since: millis(20), finished_at: millis(90) });
+        let tally = Tally { groups: 7, moved: 2, failed: 1 };
+        let (owner, requested_at) = (Some("worker".into()), Some(millis(10)));
+        let requested = Repair { requested: 1, requested_at, ..Repair::default() };
+        let running = Repair { owner, pass, tally, ..requested.clone() };
+        let again = Repair { requested: 2, ..running.clone() };
+        let finished = Repair { complete, tally, ..requested.clone() };
+        for (repair, state, text) in [
+            (Repair::default(), "none", "Repair: none was needed"),
+            (requested, "requested", "Repair: requested 90 s ago, not started yet"),
+            (running, "running", "Repair: started 80 s ago and held by worker; 7 groups checked, 2 moved, 1 failed"),
+            (
+                again,
+                "running",
+                "Repair: started 80 s ago and held by worker; 7 groups checked, 2 moved, 1 failed; another pass follows",
+            ),
+            (
+                finished,
+                "finished",
+                "Repair: finished 10 s ago; 7 groups checked, 2 moved, 1 failed; the lists are complete since \
+                 2023-11-14T22:13:40Z",
+            ),
+        ] {
+            assert_eq!(repair_text(&repair, now), text);
+            assert_eq!(repair_json(&repair, now)["state"], state);
+        }
+    }
+}

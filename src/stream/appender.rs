@@ -1,0 +1,316 @@
+//! Appends to feeds: gives the entries of each commit the next positions of their feeds.
+//!
+//! A position is taken by a put on the condition that it is free, in the transaction that writes the rows. So positions have
+//! no gaps, and a reader that sees one position sees all positions before it.
+//!
+//! Two commits that append to one feed cannot be written at the same time. In one process they are therefore written in one
+//! transaction, or one after the other: a commit waits while a transaction of one of its users runs, and the next
+//! transaction takes all commits that waited. Commits of other users are not delayed. Between processes, the condition on the
+//! position decides, and the loser reads the head of the feed again.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use quick_cache::sync::Cache;
+use tokio::sync::{Notify, oneshot};
+
+use super::planner::GroupCommit;
+use super::rows::GroupRows;
+use crate::backoff::Backoff;
+use crate::environment::Environment;
+use crate::messages_table::feed::{FeedContent, FeedEntry, FeedHead};
+use crate::messages_table::{Applied, GroupUpdate, TableError, UpdateProblem};
+use crate::metrics::Count;
+use crate::model::UserUuid;
+
+/// How long feeds keep their entries, unless an operator decides otherwise.
+pub const FEED_RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Maximum number of commits in one transaction. A commit has six to eight items, and DynamoDB allows 100.
+const MAX_COMMITS: usize = 10;
+const MAX_ITEMS: usize = 90;
+/// Maximum size of the texts of one transaction in bytes. DynamoDB allows 4 MB with everything around them.
+const MAX_TEXT_BYTES: usize = 2_000_000;
+/// How often a transaction is repeated with heads that were read again, before its commits are planned again.
+const TRIES: u32 = 4;
+const FIRST_WAIT: Duration = Duration::from_millis(5);
+const MAX_WAIT: Duration = Duration::from_millis(100);
+/// Maximum number of heads that are remembered.
+const MAX_HEADS: usize = 50_000;
+/// How long a head is remembered. Far less than entries live, so that no process continues after a head that has expired.
+const HEAD_IS_VALID: Duration = Duration::from_secs(60);
+
+/// The outcome of a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Committed {
+    /// It is written.
+    Done,
+    /// It was not written, because of its rows.
+    Problem(UpdateProblem),
+    /// It was not written, because other transactions held its items.
+    Conflict,
+}
+
+type Answer = Result<Committed, TableError>;
+
+/// The feeds, as one process appends to them.
+pub struct Appender {
+    queue: Mutex<Queue>,
+    /// Wakes the commits that wait for users.
+    changed: Notify,
+    heads: Cache<UserUuid, (Option<FeedHead>, Instant)>,
+    retention: Option<Duration>,
+}
+
+#[derive(Default)]
+struct Queue {
+    next: u64,
+    waiting: VecDeque<Waiting>,
+    /// The users to whose feeds a transaction appends now.
+    busy: HashSet<UserUuid>,
+}
+
+struct Waiting {
+    id: u64,
+    commit: GroupCommit,
+    answer: oneshot::Sender<Answer>,
+}
+
+/// Commits that are written together. When it is dropped, its users are free again.
+struct Batch<'a> {
+    appender: &'a Appender,
+    users: HashSet<UserUuid>,
+    commits: Vec<Waiting>,
+}
+
+/// A commit that waits. When it is dropped, it does not wait any more.
+struct Ticket<'a> {
+    appender: &'a Appender,
+    id: u64,
+}
+
+impl Appender {
+    /// Entries expire after `retention`; `None` keeps them for ever.
+    pub fn new(retention: Option<Duration>) -> Self {
+        let (queue, changed, heads) = (Mutex::default(), Notify::new(), Cache::new(MAX_HEADS));
+        Self { queue, changed, heads, retention }
+    }
+
+    /// Writes a commit. Its rows must have been read before.
+    pub async fn commit<R: GroupRows>(
+        &self,
+        table: &R,
+        environment: &dyn Environment,
+        commit: GroupCommit,
+    ) -> Result<Committed, TableError> {
+        let (answer, mut answered) = oneshot::channel();
+        let ticket = self.enqueue(commit, answer);
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            // From here on no wake-up is lost.
+            changed.as_mut().enable();
+            if let Some(batch) = self.next_batch(ticket.id) {
+                batch.write(table, environment).await;
+            }
+            tokio::select! {
+                biased;
+                answer = &mut answered => return answer.unwrap_or(Ok(Committed::Conflict)),
+                () = changed => {}
+            }
+        }
+    }
+
+    fn enqueue(&self, commit: GroupCommit, answer: oneshot::Sender<Answer>) -> Ticket<'_> {
+        let mut queue = self.lock();
+        queue.next += 1;
+        let id = queue.next;
+        queue.waiting.push_back(Waiting { id, commit, answer });
+        Ticket { appender: self, id }
+    }
+
+    /// The batch of the commit `id` if its users are free: this commit, and those that wait for one of the same users.
+    fn next_batch(&self, id: u64) -> Option<Batch<'_>> {
+        let mut queue = self.lock();
+        let at = queue.waiting.iter().position(|waiting| waiting.id == id)?;
+        if queue.waiting[at].commit.users().any(|user| queue.busy.contains(&user)) {
+            return None;
+        }
+        let first = queue.waiting.remove(at)?;
+        let (mut items, mut bytes) = first.commit.size();
+        let mut users: HashSet<UserUuid> = first.commit.users().collect();
+        let mut commits = vec![first];
+        let mut index = 0;
+        while index < queue.waiting.len() && commits.len() < MAX_COMMITS {
+            let commit = &queue.waiting[index].commit;
+            let (more_items, more_bytes) = commit.size();
+            let is_wanted = commit.users().any(|user| users.contains(&user))
+                && commit.users().all(|user| users.contains(&user) || !queue.busy.contains(&user))
+                // A transaction may contain an item only once.
+                && commits.iter().all(|other| other.commit.update.group != commit.update.group)
+                && items + more_items <= MAX_ITEMS
+                && bytes + more_bytes <= MAX_TEXT_BYTES;
+            if is_wanted && let Some(waiting) = queue.waiting.remove(index) {
+                (items, bytes) = (items + more_items, bytes + more_bytes);
+                users.extend(waiting.commit.users());
+                commits.push(waiting);
+            } else {
+                index += 1;
+            }
+        }
+        queue.busy.extend(&users);
+        Some(Batch { appender: self, users, commits })
+    }
+
+    /// The head of a feed: remembered, or read.
+    async fn head<R: GroupRows>(&self, table: &R, user: UserUuid) -> Result<Option<FeedHead>, TableError> {
+        if let Some((head, at)) = self.heads.get(&user)
+            && at.elapsed() < HEAD_IS_VALID
+        {
+            return Ok(head);
+        }
+        table.feed_head(user).await
+    }
+
+    /// A panic while the lock is held leaves no half-done change behind.
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Batch<'_> {
+    /// Writes the commits, and answers each of them.
+    async fn write<R: GroupRows>(mut self, table: &R, environment: &dyn Environment) {
+        let mut backoff = Backoff::new(FIRST_WAIT, MAX_WAIT);
+        for attempt in 1.. {
+            // A commit whose task has ended is planned again by somebody else.
+            self.commits.retain(|waiting| !waiting.answer.is_closed());
+            if self.commits.is_empty() {
+                return;
+            }
+            let (outcome, heads) = match self.attempt(table, environment).await {
+                Ok(attempted) => attempted,
+                Err(error) => {
+                    self.forget_heads();
+                    return self.answer(|_| Err(error.clone()));
+                }
+            };
+            match outcome {
+                Applied::Done => {
+                    let now = environment.monotonic();
+                    Count::FeedEntries.add(self.commits.iter().map(|waiting| waiting.commit.appends.len()).sum());
+                    for (user, head) in heads {
+                        self.appender.heads.insert(user, (Some(head), now));
+                    }
+                    return self.answer(|_| Ok(Committed::Done));
+                }
+                Applied::Failed { groups, .. } => {
+                    self.forget_heads();
+                    let mut problems = groups.into_iter();
+                    for waiting in std::mem::take(&mut self.commits) {
+                        match problems.next().flatten() {
+                            Some(problem) => drop(waiting.answer.send(Ok(Committed::Problem(problem)))),
+                            None => self.commits.push(waiting),
+                        }
+                    }
+                    Count::Conflicts.add(1);
+                }
+                Applied::Conflict => {
+                    self.forget_heads();
+                    Count::Conflicts.add(1);
+                }
+            }
+            if attempt == TRIES {
+                return self.answer(|_| Ok(Committed::Conflict));
+            }
+            tokio::time::sleep(backoff.next(environment)).await;
+        }
+    }
+
+    /// One transaction. Also returns the heads of the feeds after it.
+    async fn attempt<R: GroupRows>(
+        &self,
+        table: &R,
+        environment: &dyn Environment,
+    ) -> Result<(Applied, HashMap<UserUuid, FeedHead>), TableError> {
+        let mut heads = HashMap::new();
+        for user in &self.users {
+            if let Some(head) = self.appender.head(table, *user).await? {
+                heads.insert(*user, head);
+            }
+        }
+        let written_at = environment.now();
+        let retention = self.appender.retention;
+        let expires_at = retention.map(|it| written_at.timestamp().saturating_add_unsigned(it.as_secs()));
+        let mut entries = Vec::new();
+        let mut after: HashMap<UserUuid, FeedHead> = HashMap::new();
+        for (owner, content) in self.commits.iter().flat_map(|waiting| &waiting.commit.appends) {
+            let (position, events) =
+                after.get(owner).or(heads.get(owner)).map_or((0, 0), |head| (head.position, head.events));
+            let entry = FeedEntry {
+                owner: *owner,
+                position: position + 1,
+                id: environment.new_uuid().simple().to_string(),
+                events: events + content.events(),
+                written_at: written_at.timestamp_millis(),
+                expires_at,
+                content: content.clone(),
+            };
+            let head = FeedHead { position: entry.position, events: entry.events, id: entry.id.clone() };
+            after.insert(*owner, head);
+            entries.push(entry);
+        }
+        let updates: Vec<GroupUpdate> = self.commits.iter().map(|waiting| waiting.commit.update.clone()).collect();
+        Ok((table.apply(&updates, &entries).await?, after))
+    }
+
+    fn forget_heads(&self) {
+        for user in &self.users {
+            self.appender.heads.remove(user);
+        }
+    }
+
+    fn answer(mut self, answer: impl Fn(&GroupCommit) -> Answer) {
+        for waiting in std::mem::take(&mut self.commits) {
+            let answer = answer(&waiting.commit);
+            // The task of the commit can have ended.
+            let _ = waiting.answer.send(answer);
+        }
+    }
+}
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        let mut queue = self.appender.lock();
+        queue.busy.retain(|user| !self.users.contains(user));
+        self.appender.changed.notify_waiters();
+    }
+}
+
+impl Drop for Ticket<'_> {
+    fn drop(&mut self) {
+        self.appender.lock().waiting.retain(|waiting| waiting.id != self.id);
+    }
+}
+
+impl GroupCommit {
+    /// The users to whose feeds the commit appends, and the owners of its rows.
+    fn users(&self) -> impl Iterator<Item = UserUuid> {
+        let GroupUpdate { delete, put, update, .. } = &self.update;
+        let rows = delete.iter().chain(put).chain(update.iter().map(|(_, after)| after)).map(|row| row.owner);
+        self.appends.iter().map(|(owner, _)| *owner).chain(rows)
+    }
+
+    /// Number of items in the transaction, and about how many bytes of text they have.
+    fn size(&self) -> (usize, usize) {
+        let GroupUpdate { delete, put, update, bump, .. } = &self.update;
+        let items = self.appends.len() + delete.len() + put.len() + update.len() + bump.iter().len();
+        let rows: usize = put.iter().map(|row| row.body.len()).sum();
+        let bytes = |content: &FeedContent| match content {
+            FeedContent::Messages(fed) => fed.messages.iter().map(|message| message.body.len() + 250).sum(),
+            FeedContent::Reset(_) => 0,
+        };
+        (items, rows + self.appends.iter().map(|(_, content)| bytes(content)).sum::<usize>())
+    }
+}
