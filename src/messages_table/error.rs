@@ -1,12 +1,18 @@
 //! Errors of DynamoDB calls, classified by what the caller can do: retry later, or report a fault.
 
+use std::sync::Arc;
+
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 
 use super::items::ItemError;
-use crate::metrics;
+use crate::metrics::{self, Target};
+use crate::model::UserUuid;
+
+/// The cause of an error. Shared, so that several callers of one transaction can have its error.
+type Source = Arc<dyn std::error::Error + Send + Sync>;
 
 /// Why a call failed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum TableError {
     /// DynamoDB was unreachable, overloaded or throttled the call, or the call timed out. A retry can succeed. A write may
     /// have happened.
@@ -18,7 +24,7 @@ pub enum TableError {
         code: Option<String>,
         /// Error of the SDK.
         #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: Source,
     },
     /// DynamoDB rejected the call whatever the item: a permission is missing, the table is missing or differs, or the
     /// program has a defect. A retry fails too.
@@ -30,7 +36,7 @@ pub enum TableError {
         code: Option<String>,
         /// Error of the SDK.
         #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: Source,
     },
     /// DynamoDB rejected the items of this call as invalid. Calls with other items can succeed.
     #[error("{operation}: DynamoDB rejected an item as invalid")]
@@ -39,11 +45,22 @@ pub enum TableError {
         operation: &'static str,
         /// Error of the SDK.
         #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: Source,
     },
     /// A stored item that the call needs is malformed.
     #[error(transparent)]
     Item(#[from] ItemError),
+    /// Legacy groups can be found only in the user's list, and the list is longer than a request may read.
+    #[error(
+        "finding the legacy groups of user {user} takes more than {read_units} read units (MAX_LEGACY_READ_UNITS): \
+         run `ddb adopt-legacy`"
+    )]
+    ListTooLong {
+        /// Owner of the list.
+        user: UserUuid,
+        /// The limit.
+        read_units: u32,
+    },
 }
 
 impl TableError {
@@ -66,8 +83,21 @@ const TRANSIENT: [&str; 9] = [
     "TransactionInProgressException",
 ];
 
-/// Classifies an error of the SDK and counts it in the metrics. Callers handle the errors that they expect before.
+/// Classifies an error of a call to the messages table, and counts it in the metrics. Callers handle the errors that they
+/// expect before.
 pub fn classify<E>(
+    operation: &'static str,
+    error: SdkError<E, aws_sdk_dynamodb::config::http::HttpResponse>,
+) -> TableError
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    classify_call(Target::Messages, operation, error)
+}
+
+/// Like [`classify`], for a call to `target`.
+pub fn classify_call<E>(
+    target: Target,
     operation: &'static str,
     error: SdkError<E, aws_sdk_dynamodb::config::http::HttpResponse>,
 ) -> TableError
@@ -83,8 +113,8 @@ where
         _ => false,
     };
     let code = error.code().map(str::to_owned);
-    metrics::failed(operation, code.as_deref().unwrap_or("unreachable"));
-    let source = Box::new(error);
+    metrics::failed(target, operation, code.as_deref().unwrap_or("unreachable"));
+    let source = Arc::new(error);
     if transient {
         TableError::Unavailable { operation, code, source }
     } else {

@@ -2,38 +2,74 @@
 //! of an item.
 
 use std::collections::HashMap;
+use std::str::FromStr;
 use std::sync::Arc;
 
+use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use super::fed::Fed;
 use super::keys::{self, MESSAGE_GROUP_UUID, PK, SK, SortKey};
-use super::records::{GroupRow, Membership, Message};
-use crate::model::{MessageGroupUuid, MessageUuid, NameCopy, Participant, UserUuid};
+use super::reading::Reading;
+use super::records::{FirstRequest, GroupRow, Hash, Membership, Message};
+use crate::instant::format_instant;
+use crate::model::{IdempotencyKey, MessageGroupUuid, MessageUuid, NameCopy, Participant, UserUuid};
 
 /// An item in the SDK's representation.
 pub type Item = HashMap<String, AttributeValue>;
 
 /// Text of a message. In a row: text of the group's newest message.
 pub const MESSAGE: &str = "message";
-const MESSAGE_UUID: &str = "message_uuid";
+pub(super) const MESSAGE_UUID: &str = "message_uuid";
 /// Author of a message. In a row: the other participant.
 pub const USER_UUID: &str = "user_uuid";
 const USER_HANDLE: &str = "user_handle";
 const USER_DISPLAY_NAME: &str = "user_display_name";
 /// In a row: author of the newest message. Legacy rows lack this attribute.
-const MESSAGE_USER_UUID: &str = "message_user_uuid";
-/// In a pair item: the group. The name differs from `message_group_uuid`, which would put the item into the index.
-const GROUP_UUID: &str = "group_uuid";
+pub const MESSAGE_USER_UUID: &str = "message_user_uuid";
+/// In a row: see [`Fed`].
+pub const FED: &str = "fed";
+/// In a row: see [`Reading`].
+pub const RECEIVED: &str = "received_count";
+pub const READ: &str = "read_count";
+pub const READ_SK: &str = "read_sk";
+pub const COUNTED_SK: &str = "counted_sk";
+/// In the item of a pair, an idempotency key or a feed entry: the group. The name differs from `message_group_uuid`, which would put the item into the index.
+pub(super) const GROUP_UUID: &str = "group_uuid";
 const PARTICIPANTS: &str = "participants";
 /// In a membership item: see [`Membership::version`].
 pub const VERSION: &str = "version";
 /// In a membership item: see [`Membership::is_legacy`]. Stored items have this name, so it cannot change.
 const FROM_EARLIER_SYSTEM: &str = "from_earlier_system";
+/// In an idempotency key item: see [`FirstRequest`].
+const MESSAGE_SK: &str = "message_sk";
+const RECIPIENT_UUID: &str = "recipient_uuid";
+const BODY_SHA256: &str = "body_sha256";
+const HANDLE_SHA256: &str = "handle_sha256";
+/// Time after which DynamoDB deletes the item, in seconds since 1970. It is the table's time to live attribute.
+pub const EXPIRES_AT: &str = "expires_at";
+/// In the marker: when the last legacy group was found to be adopted. For operators; the program does not read it.
+const ADOPTED_AT: &str = "adopted_at";
 
 /// The attributes that conversion of messages and rows reads.
-pub const PROJECTION: [&str; 9] =
-    [PK, SK, MESSAGE_GROUP_UUID, MESSAGE, MESSAGE_UUID, USER_UUID, USER_HANDLE, USER_DISPLAY_NAME, MESSAGE_USER_UUID];
+pub const PROJECTION: [&str; 14] = [
+    PK,
+    SK,
+    MESSAGE_GROUP_UUID,
+    MESSAGE,
+    MESSAGE_UUID,
+    USER_UUID,
+    USER_HANDLE,
+    USER_DISPLAY_NAME,
+    MESSAGE_USER_UUID,
+    FED,
+    RECEIVED,
+    READ,
+    READ_SK,
+    COUNTED_SK,
+];
 
 /// An item whose attributes do not match the kind of item that its key says.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -52,11 +88,13 @@ impl ItemError {
     }
 }
 
-/// The value of an attribute. Conversion needs only strings.
+/// The value of an attribute. Conversion needs only strings and numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attribute<'a> {
     /// A string.
     Text(&'a str),
+    /// A number, as DynamoDB writes it.
+    Number(&'a str),
     /// A value of another type.
     Other,
 }
@@ -69,7 +107,11 @@ pub trait Attributes {
 
 impl Attributes for Item {
     fn attribute(&self, name: &str) -> Option<Attribute<'_>> {
-        self.get(name).map(|value| value.as_s().map_or(Attribute::Other, |text| Attribute::Text(text)))
+        self.get(name).map(|value| match value {
+            AttributeValue::S(text) => Attribute::Text(text),
+            AttributeValue::N(number) => Attribute::Number(number),
+            _ => Attribute::Other,
+        })
     }
 }
 
@@ -77,10 +119,10 @@ impl Attributes for Item {
 pub(super) type Convert<T> = fn(&dyn Attributes) -> Result<T, ItemError>;
 
 /// Reads attributes of one item. Its errors name the item.
-struct AttributeReader<'a>(&'a dyn Attributes);
+pub(super) struct AttributeReader<'a>(pub &'a dyn Attributes);
 
 impl AttributeReader<'_> {
-    fn error(&self, attribute: &'static str, problem: &'static str) -> ItemError {
+    pub fn error(&self, attribute: &'static str, problem: &'static str) -> ItemError {
         let key = |name: &str| match self.0.attribute(name) {
             Some(Attribute::Text(text)) => text.to_owned(),
             _ => String::new(),
@@ -88,24 +130,57 @@ impl AttributeReader<'_> {
         ItemError { pk: key(PK), sk: key(SK), attribute, problem }
     }
 
-    fn text(&self, attribute: &'static str) -> Result<&str, ItemError> {
+    pub fn text(&self, attribute: &'static str) -> Result<&str, ItemError> {
+        self.optional_text(attribute)?.ok_or_else(|| self.error(attribute, "is missing"))
+    }
+
+    fn optional_text(&self, attribute: &'static str) -> Result<Option<&str>, ItemError> {
         match self.0.attribute(attribute) {
-            Some(Attribute::Text(text)) => Ok(text),
-            Some(Attribute::Other) => Err(self.error(attribute, "is not a string")),
-            None => Err(self.error(attribute, "is missing")),
+            Some(Attribute::Text(text)) => Ok(Some(text)),
+            Some(_) => Err(self.error(attribute, "is not a string")),
+            None => Ok(None),
         }
     }
 
-    fn uuid(&self, attribute: &'static str) -> Result<Uuid, ItemError> {
+    pub fn number<T: FromStr>(&self, attribute: &'static str) -> Result<T, ItemError> {
+        self.optional_number(attribute)?.ok_or_else(|| self.error(attribute, "is missing"))
+    }
+
+    pub fn optional_number<T: FromStr>(&self, attribute: &'static str) -> Result<Option<T>, ItemError> {
+        let malformed = || self.error(attribute, "is not a number of its range");
+        match self.0.attribute(attribute) {
+            Some(Attribute::Number(number)) => number.parse().map(Some).map_err(|_| malformed()),
+            Some(_) => Err(malformed()),
+            None => Ok(None),
+        }
+    }
+
+    fn optional_sort_key(&self, attribute: &'static str) -> Result<Option<SortKey>, ItemError> {
+        let read = |text| SortKey::read(text).ok_or_else(|| self.error(attribute, "is not a time"));
+        self.optional_text(attribute)?.map(read).transpose()
+    }
+
+    /// What the owner of the item has received and read. Rows that a version without feeds has written lack it.
+    pub fn reading(&self) -> Result<Option<Reading>, ItemError> {
+        let Some(received) = self.optional_number(RECEIVED)? else { return Ok(None) };
+        Ok(Some(Reading {
+            received,
+            read: self.number(READ)?,
+            marker: self.optional_sort_key(READ_SK)?,
+            counted_to: self.optional_sort_key(COUNTED_SK)?,
+        }))
+    }
+
+    pub fn uuid(&self, attribute: &'static str) -> Result<Uuid, ItemError> {
         Uuid::try_parse(self.text(attribute)?).map_err(|_| self.error(attribute, "is not a uuid"))
     }
 
-    fn sort_key(&self) -> Result<SortKey, ItemError> {
-        SortKey::read(self.text(SK)?).ok_or_else(|| self.error(SK, "is not a time"))
+    pub fn sort_key(&self) -> Result<SortKey, ItemError> {
+        self.optional_sort_key(SK)?.ok_or_else(|| self.error(SK, "is missing"))
     }
 
     /// The names are copies that serve only when Postgres no longer has the user, so an item without them is accepted.
-    fn participant(&self) -> Result<Participant, ItemError> {
+    pub fn participant(&self) -> Result<Participant, ItemError> {
         let name = |attribute| self.text(attribute).map(str::to_owned).unwrap_or_default();
         Ok(Participant {
             uuid: UserUuid(self.uuid(USER_UUID)?),
@@ -122,11 +197,49 @@ impl AttributeReader<'_> {
     }
 }
 
-fn text(value: impl ToString) -> AttributeValue {
+pub(super) fn text(value: impl ToString) -> AttributeValue {
     AttributeValue::S(value.to_string())
 }
 
-fn put_participant(item: &mut Item, participant: &Participant) {
+pub(super) fn number(value: impl ToString) -> AttributeValue {
+    AttributeValue::N(value.to_string())
+}
+
+/// The attributes of a reading. An attribute without a value is not stored.
+pub(super) fn reading_attributes(reading: &Reading) -> [(&'static str, Option<AttributeValue>); 4] {
+    [
+        (RECEIVED, Some(number(reading.received))),
+        (READ, Some(number(reading.read))),
+        (READ_SK, reading.marker.as_ref().map(text)),
+        (COUNTED_SK, reading.counted_to.as_ref().map(text)),
+    ]
+}
+
+pub(super) fn put_reading(item: &mut Item, reading: &Reading) {
+    let stored = reading_attributes(reading).into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+    item.extend(stored);
+}
+
+/// The update expression that gives a row the progress of `row`: what was fed, received and read.
+pub(super) fn progress_update(row: &GroupRow, values: &mut Item) -> String {
+    let fed = (FED, (!row.fed.is_empty()).then(|| text(&row.fed)));
+    let reading = row.reading.as_ref().map(reading_attributes);
+    let (mut set, mut remove) = (Vec::new(), Vec::new());
+    for (name, value) in std::iter::once(fed).chain(reading.into_iter().flatten()) {
+        match value {
+            Some(value) => {
+                set.push(format!("{name} = :{name}"));
+                values.insert(format!(":{name}"), value);
+            }
+            None => remove.push(name),
+        }
+    }
+    let set = if set.is_empty() { String::new() } else { format!("SET {}", set.join(", ")) };
+    let remove = if remove.is_empty() { String::new() } else { format!(" REMOVE {}", remove.join(", ")) };
+    set + &remove
+}
+
+pub(super) fn put_participant(item: &mut Item, participant: &Participant) {
     item.insert(USER_UUID.into(), text(participant.uuid));
     item.insert(USER_HANDLE.into(), text(&participant.names.handle));
     item.insert(USER_DISPLAY_NAME.into(), text(&participant.names.display_name));
@@ -169,6 +282,12 @@ pub fn from_group_row(row: &GroupRow) -> Item {
     if let Some(author) = row.author {
         item.insert(MESSAGE_USER_UUID.into(), text(author));
     }
+    if !row.fed.is_empty() {
+        item.insert(FED.into(), text(&row.fed));
+    }
+    if let Some(reading) = &row.reading {
+        put_reading(&mut item, reading);
+    }
     item
 }
 
@@ -182,6 +301,11 @@ pub fn to_group_row(item: &dyn Attributes) -> Result<GroupRow, ItemError> {
         body: reader.text(MESSAGE)?.to_owned(),
         author: item.attribute(MESSAGE_USER_UUID).map(|_| reader.uuid(MESSAGE_USER_UUID).map(UserUuid)).transpose()?,
         sort_key: reader.sort_key()?,
+        fed: match reader.optional_text(FED)? {
+            Some(fed) => Fed::read(fed).ok_or_else(|| reader.error(FED, "is not a list of positions"))?,
+            None => Fed::default(),
+        },
+        reading: reader.reading()?,
     })
 }
 
@@ -196,6 +320,20 @@ pub fn from_pair(participants: &[Participant; 2], group: MessageGroupUuid) -> It
 /// Reads the group from a pair item.
 pub fn to_pair(item: &Item) -> Result<MessageGroupUuid, ItemError> {
     AttributeReader(item).uuid(GROUP_UUID).map(MessageGroupUuid)
+}
+
+/// The other participant and the group of a row, without the rest of it.
+pub fn to_other_and_group(item: &dyn Attributes) -> Result<(UserUuid, MessageGroupUuid), ItemError> {
+    let reader = AttributeReader(item);
+    Ok((UserUuid(reader.uuid(USER_UUID)?), MessageGroupUuid(reader.uuid(MESSAGE_GROUP_UUID)?)))
+}
+
+/// The marker, which says that every legacy group is adopted.
+pub fn from_marker(adopted_at: DateTime<Utc>) -> Item {
+    let (pk, sk) = keys::MARKER;
+    let mut item = key(pk.to_owned(), sk);
+    item.insert(ADOPTED_AT.into(), text(format_instant(adopted_at)));
+    item
 }
 
 /// Converts a membership to its item.
@@ -240,6 +378,56 @@ pub fn to_membership(group: MessageGroupUuid, item: &Item) -> Result<Membership,
     })
 }
 
+/// Converts the first request with an idempotency key to the item of the key. The item has hashes in place of texts, so it is
+/// smaller than 1 KB and its put costs one write unit.
+pub fn from_first_request(request: &FirstRequest) -> Item {
+    let hash = |hash: &Hash| AttributeValue::B(Blob::new(hash));
+    let mut item = key(keys::idempotency_key_pk(request.author, request.key), keys::IDEMPOTENCY_KEY_SK);
+    item.insert(MESSAGE_SK.into(), text(&request.sort_key));
+    item.insert(RECIPIENT_UUID.into(), text(request.recipient));
+    item.insert(BODY_SHA256.into(), hash(&request.body_hash));
+    item.insert(EXPIRES_AT.into(), AttributeValue::N(request.expires_at.timestamp().to_string()));
+    if let Some(group) = request.group {
+        item.insert(GROUP_UUID.into(), text(group));
+    }
+    if let Some(handle) = &request.handle_hash {
+        item.insert(HANDLE_SHA256.into(), hash(handle));
+    }
+    item
+}
+
+/// Converts the item of an idempotency key of `author`.
+pub fn to_first_request(author: UserUuid, key: IdempotencyKey, item: &Item) -> Result<FirstRequest, ItemError> {
+    let reader = AttributeReader(item);
+    let hash = |attribute| match item.get(attribute) {
+        Some(AttributeValue::B(hash)) => {
+            hash.as_ref().try_into().map_err(|_| reader.error(attribute, "does not have 32 bytes"))
+        }
+        _ => Err(reader.error(attribute, "is missing or not binary")),
+    };
+    let expires_at = match item.get(EXPIRES_AT) {
+        Some(AttributeValue::N(seconds)) => {
+            seconds.parse().ok().and_then(|seconds| DateTime::from_timestamp(seconds, 0))
+        }
+        _ => None,
+    };
+    let sort_key = SortKey::read(reader.text(MESSAGE_SK)?);
+    let (sort_key, message_uuid) = sort_key
+        .and_then(|sort_key| sort_key.message_uuid().map(|uuid| (sort_key, uuid)))
+        .ok_or_else(|| reader.error(MESSAGE_SK, "is not a time and a uuid"))?;
+    Ok(FirstRequest {
+        author,
+        key,
+        message_uuid,
+        sort_key,
+        recipient: UserUuid(reader.uuid(RECIPIENT_UUID)?),
+        group: item.get(GROUP_UUID).map(|_| reader.uuid(GROUP_UUID).map(MessageGroupUuid)).transpose()?,
+        body_hash: hash(BODY_SHA256)?,
+        handle_hash: item.get(HANDLE_SHA256).map(|_| hash(HANDLE_SHA256)).transpose()?,
+        expires_at: expires_at.ok_or_else(|| reader.error(EXPIRES_AT, "is missing or not a time in seconds"))?,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -266,7 +454,23 @@ mod tests {
 
     fn row(author: Option<UserUuid>) -> GroupRow {
         let Message { group, body, sort_key, .. } = message();
-        GroupRow { owner: user(2).uuid, group, other: user(1), body, author, sort_key }
+        let (fed, reading) = (Fed::default(), None);
+        GroupRow { owner: user(2).uuid, group, other: user(1), body, author, sort_key, fed, reading }
+    }
+
+    fn first_request(group: Option<MessageGroupUuid>, handle_hash: Option<Hash>) -> FirstRequest {
+        let Message { uuid, sort_key, author, .. } = message();
+        FirstRequest {
+            author: author.uuid,
+            key: IdempotencyKey(Uuid::from_u128(7)),
+            message_uuid: uuid,
+            sort_key,
+            recipient: user(2).uuid,
+            group,
+            body_hash: [1; 32],
+            handle_hash,
+            expires_at: "2026-12-22T10:42:39Z".parse().expect("a time"),
+        }
     }
 
     #[test]
@@ -281,14 +485,23 @@ mod tests {
             let membership = Membership { group, participants: [user(1), user(2)], is_legacy, version: 3 };
             assert_eq!(to_membership(group, &from_membership(&membership)), Ok(membership));
         }
+        for request in [first_request(None, None), first_request(Some(group), Some([2; 32]))] {
+            let item = from_first_request(&request);
+            assert_eq!(to_first_request(request.author, request.key, &item), Ok(request));
+        }
     }
 
     #[test]
     fn only_rows_are_in_the_index() {
         let group = message().group;
         let membership = Membership { group, participants: [user(1), user(2)], is_legacy: true, version: 1 };
-        for item in [from_message(&message()), from_pair(&membership.participants, group), from_membership(&membership)]
-        {
+        for item in [
+            from_marker(message().created_at),
+            from_message(&message()),
+            from_pair(&membership.participants, group),
+            from_membership(&membership),
+            from_first_request(&first_request(Some(group), None)),
+        ] {
             assert!(!item.contains_key(MESSAGE_GROUP_UUID), "{item:?}");
         }
         assert!(from_group_row(&row(None)).contains_key(MESSAGE_GROUP_UUID));
@@ -304,6 +517,14 @@ mod tests {
             let mut odd = whole.clone();
             odd.insert(attribute.into(), AttributeValue::N("1".into()));
             assert_eq!(to_message(&odd).map_err(|error| error.attribute), Err(attribute));
+        }
+        let request = first_request(Some(message().group), Some([2; 32]));
+        let whole_key = from_first_request(&request);
+        for attribute in [MESSAGE_SK, RECIPIENT_UUID, GROUP_UUID, BODY_SHA256, HANDLE_SHA256, EXPIRES_AT] {
+            let mut odd = whole_key.clone();
+            odd.insert(attribute.into(), AttributeValue::Bool(true));
+            let converted = to_first_request(request.author, request.key, &odd);
+            assert_eq!(converted.map_err(|error| error.attribute), Err(attribute));
         }
         let mut without_names = whole;
         without_names.remove(USER_HANDLE);

@@ -6,6 +6,9 @@
 //! | message group row | `GRP#{user}` | sort key of the group's newest message |
 //! | pair | `PAIR#{lower user}#{higher user}` | `PAIR` |
 //! | membership | `MBR#{group}` | `MBR` |
+//! | feed entry | `FEED#{user}` | position with 16 digits |
+//! | idempotency key | `KEY#{user}#{key}` | `KEY` |
+//! | marker: every legacy group is adopted | `LEGACY` | `ADOPTED` |
 //!
 //! The legacy system wrote bare ISO 8601 times as sort keys, with any offset or none. Keys of both systems are ordered as
 //! text.
@@ -16,7 +19,7 @@ use chrono::{DateTime, Datelike, Utc};
 use uuid::Uuid;
 
 use crate::instant::{ceil_to_micros, format_instant, parse_instant};
-use crate::model::{MessageGroupUuid, MessageUuid, UserUuid};
+use crate::model::{IdempotencyKey, MessageGroupUuid, MessageUuid, UserUuid};
 
 /// Partition key attribute.
 pub const PK: &str = "pk";
@@ -33,6 +36,10 @@ const GROUP_PREFIX: &str = "GRP#";
 pub const PAIR_SK: &str = "PAIR";
 /// Sort key of every membership item.
 pub const MEMBERSHIP_SK: &str = "MBR";
+/// Sort key of every idempotency key item.
+pub const IDEMPOTENCY_KEY_SK: &str = "KEY";
+/// Primary key of the marker, which exists when every legacy group is adopted.
+pub const MARKER: (&str, &str) = ("LEGACY", "ADOPTED");
 /// Maximum length of a sort key in bytes. Keys of both systems are much shorter; DynamoDB's own limit is 1024 bytes.
 const MAX_SORT_KEY_LENGTH: usize = 128;
 
@@ -55,6 +62,26 @@ pub fn pair_pk(one: UserUuid, other: UserUuid) -> String {
 /// Partition key of a group's membership item.
 pub fn membership_pk(group: MessageGroupUuid) -> String {
     format!("MBR#{group}")
+}
+
+/// Partition key of a user's feed.
+pub fn feed_pk(user: UserUuid) -> String {
+    format!("FEED#{user}")
+}
+
+/// Sort key of a feed entry. The width is fixed, so text order is the order of positions.
+pub fn feed_sk(position: u64) -> String {
+    format!("{position:016}")
+}
+
+/// Reads the position from the sort key of a feed entry.
+pub fn position_of_feed_sk(sk: &str) -> Option<u64> {
+    sk.parse().ok().filter(|position| feed_sk(*position) == sk)
+}
+
+/// Partition key of the item of an idempotency key. It contains the user, so the keys of two users are independent.
+pub fn idempotency_key_pk(user: UserUuid, key: IdempotencyKey) -> String {
+    format!("KEY#{user}#{key}")
 }
 
 /// Reads the group from the partition key of a message. Returns `None` for the key of another kind of item.
@@ -108,6 +135,12 @@ impl SortKey {
     pub fn message_uuid(&self) -> Option<MessageUuid> {
         let (_, uuid) = self.0.split_once('#')?;
         Uuid::try_parse(uuid).ok().map(MessageUuid)
+    }
+
+    /// A key that sorts before this one and after every key of an earlier instant. `None` for a legacy key.
+    pub fn just_before(&self) -> Option<Self> {
+        let (instant, _) = self.0.split_once('#')?;
+        Some(Self(instant.to_owned()))
     }
 
     /// The same instant, followed by `uuid`. It replaces a legacy key (a bare time) that another item already uses.

@@ -4,17 +4,25 @@
 //! the index are eventually consistent, because DynamoDB offers nothing stronger there.
 //!
 //! The files import each other in one direction: `keys` and `records` know nothing of DynamoDB calls, `items` converts
-//! between the two, `query` and `response_reader` read pages, and `reads`, `writes` and `legacy` add the access patterns to
-//! [`MessagesTable`].
+//! between the two, `calls` limits concurrent calls, `query` and `response_reader` read pages, and `reads`, `writes` and
+//! `legacy` add the access patterns to [`MessagesTable`].
 
-mod capacity;
+mod calls;
+pub(crate) mod capacity;
 pub(crate) mod error;
+mod fed;
+pub mod feed;
+mod feed_items;
+mod feed_reads;
 pub mod items;
 pub mod json;
 pub(crate) mod keys;
 mod legacy;
+mod legacy_cache;
 mod query;
 mod range;
+mod read_markers;
+mod reading;
 mod reads;
 mod records;
 mod response_reader;
@@ -22,12 +30,15 @@ pub mod schema;
 mod table;
 mod writes;
 
+pub use self::calls::{CALLS_OF_REQUEST, RequestCalls, StoreCalls};
 pub use self::capacity::Consumed;
 pub use self::error::TableError;
+pub use self::fed::{Fed, StreamPosition};
 pub use self::items::ItemError;
 pub use self::keys::SortKey;
 pub use self::range::{Direction, SortKeyRange};
+pub use self::reading::Reading;
 pub use self::reads::{ScanPosition, Slice};
-pub use self::records::{GroupRow, Membership, Message};
+pub use self::records::{FirstRequest, GroupRow, Hash, Membership, Message, participants_of};
 pub use self::table::MessagesTable;
-pub use self::writes::{Created, MoveOutcome, RowMove, VersionBump};
+pub use self::writes::{Applied, Created, GroupUpdate, UpdateProblem};

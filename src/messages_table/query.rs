@@ -8,8 +8,8 @@ use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
 
 use super::error::TableError;
-use super::items::{Convert, ItemError, PROJECTION};
-use super::keys::{GROUP_INDEX, MESSAGE_GROUP_UUID};
+use super::items::{Convert, ItemError, MESSAGE_USER_UUID, PROJECTION, USER_UUID};
+use super::keys::{GROUP_INDEX, MESSAGE_GROUP_UUID, PK, SK};
 use super::range::{Direction, SortKeyRange};
 use super::response_reader;
 use super::table::MessagesTable;
@@ -26,6 +26,7 @@ pub(super) struct Pages<'a> {
     table: &'a MessagesTable,
     request: QueryFluentBuilder,
     done: bool,
+    units: f64,
 }
 
 impl<'a> Pages<'a> {
@@ -46,7 +47,7 @@ impl<'a> Pages<'a> {
         let limit = page.and_then(|page| i32::try_from(page + condition.surplus).ok());
         let request =
             request.scan_index_forward(direction == Direction::Ascending).set_limit(limit.map(|limit| limit.max(1)));
-        Self { table, request, done: range.is_empty() }
+        Self { table, request, done: range.is_empty(), units: 0.0 }
     }
 
     /// The rows of one group in the index. Eventually consistent.
@@ -55,7 +56,7 @@ impl<'a> Pages<'a> {
             .index_name(GROUP_INDEX)
             .key_condition_expression(format!("{MESSAGE_GROUP_UUID} = :group"))
             .expression_attribute_values(":group", group);
-        Self { table, request, done: false }
+        Self { table, request, done: false, units: 0.0 }
     }
 
     /// Filters for items whose `attribute` equals `value`. DynamoDB still reads, and charges for, the other items.
@@ -65,6 +66,16 @@ impl<'a> Pages<'a> {
             .request
             .filter_expression(format!("{attribute} = :filter"))
             .expression_attribute_values(":filter", value);
+        self
+    }
+
+    /// Filters for legacy rows, and reads only the attributes that [`to_other_and_group`](super::items::to_other_and_group) and its errors need.
+    #[must_use]
+    pub fn legacy_rows(mut self) -> Self {
+        self.request = self
+            .request
+            .filter_expression(format!("attribute_not_exists({MESSAGE_USER_UUID})"))
+            .projection_expression([PK, SK, USER_UUID, MESSAGE_GROUP_UUID].join(", "));
         self
     }
 
@@ -87,13 +98,26 @@ impl<'a> Pages<'a> {
         if self.done {
             return Ok(None);
         }
+        let permit = self.table.permit().await;
         let page = response_reader::send(self.request.clone(), convert).await?;
+        drop(permit);
         self.table.count_units("Query", page.units);
+        self.units += page.units;
         self.done = page.next_key.is_none();
         if !self.done {
             self.request = self.request.clone().set_exclusive_start_key(page.next_key);
         }
         Ok(Some(page.items.into_iter().filter_map(well_formed).collect()))
+    }
+
+    /// Whether the last page was read.
+    pub fn is_done(&self) -> bool {
+        self.done
+    }
+
+    /// Read units that the pages have consumed so far.
+    pub fn units(&self) -> f64 {
+        self.units
     }
 
     /// Reads all remaining pages.

@@ -4,15 +4,17 @@ use std::collections::HashSet;
 
 use aws_sdk_dynamodb::operation::scan::builders::ScanFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
+use futures::{StreamExt, TryStreamExt, stream};
 
+use super::calls::CALLS_OF_REQUEST;
 use super::error::{TableError, classify};
-use super::items::{self, Item};
+use super::items::{self, Item, ItemError};
 use super::keys::{self, GROUP_INDEX, MESSAGE_GROUP_UUID, SortKey};
 use super::query::{Pages, well_formed};
 use super::range::{Direction, SortKeyRange};
-use super::records::{GroupRow, Membership, Message};
+use super::records::{FirstRequest, GroupRow, Membership, Message};
 use super::table::MessagesTable;
-use crate::model::{MessageGroupUuid, Participant, UserUuid};
+use crate::model::{IdempotencyKey, MessageGroupUuid, Participant, UserUuid};
 
 /// A contiguous part of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +31,22 @@ pub struct ScanPosition(Item);
 
 /// Maximum number of items in a page of a scan. A page is about 25 KB, which fits the capacity of the smallest table.
 const SCAN_PAGE: i32 = 100;
+/// Number of sort keys that [`MessagesTable::recent_sort_keys`] returns.
+const RECENT_KEYS: usize = 8;
+/// Number of messages that [`MessagesTable::recent_message_by`] reads.
+const RECENT_MESSAGES: usize = 100;
+
+impl ScanPosition {
+    /// The position after the item with this key, which a process has stored.
+    pub fn from_key(key: Item) -> Self {
+        Self(key)
+    }
+
+    /// The key of the last item before the position.
+    pub fn key(&self) -> &Item {
+        &self.0
+    }
+}
 
 impl<T> Slice<T> {
     /// Truncates to `limit`. Callers read one item more than `limit`, so its presence shows that more items follow.
@@ -75,6 +93,23 @@ impl MessagesTable {
         Ok(None)
     }
 
+    /// Returns the sort keys of the newest messages of a group, newest first. The rows of the group are probably at one of them.
+    pub async fn recent_sort_keys(&self, group: MessageGroupUuid) -> Result<Vec<SortKey>, TableError> {
+        let newest = self.messages(group, &SortKeyRange::all(), Direction::Descending, RECENT_KEYS, |_| true).await?;
+        Ok(newest.items.into_iter().map(|message| message.sort_key).collect())
+    }
+
+    /// Returns the newest message of an author among the newest 100 messages of a group.
+    pub async fn recent_message_by(
+        &self,
+        group: MessageGroupUuid,
+        author: UserUuid,
+    ) -> Result<Option<Message>, TableError> {
+        let all = SortKeyRange::all();
+        let newest = self.messages(group, &all, Direction::Descending, RECENT_MESSAGES, |_| true).await?;
+        Ok(newest.items.into_iter().find(|message| message.author.uuid == author))
+    }
+
     /// Pattern B: returns at most `limit` of a user's message group rows with sort keys less than `after`, newest first, with
     /// one row for each group.
     ///
@@ -97,23 +132,34 @@ impl MessagesTable {
         while found.len() <= limit
             && let Some(page) = pages.next(items::to_group_row).await?
         {
-            for row in page {
-                let is_first = range.contains(row.sort_key.as_str()) && seen.insert(row.group);
-                if is_first && !(after.is_some() && self.has_newer_row(&row).await?) {
-                    found.push(row);
-                }
+            let mut rows: Vec<GroupRow> = page
+                .into_iter()
+                .filter(|row| range.contains(row.sort_key.as_str()) && seen.insert(row.group))
+                .collect();
+            if after.is_some() {
+                self.remove_older_rows(&mut rows).await?;
             }
+            found.extend(rows);
         }
         Ok(Slice::truncated(found, limit))
     }
 
-    /// Whether the owner of a legacy row has a newer row of the same group.
-    async fn has_newer_row(&self, row: &GroupRow) -> Result<bool, TableError> {
-        if row.author.is_some() {
-            return Ok(false);
+    /// Removes the legacy rows whose owner has a newer row of the same group. The reads of different rows are concurrent.
+    async fn remove_older_rows(&self, rows: &mut Vec<GroupRow>) -> Result<(), TableError> {
+        let mut reads = Vec::new();
+        for row in rows.iter().filter(|row| row.author.is_none()) {
+            reads.push(self.group_with_newer_row(row));
         }
+        let older: Vec<_> = stream::iter(reads).buffer_unordered(CALLS_OF_REQUEST).try_collect().await?;
+        rows.retain(|row| !older.contains(&Some(row.group)));
+        Ok(())
+    }
+
+    /// Returns the group of a legacy row if the row's owner has a newer row of the group.
+    async fn group_with_newer_row(&self, row: &GroupRow) -> Result<Option<MessageGroupUuid>, TableError> {
         let rows = Box::pin(self.indexed_rows(row.group)).await?;
-        Ok(rows.iter().any(|other| other.owner == row.owner && other.sort_key > row.sort_key))
+        let is_newer = |other: &GroupRow| other.owner == row.owner && other.sort_key > row.sort_key;
+        Ok(rows.iter().any(is_newer).then_some(row.group))
     }
 
     /// Returns the rows of all participants of a group from the index. Eventually consistent.
@@ -121,7 +167,8 @@ impl MessagesTable {
         Pages::of_index(self, AttributeValue::S(group.to_string())).all(items::to_group_row).await
     }
 
-    /// Returns `user`'s rows of `group`. Reads the user's whole partition, strongly consistent.
+    /// Returns `user`'s rows of `group`. Reads the user's whole partition, strongly consistent, so it is for the stream
+    /// consumer and only if the keys of the rows are not known. No request may call it.
     ///
     /// Reads the oldest rows first: a row that moves during the read moves to a newer sort key, so the read still meets it.
     pub async fn own_rows_of_group(
@@ -129,24 +176,22 @@ impl MessagesTable {
         user: UserUuid,
         group: MessageGroupUuid,
     ) -> Result<Vec<GroupRow>, TableError> {
-        self.own_rows_where(user, MESSAGE_GROUP_UUID, group.to_string()).await
-    }
-
-    /// Returns `user`'s rows of groups with `other`. Reads like [`MessagesTable::own_rows_of_group`].
-    pub async fn own_rows_with(&self, user: UserUuid, other: UserUuid) -> Result<Vec<GroupRow>, TableError> {
-        self.own_rows_where(user, items::USER_UUID, other.to_string()).await
-    }
-
-    async fn own_rows_where(
-        &self,
-        user: UserUuid,
-        attribute: &str,
-        value: String,
-    ) -> Result<Vec<GroupRow>, TableError> {
         Pages::of_partition(self, keys::groups_pk(user), &SortKeyRange::all(), Direction::Ascending, None)
-            .where_equal(attribute, AttributeValue::S(value))
+            .where_equal(MESSAGE_GROUP_UUID, AttributeValue::S(group.to_string()))
             .all(items::to_group_row)
             .await
+    }
+
+    /// Returns `user`'s row of `group` with this sort key. `None` when there is no such row, or it is malformed.
+    pub async fn row_at(
+        &self,
+        user: UserUuid,
+        group: MessageGroupUuid,
+        sort_key: &SortKey,
+    ) -> Result<Option<GroupRow>, TableError> {
+        let item = self.get(items::key(keys::groups_pk(user), sort_key.as_str())).await?;
+        let row = item.and_then(|item| well_formed(items::to_group_row(&item)));
+        Ok(row.filter(|row| row.group == group))
     }
 
     /// Returns the membership of `group`. `None` when the group does not exist, or is a legacy group that was not adopted.
@@ -164,13 +209,29 @@ impl MessagesTable {
     /// Returns the group that two users share, from the pair item.
     pub async fn group_of_pair(&self, participants: &[Participant; 2]) -> Result<Option<MessageGroupUuid>, TableError> {
         let [one, other] = participants;
-        let item = self.get(items::key(keys::pair_pk(one.uuid, other.uuid), keys::PAIR_SK)).await?;
+        self.group_of_users(one.uuid, other.uuid).await
+    }
+
+    /// Returns the group that the two users share, from the pair item.
+    pub async fn group_of_users(&self, one: UserUuid, other: UserUuid) -> Result<Option<MessageGroupUuid>, TableError> {
+        let item = self.get(items::key(keys::pair_pk(one, other), keys::PAIR_SK)).await?;
         Ok(item.map(|item| items::to_pair(&item)).transpose()?)
     }
 
-    async fn get(&self, key: Item) -> Result<Option<Item>, TableError> {
+    /// Returns the first request of `author` with the idempotency key `key`.
+    pub async fn first_request(
+        &self,
+        author: UserUuid,
+        key: IdempotencyKey,
+    ) -> Result<Option<FirstRequest>, TableError> {
+        let item = self.get(items::key(keys::idempotency_key_pk(author, key), keys::IDEMPOTENCY_KEY_SK)).await?;
+        Ok(item.map(|item| items::to_first_request(author, key, &item)).transpose()?)
+    }
+
+    pub(super) async fn get(&self, key: Item) -> Result<Option<Item>, TableError> {
         let request = self.client.get_item().table_name(&self.name).consistent_read(true).set_key(Some(key));
         let request = request.return_consumed_capacity(ReturnConsumedCapacity::Total);
+        let _permit = self.permit().await;
         // Boxed for the reason given in `response_reader::send`.
         let response = Box::pin(request.send()).await.map_err(|error| classify("GetItem", error))?;
         self.count("GetItem", response.consumed_capacity());
@@ -200,16 +261,29 @@ impl MessagesTable {
         Ok((page.items.unwrap_or_default(), page.last_evaluated_key.map(ScanPosition)))
     }
 
+    /// Whether the table has no items.
+    pub async fn is_empty(&self) -> Result<bool, TableError> {
+        let request = self.client.scan().table_name(&self.name).consistent_read(true).limit(1);
+        Ok(self.scan(request, None).await?.0.is_empty())
+    }
+
     /// Scans a page of the index and returns the groups of its rows. A group with several rows is returned several times.
     pub async fn scan_groups(
         &self,
         from: Option<ScanPosition>,
     ) -> Result<(Vec<MessageGroupUuid>, Option<ScanPosition>), TableError> {
+        let (rows, next) = self.scan_rows(from).await?;
+        Ok((rows.into_iter().filter_map(well_formed).map(|row| row.group).collect(), next))
+    }
+
+    /// Scans a page of the index. A row that is malformed is returned as an error.
+    pub async fn scan_rows(
+        &self,
+        from: Option<ScanPosition>,
+    ) -> Result<(Vec<Result<GroupRow, ItemError>>, Option<ScanPosition>), TableError> {
         let request = self.client.scan().table_name(&self.name).index_name(GROUP_INDEX).limit(SCAN_PAGE);
-        let (rows, next) = self.scan(request, from).await?;
-        let groups =
-            rows.iter().filter_map(|item| well_formed(items::to_group_row(item))).map(|row| row.group).collect();
-        Ok((groups, next))
+        let (items, next) = self.scan(request, from).await?;
+        Ok((items.iter().map(|item| items::to_group_row(item)).collect(), next))
     }
 
     /// Checks that the table is reachable. Reads a key that no item has.

@@ -2,8 +2,10 @@
 
 use chrono::{DateTime, Utc};
 
+use super::fed::Fed;
 use super::keys::SortKey;
-use crate::model::{MessageGroupUuid, MessageUuid, Participant, UserUuid};
+use super::reading::Reading;
+use crate::model::{IdempotencyKey, MessageGroupUuid, MessageUuid, Participant, UserUuid};
 
 /// A message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +39,26 @@ pub struct GroupRow {
     pub author: Option<UserUuid>,
     /// Sort key in the owner's partition.
     pub sort_key: SortKey,
+    /// Which messages of the group are in the feeds of its participants.
+    pub fed: Fed,
+    /// What the owner has received and read. `None` in a row that no version with feeds has written.
+    pub reading: Option<Reading>,
+}
+
+impl GroupRow {
+    /// Whether the legacy system wrote the row. A row of this system names the author of the newest message.
+    pub fn is_legacy(&self) -> bool {
+        self.author.is_none()
+    }
+}
+
+/// The participants, as the rows of a group name them. `None` when there are no rows.
+pub fn participants_of(rows: &[GroupRow]) -> Option<[Participant; 2]> {
+    let first = rows.first()?;
+    let owner = rows.iter().map(|row| &row.other).find(|other| other.uuid == first.owner);
+    // Only the row of the other participant has the names of the owner. Without that row, the names are unknown.
+    let owner = owner.cloned().unwrap_or(Participant { uuid: first.owner, names: Default::default() });
+    Some([owner, first.other.clone()])
 }
 
 /// The two users who may read and write a message group. The participants of a group never change.
@@ -69,6 +91,8 @@ impl Membership {
             body: newest.body.clone(),
             author: Some(newest.author.uuid),
             sort_key: newest.sort_key.clone(),
+            fed: Fed::default(),
+            reading: Some(Reading::of_new_group(newest.author.uuid == owner.uuid, &newest.sort_key)),
         })
     }
 
@@ -81,5 +105,65 @@ impl Membership {
     pub fn other_than(&self, user: UserUuid) -> &Participant {
         let [first, second] = &self.participants;
         if first.uuid == user { second } else { first }
+    }
+}
+
+/// A SHA-256 hash.
+pub type Hash = [u8; 32];
+
+/// The first request with an idempotency key: the message that it stores, and what a repeat is compared with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FirstRequest {
+    /// User who sent the request.
+    pub author: UserUuid,
+    /// The key.
+    pub key: IdempotencyKey,
+    /// Unique identifier of the message.
+    pub message_uuid: MessageUuid,
+    /// Sort key of the message.
+    pub sort_key: SortKey,
+    /// The other participant of the conversation.
+    pub recipient: UserUuid,
+    /// Group of the message. `None` if the two users shared no group then. They share at most one now, that of the pair item.
+    pub group: Option<MessageGroupUuid>,
+    /// Hash of the text of the message.
+    pub body_hash: Hash,
+    /// Hash of the handle, if the request named the recipient by handle.
+    pub handle_hash: Option<Hash>,
+    /// Time after which DynamoDB deletes the item, in seconds.
+    pub expires_at: DateTime<Utc>,
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::model::NameCopy;
+
+    fn user(number: u128) -> Participant {
+        let names = NameCopy { handle: format!("user{number}"), display_name: format!("User {number}") };
+        Participant { uuid: UserUuid(Uuid::from_u128(number)), names: names.into() }
+    }
+
+    fn row(owner: u128, other: u128) -> GroupRow {
+        GroupRow {
+            owner: user(owner).uuid,
+            group: MessageGroupUuid(Uuid::from_u128(8)),
+            other: user(other),
+            body: "hello".to_owned(),
+            author: None,
+            sort_key: SortKey::read("2022-05-04T10:42:39").expect("a sort key"),
+            fed: Fed::default(),
+            reading: None,
+        }
+    }
+
+    #[test]
+    fn participants_are_read_off_the_rows() {
+        assert_eq!(participants_of(&[row(2, 1), row(1, 2)]), Some([user(2), user(1)]));
+        let alone = participants_of(&[row(2, 1)]).expect("participants");
+        assert_eq!(alone.map(|participant| participant.uuid), [user(2).uuid, user(1).uuid]);
+        assert_eq!(participants_of(&[]), None);
     }
 }

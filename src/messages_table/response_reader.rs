@@ -30,7 +30,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::error::{TableError, classify};
 use super::items::{Attribute, Attributes, Convert, Item, ItemError, PROJECTION};
-use crate::metrics;
+use crate::metrics::{self, Target};
 
 /// One page of a Query.
 #[derive(Debug, PartialEq)]
@@ -54,8 +54,8 @@ pub(super) async fn send<T>(request: QueryFluentBuilder, convert: Convert<T>) ->
     // The future is boxed because it is large, and every future that awaits it would be as large.
     Box::pin(request.send()).await.map_err(|error| classify("Query", error))?;
     decode(&captured.take(), convert).map_err(|error| {
-        metrics::failed("Query", "unreadable");
-        TableError::Unavailable { operation: "Query", code: None, source: Box::new(error) }
+        metrics::failed(Target::Messages, "Query", "unreadable");
+        TableError::Unavailable { operation: "Query", code: None, source: Arc::new(error) }
     })
 }
 
@@ -65,7 +65,7 @@ fn decode<T>(body: &[u8], convert: Convert<T>) -> Result<QueryPage<T>, serde_jso
         std::str::from_utf8(body).map_or_else(|_| serde_json::from_slice(body), serde_json::from_str)?;
     let key_attribute = |(name, value): (String, ProjectedValue<'_>)| match value {
         ProjectedValue::Text(text) => Ok((name, AttributeValue::S(text.into_owned()))),
-        ProjectedValue::Other => Err(serde_json::Error::custom(format!("key attribute `{name}` is not a string"))),
+        _ => Err(serde_json::Error::custom(format!("key attribute `{name}` is not a string"))),
     };
     let next_key = response.last_evaluated_key.map(|key| key.into_iter().map(key_attribute).collect()).transpose()?;
     Ok(QueryPage {
@@ -149,15 +149,18 @@ impl Attributes for ProjectedItem<'_> {
         let index = PROJECTION.iter().position(|projected| *projected == name)?;
         Some(match self.0.get(index)?.as_ref()? {
             ProjectedValue::Text(text) => Attribute::Text(text),
+            ProjectedValue::Number(number) => Attribute::Number(number),
             ProjectedValue::Other => Attribute::Other,
         })
     }
 }
 
-/// The value of an attribute. Keys and projected attributes are strings, so no other type is decoded.
+/// The value of an attribute. Keys and projected attributes are strings or numbers, so no other type is decoded.
 enum ProjectedValue<'a> {
     /// Type `S`. Borrowed from the body unless the JSON text contains escapes.
     Text(Cow<'a, str>),
+    /// Type `N`.
+    Number(Cow<'a, str>),
     Other,
 }
 
@@ -207,6 +210,10 @@ impl<'de: 'a, 'a> Deserialize<'de> for ProjectedValue<'a> {
                     let value = match &*kind {
                         "S" => {
                             map.next_value::<Option<JsonText<'de>>>()?.map(|JsonText(text)| ProjectedValue::Text(text))
+                        }
+                        "N" => {
+                            let number = map.next_value::<Option<JsonText<'de>>>()?;
+                            number.map(|JsonText(number)| ProjectedValue::Number(number))
                         }
                         "__type" => map.next_value::<IgnoredAny>().map(|_| None)?,
                         _ => map.next_value::<Option<IgnoredAny>>()?.map(|_| ProjectedValue::Other),

@@ -5,20 +5,54 @@ use std::sync::Arc;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::ConsumedCapacity;
 
+use super::calls::{CallPermit, RequestCalls};
 use super::capacity::{Consumed, Meter};
+use super::legacy_cache::LegacyCache;
+use crate::metrics::Target;
 
-/// The messages table at one endpoint. Cheap to clone: clones share the client and the count of consumed capacity.
+/// The messages table at one endpoint. Cheap to clone: clones share the client, the count of consumed capacity, and what is known
+/// about legacy groups.
 #[derive(Clone, Debug)]
 pub struct MessagesTable {
     pub(super) client: Client,
     pub(super) name: String,
     meter: Arc<Meter>,
+    /// What is known about legacy groups.
+    pub(super) legacy: Arc<LegacyCache>,
+    /// The limits of the request that makes the calls. Calls that no request makes are not limited here.
+    calls: Option<Arc<RequestCalls>>,
 }
 
 impl MessagesTable {
     /// The table `name`. Calls go through `client`.
     pub fn new(client: Client, name: impl Into<String>) -> Self {
-        Self { client, name: name.into(), meter: Arc::default() }
+        Self {
+            client,
+            name: name.into(),
+            meter: Arc::new(Meter::new(Target::Messages)),
+            legacy: Arc::new(LegacyCache::new(None)),
+            calls: None,
+        }
+    }
+
+    /// Limits the read units for the legacy groups of one user: see [`TableError::ListTooLong`](super::TableError).
+    #[must_use]
+    pub fn with_max_legacy_read_units(self, read_units: u32) -> Self {
+        Self { legacy: Arc::new(LegacyCache::new(Some(read_units))), ..self }
+    }
+
+    /// The same table for one request, with the limits of its calls.
+    #[must_use]
+    pub fn for_request(&self, calls: Arc<RequestCalls>) -> Self {
+        Self { calls: Some(calls), ..self.clone() }
+    }
+
+    /// Waits until one more call is within the limits. The permit must be kept until the call ends.
+    pub(super) async fn permit(&self) -> Option<CallPermit<'_>> {
+        match &self.calls {
+            Some(calls) => Some(calls.permit().await),
+            None => None,
+        }
     }
 
     /// The table's name.
@@ -33,11 +67,11 @@ impl MessagesTable {
 
     /// Adds the capacity that a response reports.
     pub(super) fn count<'a>(&self, operation: &'static str, capacity: impl IntoIterator<Item = &'a ConsumedCapacity>) {
-        self.count_units(operation, capacity.into_iter().filter_map(|table| table.capacity_units).sum());
+        self.meter.count(operation, capacity);
     }
 
     /// Adds capacity units that a call of `operation` consumed.
     pub(super) fn count_units(&self, operation: &'static str, units: f64) {
-        self.meter.count(operation, units);
+        self.meter.count_units(operation, units);
     }
 }

@@ -1,5 +1,7 @@
 //! Writes: access patterns C, D and E. Every write is conditional, so no write overwrites an item of another write.
 
+use std::sync::Arc;
+
 use aws_sdk_dynamodb::error::ProvideErrorMetadata;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
@@ -7,14 +9,17 @@ use aws_sdk_dynamodb::types::{
     AttributeValue, CancellationReason, Delete, Put, ReturnConsumedCapacity, ReturnValuesOnConditionCheckFailure,
     TransactWriteItem, Update,
 };
+use chrono::{DateTime, Utc};
 
 use super::error::{TableError, classify};
-use super::items::{self, Item, VERSION};
-use super::keys::{self, SortKey};
-use super::records::{GroupRow, Membership, Message};
+use super::feed::FeedEntry;
+use super::feed_items;
+use super::items::{self, FED, Item, READ_SK, VERSION};
+use super::keys::{self, MESSAGE_GROUP_UUID};
+use super::records::{FirstRequest, GroupRow, Membership, Message};
 use super::table::MessagesTable;
-use crate::metrics;
-use crate::model::{MessageGroupUuid, Participant, UserUuid};
+use crate::metrics::{self, Target};
+use crate::model::{MessageGroupUuid, Participant};
 
 /// The outcome of [`MessagesTable::create_conversation`].
 #[derive(Debug, PartialEq, Eq)]
@@ -28,38 +33,47 @@ pub enum Created {
     Conflict,
 }
 
-/// Rows to delete and to put in one transaction.
+/// What one transaction does to the rows of one group. The transaction fails if a row that it deletes or updates is not as
+/// it was read: it moved, it was fed, or its read marker moved.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RowMove {
-    /// Rows to delete. The transaction fails when one of them is missing.
-    pub delete: Vec<(UserUuid, SortKey)>,
+pub struct GroupUpdate {
+    /// Group of all rows.
+    pub group: MessageGroupUuid,
+    /// Rows to delete, as they were read.
+    pub delete: Vec<GroupRow>,
     /// Rows to put. The transaction fails when one of the keys is in use.
     pub put: Vec<GroupRow>,
-    /// Required when a put row replaces no deleted row: see [`VersionBump`].
-    pub bump: Option<VersionBump>,
+    /// Rows that stay where they are: as they were read, and as they will be.
+    pub update: Vec<(GroupRow, GroupRow)>,
+    /// Required when a put row replaces no deleted row: the version of the membership that was read before the row was found
+    /// missing. The transaction increments the version on the condition that it has not changed, so that only one of
+    /// several writers puts the row.
+    pub bump: Option<u64>,
 }
 
-/// Increments a membership's version on the condition that it is `version`. Of several writers that put a missing row only
-/// one succeeds.
+/// The outcome of [`MessagesTable::apply`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct VersionBump {
-    /// Group of the membership.
-    pub group: MessageGroupUuid,
-    /// Version that was read before the row was found missing.
-    pub version: u64,
-}
-
-/// The outcome of [`MessagesTable::move_rows`].
-#[derive(Debug, PartialEq, Eq)]
-pub enum MoveOutcome {
-    /// All rows were deleted and put.
+pub enum Applied {
+    /// Everything was written.
     Done,
-    /// A row or the version had changed since it was read. Nothing was written.
-    Stale,
-    /// The key of a row to put belongs to a row of another group. Nothing was written.
-    Taken,
+    /// Nothing was written.
+    Failed {
+        /// What is wrong with each group.
+        groups: Vec<Option<UpdateProblem>>,
+        /// Whether the position of each entry is taken.
+        taken: Vec<bool>,
+    },
     /// Another transaction was writing one of the items. Nothing was written.
     Conflict,
+}
+
+/// Why the rows of a group could not be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpdateProblem {
+    /// A row or the version had changed since it was read.
+    Stale,
+    /// The key of a row to put belongs to a row of another group.
+    Taken,
 }
 
 /// The outcome of a transaction.
@@ -74,49 +88,76 @@ enum Transacted {
 /// Condition that no item has the key.
 const ABSENT: &str = "attribute_not_exists(pk)";
 /// Error code under which failed conditions are counted in the metrics.
-const CONDITION_FAILED: &str = "ConditionalCheckFailedException";
-/// Condition that an item has the key.
-const PRESENT: &str = "attribute_exists(pk)";
+pub(super) const CONDITION_FAILED: &str = "ConditionalCheckFailedException";
 
 impl MessagesTable {
     /// Pattern C: stores a message. Returns whether this call stored it; storing the same message again returns `false` and
     /// changes nothing.
     pub async fn put_message(&self, message: &Message) -> Result<bool, TableError> {
         // The key ends in the message's uuid, so an existing item comes from an earlier attempt of this write.
-        self.put_if_absent(items::from_message(message)).await
+        self.put_if_absent(items::from_message(message)).await.map(|existing| existing.is_none())
     }
 
     /// Writes the pair item unless it exists. Returns whether this call wrote it.
     pub async fn put_pair(&self, participants: &[Participant; 2], group: MessageGroupUuid) -> Result<bool, TableError> {
-        self.put_if_absent(items::from_pair(participants, group)).await
+        self.put_if_absent(items::from_pair(participants, group)).await.map(|existing| existing.is_none())
     }
 
     /// Writes the membership item unless it exists. Returns whether this call wrote it.
     pub async fn put_membership(&self, membership: &Membership) -> Result<bool, TableError> {
-        self.put_if_absent(items::from_membership(membership)).await
+        self.put_if_absent(items::from_membership(membership)).await.map(|existing| existing.is_none())
     }
 
-    async fn put_if_absent(&self, item: Item) -> Result<bool, TableError> {
+    /// Stores the first request with an idempotency key. Returns `None` if this call stored it, and the stored request if the
+    /// key is in use, also by an earlier attempt of this write.
+    pub async fn put_first_request(&self, request: &FirstRequest) -> Result<Option<FirstRequest>, TableError> {
+        let (author, key) = (request.author, request.key);
+        let Some(existing) = self.put_if_absent(items::from_first_request(request)).await? else { return Ok(None) };
+        if !existing.is_empty() {
+            return Ok(Some(items::to_first_request(author, key, &existing)?));
+        }
+        match self.first_request(author, key).await? {
+            Some(first) => Ok(Some(first)),
+            None => {
+                // The item expired between the two calls, so another attempt can store this one.
+                let (operation, code) = ("PutItem", Some(CONDITION_FAILED.to_owned()));
+                let source = Arc::new(std::io::Error::other("the existing item was deleted"));
+                Err(TableError::Unavailable { operation, code, source })
+            }
+        }
+    }
+
+    /// Writes the marker, which says that every legacy group is adopted, unless it exists. Returns whether this call wrote it.
+    pub async fn put_marker(&self, adopted_at: DateTime<Utc>) -> Result<bool, TableError> {
+        self.put_if_absent(items::from_marker(adopted_at)).await.map(|existing| existing.is_none())
+    }
+
+    /// Puts an item unless its key is in use. Returns `None` if this call put it. Otherwise returns the existing item, or an
+    /// empty item when the engine does not return it.
+    async fn put_if_absent(&self, item: Item) -> Result<Option<Item>, TableError> {
         let request = self
             .client
             .put_item()
             .table_name(&self.name)
             .set_item(Some(item))
             .condition_expression(ABSENT)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .return_consumed_capacity(ReturnConsumedCapacity::Total);
+        let _permit = self.permit().await;
         // Boxed for the reason given in `response_reader::send`.
-        match Box::pin(request.send()).await {
+        let error = match Box::pin(request.send()).await {
             Ok(response) => {
                 self.count("PutItem", response.consumed_capacity());
-                Ok(true)
+                return Ok(None);
             }
-            Err(error)
-                if matches!(error.as_service_error(), Some(PutItemError::ConditionalCheckFailedException(_))) =>
-            {
-                metrics::failed("PutItem", CONDITION_FAILED);
-                Ok(false)
+            Err(error) => error,
+        };
+        match error.as_service_error() {
+            Some(PutItemError::ConditionalCheckFailedException(failed)) => {
+                metrics::failed(Target::Messages, "PutItem", CONDITION_FAILED);
+                Ok(Some(failed.item().cloned().unwrap_or_default()))
             }
-            Err(error) => Err(classify("PutItem", error)),
+            _ => Err(classify("PutItem", error)),
         }
     }
 
@@ -150,24 +191,35 @@ impl MessagesTable {
         }
     }
 
-    /// Pattern E: deletes and puts rows in one transaction.
-    pub async fn move_rows(&self, rows: &RowMove) -> Result<MoveOutcome, TableError> {
-        let deletes = rows.delete.iter().map(|(owner, sort_key)| self.delete(*owner, sort_key));
-        let puts = rows.put.iter().map(|row| self.put(items::from_group_row(row)));
-        let bump = rows.bump.iter().map(|bump| self.bump(bump));
-        match self.transact(None, puts.chain(deletes).chain(bump).collect()).await? {
-            Transacted::Done => Ok(MoveOutcome::Done),
-            Transacted::Conflict => Ok(MoveOutcome::Conflict),
-            Transacted::Conditions(failed) => {
-                let is_of_another_group = |(row, item): (&GroupRow, Option<Item>)| {
-                    let item = item.filter(|item| !item.is_empty());
-                    // A malformed item is not a row of this group either.
-                    item.is_some_and(|item| items::to_group_row(&item).map_or(true, |found| found.group != row.group))
-                };
-                let taken = rows.put.iter().zip(failed).any(is_of_another_group);
-                Ok(if taken { MoveOutcome::Taken } else { MoveOutcome::Stale })
-            }
+    /// Pattern E: writes the rows of groups and appends feed entries, all in one transaction.
+    pub async fn apply(&self, updates: &[GroupUpdate], entries: &[FeedEntry]) -> Result<Applied, TableError> {
+        let mut actions: Vec<TransactWriteItem> =
+            entries.iter().map(|entry| self.put(feed_items::from_feed_entry(entry))).collect();
+        for update in updates {
+            actions.extend(update.put.iter().map(|row| self.put(items::from_group_row(row))));
+            actions.extend(update.delete.iter().map(|row| self.delete(row)));
+            actions.extend(update.update.iter().map(|(before, after)| self.update(before, after)));
+            actions.extend(update.bump.map(|version| self.bump(update.group, version)));
         }
+        let failed = match self.transact(None, actions).await? {
+            Transacted::Done => return Ok(Applied::Done),
+            Transacted::Conflict => return Ok(Applied::Conflict),
+            Transacted::Conditions(failed) => failed,
+        };
+        // An engine that does not say which conditions failed says that any of them can have.
+        let mut failed = failed.into_iter().chain(std::iter::repeat(Some(Item::new())));
+        let taken = failed.by_ref().take(entries.len()).map(|item| item.is_some()).collect();
+        let mut problem = |update: &GroupUpdate| {
+            let puts: Vec<_> = failed.by_ref().take(update.put.len()).collect();
+            let others = update.delete.len() + update.update.len() + update.bump.iter().len();
+            let is_stale = failed.by_ref().take(others).filter(Option::is_some).count() > 0;
+            if puts.iter().flatten().any(|item| is_of_another_group(item, update.group)) {
+                return Some(UpdateProblem::Taken);
+            }
+            (is_stale || puts.iter().any(Option::is_some)).then_some(UpdateProblem::Stale)
+        };
+        let groups = updates.iter().map(&mut problem).collect();
+        Ok(Applied::Failed { groups, taken })
     }
 
     fn put(&self, item: Item) -> TransactWriteItem {
@@ -181,25 +233,40 @@ impl MessagesTable {
         TransactWriteItem::builder().put(put.expect("a complete put")).build()
     }
 
-    fn delete(&self, owner: UserUuid, sort_key: &SortKey) -> TransactWriteItem {
+    fn delete(&self, row: &GroupRow) -> TransactWriteItem {
+        let (condition, values) = unchanged(row);
         let delete = Delete::builder()
             .table_name(&self.name)
-            .set_key(Some(items::key(keys::groups_pk(owner), sort_key.as_str())))
-            .condition_expression(PRESENT)
+            .set_key(Some(items::key(keys::groups_pk(row.owner), row.sort_key.as_str())))
+            .condition_expression(condition)
+            .set_expression_attribute_values(Some(values))
             .build();
         // `build` fails only without a table name or a key, and both were given.
         TransactWriteItem::builder().delete(delete.expect("a complete delete")).build()
     }
 
-    fn bump(&self, bump: &VersionBump) -> TransactWriteItem {
+    fn update(&self, before: &GroupRow, after: &GroupRow) -> TransactWriteItem {
+        let (condition, mut values) = unchanged(before);
         let update = Update::builder()
             .table_name(&self.name)
-            .set_key(Some(items::key(keys::membership_pk(bump.group), keys::MEMBERSHIP_SK)))
+            .set_key(Some(items::key(keys::groups_pk(before.owner), before.sort_key.as_str())))
+            .update_expression(items::progress_update(after, &mut values))
+            .condition_expression(condition)
+            .set_expression_attribute_values(Some(values))
+            .build();
+        // `build` fails only without a table name, a key or an expression, and all were given.
+        TransactWriteItem::builder().update(update.expect("a complete update")).build()
+    }
+
+    fn bump(&self, group: MessageGroupUuid, version: u64) -> TransactWriteItem {
+        let update = Update::builder()
+            .table_name(&self.name)
+            .set_key(Some(items::key(keys::membership_pk(group), keys::MEMBERSHIP_SK)))
             .update_expression("SET #version = :next")
             .condition_expression("#version = :version")
             .expression_attribute_names("#version", VERSION)
-            .expression_attribute_values(":version", AttributeValue::N(bump.version.to_string()))
-            .expression_attribute_values(":next", AttributeValue::N(bump.version.saturating_add(1).to_string()))
+            .expression_attribute_values(":version", AttributeValue::N(version.to_string()))
+            .expression_attribute_values(":next", AttributeValue::N(version.saturating_add(1).to_string()))
             .build();
         // `build` fails only without a table name, a key or an expression, and all were given.
         TransactWriteItem::builder().update(update.expect("a complete update")).build()
@@ -214,6 +281,7 @@ impl MessagesTable {
             .return_consumed_capacity(ReturnConsumedCapacity::Total)
             .set_client_request_token(token)
             .set_transact_items(Some(actions));
+        let _permit = self.permit().await;
         let error = match Box::pin(request.send()).await {
             Ok(response) => {
                 self.count("TransactWriteItems", response.consumed_capacity());
@@ -229,32 +297,56 @@ impl MessagesTable {
         if error.as_service_error().is_some_and(|it| it.is_idempotent_parameter_mismatch_exception()) {
             // A transaction with this token was executed before. Some engines compare the text of requests, and the order of
             // maps in it varies, so they do not recognize a repetition. The caller reads what was written.
-            metrics::failed(operation, "IdempotentParameterMismatchException");
+            metrics::failed(Target::Messages, operation, "IdempotentParameterMismatchException");
             return Ok(Transacted::Conditions(Vec::new()));
         }
         let code = |reason: &CancellationReason, codes: &[&str]| reason.code().is_some_and(|it| codes.contains(&it));
         let some = |codes: &[&str]| reasons.iter().any(|reason| code(reason, codes));
         if some(&["ValidationError", "ItemCollectionSizeLimitExceeded"]) || error.code() == Some("ValidationException")
         {
-            metrics::failed(operation, "ValidationException");
-            return Err(TableError::Invalid { operation, source: Box::new(error) });
+            metrics::failed(Target::Messages, operation, "ValidationException");
+            return Err(TableError::Invalid { operation, source: Arc::new(error) });
         }
         if some(&["ConditionalCheckFailed"]) {
             let failed = |reason: &CancellationReason| {
                 code(reason, &["ConditionalCheckFailed"]).then(|| reason.item().cloned().unwrap_or_default())
             };
-            metrics::failed(operation, CONDITION_FAILED);
+            metrics::failed(Target::Messages, operation, CONDITION_FAILED);
             return Ok(Transacted::Conditions(reasons.iter().map(failed).collect()));
         }
         if some(&["TransactionConflict"]) {
-            metrics::failed(operation, "TransactionConflictException");
+            metrics::failed(Target::Messages, operation, "TransactionConflictException");
             return Ok(Transacted::Conflict);
         }
         if some(&["ProvisionedThroughputExceeded", "ThrottlingError"]) {
-            metrics::failed(operation, "ThrottlingException");
+            metrics::failed(Target::Messages, operation, "ThrottlingException");
             let code = error.code().map(str::to_owned);
-            return Err(TableError::Unavailable { operation, code, source: Box::new(error) });
+            return Err(TableError::Unavailable { operation, code, source: Arc::new(error) });
         }
         Err(classify(operation, error))
     }
+}
+
+/// The condition that a row is as it was read. Only the consumer changes the other attributes, and it changes `fed` or the key
+/// with them.
+pub(super) fn unchanged(row: &GroupRow) -> (String, Item) {
+    let mut condition = format!("{MESSAGE_GROUP_UUID} = :group");
+    let mut values = Item::from([(":group".to_owned(), items::text(row.group))]);
+    let fed = (!row.fed.is_empty()).then(|| items::text(&row.fed));
+    let marker = row.reading.as_ref().and_then(|reading| reading.marker.as_ref()).map(items::text);
+    for (attribute, placeholder, value) in [(FED, ":seen_fed", fed), (READ_SK, ":seen_marker", marker)] {
+        match value {
+            Some(value) => {
+                condition.push_str(&format!(" AND {attribute} = {placeholder}"));
+                values.insert(placeholder.to_owned(), value);
+            }
+            None => condition.push_str(&format!(" AND attribute_not_exists({attribute})")),
+        }
+    }
+    (condition, values)
+}
+
+/// A malformed item is not a row of the group either.
+fn is_of_another_group(item: &Item, group: MessageGroupUuid) -> bool {
+    !item.is_empty() && items::to_group_row(item).map_or(true, |row| row.group != group)
 }

@@ -63,7 +63,8 @@ impl MessageCursor {
     }
 }
 
-fn decode(text: &str) -> Option<String> {
+/// Decodes the text in a cursor.
+pub(super) fn decode(text: &str) -> Option<String> {
     String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()
 }
 

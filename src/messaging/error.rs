@@ -38,7 +38,8 @@ pub enum MessagingError {
 
 impl From<TableError> for MessagingError {
     fn from(error: TableError) -> Self {
-        if error.is_unavailable() {
+        // A retry does not shorten a list, but an operator does with `ddb adopt-legacy`.
+        if error.is_unavailable() || matches!(error, TableError::ListTooLong { .. }) {
             Self::Unavailable { source: Box::new(error), outcome_unknown: false }
         } else {
             Self::Internal(Box::new(error))
@@ -73,14 +74,24 @@ pub enum BadInput {
     /// The handle belongs to the author.
     #[error("You cannot send a message to yourself.")]
     RecipientIsSelf,
+    /// The recipient is not the user whom the client means.
+    #[error("The recipient is not the user `recipientUuid`. The handle may belong to another user now.")]
+    RecipientChanged,
+    /// An earlier message of the user has the same idempotency key.
+    #[error(
+        "A message with another body or recipient has this `idempotencyKey`. Use a new random UUID for each message."
+    )]
+    IdempotencyKeyReused,
     /// The argument is not a cursor of this connection.
     #[error("`{0}` is not a cursor of this connection. Pass a cursor that a page of the same connection contains.")]
     CursorInvalid(&'static str),
-    /// The page size is negative or too large.
-    #[error("`{argument}` must be between 0 and {MAX_PAGE}, got {size}.")]
+    /// The page size is too small or too large.
+    #[error("`{argument}` must be between {minimum} and {MAX_PAGE}, got {size}.")]
     PageSizeOutOfBounds {
         /// Name of the argument.
         argument: &'static str,
+        /// The smallest size of such a page.
+        minimum: u8,
         /// The requested size.
         size: i32,
     },
@@ -101,6 +112,8 @@ impl BadInput {
             Self::HandleBlank => "handle_blank",
             Self::RecipientNotFound => "recipient_not_found",
             Self::RecipientIsSelf => "recipient_is_self",
+            Self::RecipientChanged => "recipient_changed",
+            Self::IdempotencyKeyReused => "idempotency_key_reused",
             Self::CursorInvalid(_) => "cursor_invalid",
             Self::PageSizeOutOfBounds { .. } | Self::PageSizesCombined => "page_size_invalid",
             Self::WindowInvalid => "window_invalid",

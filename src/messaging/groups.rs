@@ -9,14 +9,11 @@ use uuid::Uuid;
 use super::cursor::GroupCursor;
 use super::error::MessagingError;
 use super::limits::DEFAULT_GROUPS_PAGE;
-use super::membership::Member;
+use super::membership::{Member, ReadAccess};
 use super::page::{Page, PageRequest, PageSize};
 use super::service::Messaging;
-use crate::messages_table::{GroupRow, Message};
+use crate::messages_table::{CALLS_OF_REQUEST, GroupRow, Message, Reading};
 use crate::model::{MessageGroupUuid, MessageUuid, Participant, User};
-
-/// Maximum number of concurrent reads that complete legacy rows of one page.
-const CONCURRENT_READS: usize = 16;
 
 /// A message group from the view of one participant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +26,19 @@ pub struct GroupView {
     pub other: Participant,
     /// The newest message.
     pub last_message: Message,
+    /// What the viewer has received and read. `None` if it was not read: see [`Messaging::reading`].
+    pub reading: Option<Reading>,
+    /// The viewer's access to the messages.
+    pub access: ReadAccess,
+}
+
+impl GroupView {
+    /// The view of an author who has just written `last_message`, and has therefore read everything before it.
+    #[must_use]
+    pub fn read_by_author(self) -> Self {
+        let reading = Reading { marker: Some(self.last_message.sort_key.clone()), ..Reading::default() };
+        Self { reading: Some(reading), ..self }
+    }
 }
 
 impl Messaging {
@@ -53,31 +63,34 @@ impl Messaging {
                 reads.push(self.complete(message, row));
             }
         }
-        stream::iter(reads).buffer_unordered(CONCURRENT_READS).try_collect::<()>().await?;
+        stream::iter(reads).buffer_unordered(CALLS_OF_REQUEST).try_collect::<()>().await?;
         let items = views.into_iter().filter_map(|(message, row)| {
-            let view = GroupView { uuid: row.group, viewer: viewer.clone(), other: row.other, last_message: message? };
+            let (reading, last_message) = (Some(row.reading.clone().unwrap_or_default()), message?);
+            let (access, viewer) = (ReadAccess::of_own_row(&row), viewer.clone());
+            let view = GroupView { uuid: row.group, viewer, other: row.other, last_message, reading, access };
             Some((GroupCursor(row.sort_key), view))
         });
         Ok(Page { items: items.collect(), has_next, has_previous })
     }
 
-    /// Returns the group `uuid`, or `None` when it does not exist or the user is not a participant.
-    pub async fn message_group(
-        &self,
-        user: &Arc<User>,
-        uuid: MessageGroupUuid,
-    ) -> Result<Option<GroupView>, MessagingError> {
-        let member = match self.member(user, uuid).await {
-            Err(MessagingError::NoSuchGroup) => return Ok(None),
-            member => member?,
-        };
+    /// Returns the group of `member`, or `None` when it has neither messages nor a row of the user.
+    pub async fn message_group(&self, member: &Member) -> Result<Option<GroupView>, MessagingError> {
+        let uuid = member.group();
         if let Some(newest) = self.table.newest_message(uuid).await? {
-            return Ok(Some(view(&member, newest)));
+            return Ok(Some(view(member, newest)));
         }
         // The group has no messages. The user's own row is shown instead.
-        let rows = self.table.own_rows_of_group(user.uuid, uuid).await?;
-        let newest = rows.into_iter().max_by(|a, b| a.sort_key.cmp(&b.sort_key));
-        Ok(newest.map(|row| view(&member, message_from_legacy_row(&row))))
+        let row = self.table.legacy_row(member.user.uuid, uuid).await?;
+        Ok(row.map(|row| view(member, message_from_legacy_row(&row))))
+    }
+
+    /// The newest message of the group of `row`, which `owner` owns. Reads it only for a legacy row.
+    pub(super) async fn last_message(&self, mut row: GroupRow, owner: &Participant) -> Result<Message, MessagingError> {
+        let mut message = message_of_row(&mut row, owner);
+        if message.is_none() {
+            self.complete(&mut message, &row).await?;
+        }
+        Ok(message.unwrap_or_else(|| message_from_legacy_row(&row)))
     }
 
     /// Reads the newest message of a legacy row. Such a row does not contain the author, and its sort key need not be the one
@@ -96,6 +109,8 @@ pub(super) fn view(member: &Member, last_message: Message) -> GroupView {
         viewer: Participant::from(&*member.user),
         other: member.other().clone(),
         last_message,
+        reading: None,
+        access: member.access(),
     }
 }
 

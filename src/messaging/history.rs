@@ -5,7 +5,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::cursor::MessageCursor;
 use super::error::{BadInput, MessagingError};
 use super::limits::DEFAULT_MESSAGES_PAGE;
-use super::membership::Member;
+use super::membership::ReadAccess;
 use super::page::{Page, PageRequest, PageSize};
 use super::service::Messaging;
 use crate::instant::ceil_to_micros;
@@ -17,7 +17,7 @@ use crate::messages_table::{Direction, Message, SortKeyRange};
 const MAX_LEGACY_OFFSET: TimeDelta = TimeDelta::hours(25);
 
 /// A time window. It includes `from` and excludes `to`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Window {
     /// Start of the window. `None`: no start.
     pub from: Option<DateTime<Utc>>,
@@ -34,8 +34,9 @@ impl Window {
         }
     }
 
-    /// The range of sort keys to read. The text of a legacy key can differ from its instant by its UTC offset. If the group is
-    /// a legacy group, the range is therefore wider than the window, and the caller filters with [`Window::contains`].
+    /// The range of sort keys to read. The text of a legacy key can differ from its instant by its UTC offset. If the group
+    /// may be a legacy group, the range is therefore wider than the window, and the caller filters with
+    /// [`Window::contains`].
     pub(crate) fn range(&self, is_legacy: bool) -> SortKeyRange {
         let slack = if is_legacy { MAX_LEGACY_OFFSET } else { TimeDelta::zero() };
         let mut range = SortKeyRange::all();
@@ -62,18 +63,18 @@ impl Messaging {
     /// Returns a page of a group's messages in the window, oldest to newest, each with its cursor.
     pub async fn messages(
         &self,
-        member: &Member,
+        access: ReadAccess,
         request: PageRequest,
         window: Window,
     ) -> Result<Page<(MessageCursor, Message)>, MessagingError> {
-        let group = member.group();
+        let group = access.group;
         let size = request.size(PageSize::Last(DEFAULT_MESSAGES_PAGE))?;
         window.check()?;
         let cursor = |name, text: &Option<String>| {
             text.as_deref().map(|text| MessageCursor::decode(name, text, group)).transpose()
         };
         let (after, before) = (cursor("after", &request.after)?, cursor("before", &request.before)?);
-        let mut range = window.range(member.membership.is_legacy);
+        let mut range = window.range(access.may_be_legacy);
         if let Some(after) = &after {
             range = range.above(after.sort_key.as_str());
         }

@@ -1,12 +1,13 @@
 //! Membership checks: who may read and write a group.
 //!
-//! Reads and writes of a group take a [`Member`], which only the check in this file creates.
+//! Writes to a group take a [`Member`] and reads a [`ReadAccess`], which only this file creates.
 
 use std::sync::Arc;
 
 use super::error::MessagingError;
 use super::service::Messaging;
-use crate::messages_table::Membership;
+use crate::messages_table::feed::FedMessages;
+use crate::messages_table::{GroupRow, Membership};
 use crate::model::{MessageGroupUuid, Participant, User};
 
 /// A proof that a user is a participant of a group.
@@ -18,7 +19,33 @@ pub struct Member {
     pub(super) is_stored: bool,
 }
 
+/// A proof that a user may read the messages of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ReadAccess {
+    pub(super) group: MessageGroupUuid,
+    /// Whether the group may have keys of the legacy system.
+    pub(super) may_be_legacy: bool,
+}
+
+impl ReadAccess {
+    /// A row in a user's own partition proves that the user is a participant. It does not say whether the group was adopted
+    /// from the legacy system.
+    pub(super) fn of_own_row(row: &GroupRow) -> Self {
+        Self { group: row.group, may_be_legacy: true }
+    }
+
+    /// So does an entry in a user's own feed.
+    pub(super) fn of_own_entry(fed: &FedMessages) -> Self {
+        Self { group: fed.group, may_be_legacy: true }
+    }
+}
+
 impl Member {
+    /// The access to the messages of the group.
+    pub fn access(&self) -> ReadAccess {
+        ReadAccess { group: self.membership.group, may_be_legacy: self.membership.is_legacy }
+    }
+
     /// The group.
     pub fn group(&self) -> MessageGroupUuid {
         self.membership.group
@@ -40,25 +67,19 @@ impl Messaging {
         if let Some(membership) = self.memberships.get(&group) {
             return Self::member_of(user, membership, true);
         }
+        // Before the membership is read, because a group could be adopted between the two reads.
+        let legacy_is_adopted = self.table.legacy_is_adopted().await?;
         if let Some(membership) = self.table.membership(group).await? {
             return Self::member_of(user, self.remember(membership), true);
         }
-        // The group may be a legacy group that was not adopted. Then the user's own rows prove the membership.
-        if let Some(membership) = self.legacy_memberships.get(&(user.uuid, group)) {
-            return Self::member_of(user, membership, false);
+        if legacy_is_adopted {
+            return Err(MessagingError::NoSuchGroup);
         }
-        let rows = self.table.own_rows_of_group(user.uuid, group).await?;
-        let Some(newest) = rows.into_iter().max_by(|a, b| a.sort_key.cmp(&b.sort_key)) else {
-            // The Query can miss a row that moves meanwhile. The membership item is written before a row moves, so a second
-            // read finds it.
-            let membership = self.table.membership(group).await?.ok_or(MessagingError::NoSuchGroup)?;
-            return Self::member_of(user, self.remember(membership), true);
-        };
-        let membership =
-            Membership { group, participants: [Participant::from(&**user), newest.other], is_legacy: true, version: 1 };
-        let membership = Arc::new(membership);
-        self.legacy_memberships.insert((user.uuid, group), membership.clone());
-        Self::member_of(user, membership, false)
+        // The group may be a legacy group that was not adopted.
+        match self.legacy_membership(user, group).await? {
+            Some((membership, is_stored)) => Self::member_of(user, membership, is_stored),
+            None => Err(MessagingError::NoSuchGroup),
+        }
     }
 
     fn member_of(user: &Arc<User>, membership: Arc<Membership>, is_stored: bool) -> Result<Member, MessagingError> {

@@ -5,7 +5,7 @@ use super::limits::MAX_PAGE;
 use crate::messages_table::Slice;
 
 /// The pagination arguments of a client, not validated yet.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PageRequest {
     /// Number of items from the start of the list.
     pub first: Option<i32>,
@@ -37,7 +37,7 @@ impl PageRequest {
     pub(super) fn size(&self, default: PageSize) -> Result<PageSize, BadInput> {
         let checked = |argument, size: i32| {
             let in_bounds = usize::try_from(size).ok().filter(|size| *size <= MAX_PAGE);
-            in_bounds.ok_or(BadInput::PageSizeOutOfBounds { argument, size })
+            in_bounds.ok_or(BadInput::PageSizeOutOfBounds { argument, minimum: 0, size })
         };
         match (self.first, self.last) {
             (Some(_), Some(_)) => Err(BadInput::PageSizesCombined),

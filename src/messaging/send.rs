@@ -1,7 +1,8 @@
 //! Sending messages: access patterns C (to an existing group) and D (the first message to a handle).
 //!
 //! The uuid and time of a message are drawn once for each request and kept in all retries and when pattern D continues as
-//! pattern C. A retry whose first attempt stored the message finds it under the same key and reports success.
+//! pattern C. A retry whose first attempt stored the message finds it under the same key and reports success. The file
+//! `idempotency.rs` extends this to several requests.
 
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use super::membership::Member;
 use super::retry::Retry;
 use super::service::Messaging;
 use crate::messages_table::{Created, Membership, Message, SortKey};
-use crate::model::{MessageGroupUuid, MessageUuid, Participant, User};
+use crate::model::{IdempotencyKey, MessageGroupUuid, MessageUuid, Participant, User, UserUuid};
 
 /// The recipient of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,13 +25,52 @@ pub enum Recipient {
     Group(MessageGroupUuid),
 }
 
+/// A request to send a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewMessage {
+    /// Recipient of the message.
+    pub to: Recipient,
+    /// Text of the message.
+    pub body: String,
+    /// User whom the author means by `to`. If `to` leads to another user, nothing is stored.
+    pub recipient: Option<UserUuid>,
+    /// Requests of the same author with the same key store one message.
+    pub idempotency_key: Option<IdempotencyKey>,
+}
+
+/// The conversation to which a message is sent.
+pub(super) enum Conversation {
+    /// The group exists.
+    Existing(Member),
+    /// The author and this user share no group yet.
+    New(Arc<User>),
+}
+
+impl Conversation {
+    /// The other participant.
+    pub(super) fn recipient(&self) -> UserUuid {
+        match self {
+            Self::Existing(member) => member.other().uuid,
+            Self::New(recipient) => recipient.uuid,
+        }
+    }
+
+    /// The group, if it exists.
+    pub(super) fn group(&self) -> Option<MessageGroupUuid> {
+        match self {
+            Self::Existing(member) => Some(member.group()),
+            Self::New(_) => None,
+        }
+    }
+}
+
 /// A message whose group is not known yet.
 #[derive(Clone)]
-struct Draft {
-    uuid: MessageUuid,
-    sort_key: SortKey,
-    author: Participant,
-    body: String,
+pub(super) struct Draft {
+    pub(super) uuid: MessageUuid,
+    pub(super) sort_key: SortKey,
+    pub(super) author: Participant,
+    pub(super) body: String,
 }
 
 impl Draft {
@@ -46,40 +86,82 @@ impl Messaging {
     /// Stores a message and returns its group, with the message as the last one. Reads neither of them back.
     ///
     /// # Errors
-    /// [`MessagingError::BadInput`], [`MessagingError::NoSuchGroup`] and [`MessagingError::Throttled`]: nothing was stored.
-    /// [`MessagingError::Unavailable`] with `outcome_unknown`: the message may have been stored.
-    pub async fn send(&self, author: &Arc<User>, to: Recipient, body: String) -> Result<GroupView, MessagingError> {
-        check_body(&body)?;
+    /// [`MessagingError::BadInput`], [`MessagingError::NoSuchGroup`] and [`MessagingError::Throttled`]: this request stored
+    /// nothing. [`MessagingError::Unavailable`] with `outcome_unknown`: the message may have been stored.
+    pub async fn send(&self, author: &Arc<User>, message: NewMessage) -> Result<GroupView, MessagingError> {
+        check_body(&message.body)?;
         let now = self.environment.monotonic();
         self.throttle.take(author.uuid, now).map_err(|retry_after| MessagingError::Throttled { retry_after })?;
-        let member = match to {
-            Recipient::Group(group) => self.member(author, group).await?,
-            Recipient::Handle(handle) => {
-                let recipient = self.recipient(author, &handle).await?;
-                match self.group_of_pair(author, &recipient).await? {
-                    Some(membership) => Member { user: author.clone(), membership, is_stored: true },
-                    None => return self.create(author, &recipient, self.draft(author, body)).await,
-                }
-            }
-        };
-        self.ensure_adopted(&member).await?;
-        self.append(member, self.draft(author, body)).await
+        if let Some(key) = message.idempotency_key {
+            // Boxed because the future is large, and not every request has a key.
+            return Box::pin(self.send_once(author, key, message)).await;
+        }
+        let conversation = self.conversation(author, &message.to, message.recipient).await?;
+        self.store(author, conversation, self.draft(author, message.body)).await
     }
 
-    async fn recipient(&self, author: &User, handle: &str) -> Result<Arc<User>, MessagingError> {
+    /// Finds the conversation to which `to` leads. Checks that `author` may send to it, and that the recipient is the user
+    /// `expected`.
+    pub(super) async fn conversation(
+        &self,
+        author: &Arc<User>,
+        to: &Recipient,
+        expected: Option<UserUuid>,
+    ) -> Result<Conversation, MessagingError> {
+        let is_expected = |recipient: UserUuid| expected.is_none_or(|expected| expected == recipient);
+        match to {
+            Recipient::Group(group) => {
+                let member = self.member(author, *group).await?;
+                if !is_expected(member.other().uuid) {
+                    return Err(BadInput::RecipientChanged.into());
+                }
+                Ok(Conversation::Existing(member))
+            }
+            Recipient::Handle(handle) => {
+                let recipient = self.user_to_write_to(handle).await?;
+                if !is_expected(recipient.uuid) {
+                    return Err(BadInput::RecipientChanged.into());
+                }
+                if recipient.uuid == author.uuid {
+                    return Err(BadInput::RecipientIsSelf.into());
+                }
+                Ok(match self.group_of_pair(author, &recipient).await? {
+                    Some(membership) => {
+                        Conversation::Existing(Member { user: author.clone(), membership, is_stored: true })
+                    }
+                    None => Conversation::New(recipient),
+                })
+            }
+        }
+    }
+
+    async fn user_to_write_to(&self, handle: &str) -> Result<Arc<User>, MessagingError> {
         if handle.trim().is_empty() {
             return Err(BadInput::HandleBlank.into());
         }
-        let recipient = self.users.by_handle(handle).await?.ok_or(BadInput::RecipientNotFound)?;
-        if recipient.uuid == author.uuid {
-            return Err(BadInput::RecipientIsSelf.into());
-        }
-        Ok(recipient)
+        Ok(self.users.by_handle(handle).await?.ok_or(BadInput::RecipientNotFound)?)
     }
 
-    fn draft(&self, author: &User, body: String) -> Draft {
+    /// Draws the uuid and the time of a message.
+    pub(super) fn draft(&self, author: &User, body: String) -> Draft {
         let uuid = MessageUuid(self.environment.new_uuid());
         Draft { uuid, sort_key: SortKey::of_message(self.environment.now(), uuid), author: author.into(), body }
+    }
+
+    /// Stores a message unless it is stored already.
+    pub(super) async fn store(
+        &self,
+        author: &Arc<User>,
+        conversation: Conversation,
+        draft: Draft,
+    ) -> Result<GroupView, MessagingError> {
+        match conversation {
+            Conversation::New(recipient) => self.create(author, &recipient, draft).await,
+            Conversation::Existing(member) => {
+                self.ensure_adopted(&member).await?;
+                self.append(member, draft).await
+            }
+        }
     }
 
     /// Pattern C: stores the message in an existing group.
@@ -97,8 +179,9 @@ impl Messaging {
         let message = draft.clone().for_group(group);
         let mut retry = Retry::new(&*self.environment);
         let shared = loop {
-            // With the same token, DynamoDB executes the transaction once in ten minutes, whatever the number of attempts.
-            let token = Some(message.uuid.to_string());
+            // With the same token, DynamoDB executes the transaction once in ten minutes, whatever the number of attempts. The
+            // token is drawn for each request: a repeat of the request has the same message, but another group.
+            let token = Some(group.to_string());
             match self.table.create_conversation(token, &membership, &message, &message).await {
                 Ok(Created::Done) => break group,
                 Ok(Created::PairExists(shared)) => break shared,

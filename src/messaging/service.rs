@@ -1,18 +1,23 @@
 //! The state that all rules share: the stores, the throttle and the caches.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use quick_cache::sync::Cache;
 
 use super::throttle::Throttle;
 use crate::environment::Environment;
-use crate::messages_table::{Membership, MessagesTable};
+use crate::messages_table::{Membership, MessagesTable, RequestCalls, StoreCalls};
 use crate::model::{MessageGroupUuid, UserUuid};
 use crate::users::Users;
 
 /// Maximum number of entries in each cache. An entry takes about 300 bytes. Cached facts never change, so entries do not
 /// expire.
 const CACHE_CAPACITY: usize = 50_000;
+
+/// What the rows of a group said about one user at some time: the membership and whether its item is stored. `None` if the user
+/// has no row, which holds for a few seconds.
+pub(super) type LegacyAnswer = (Instant, Option<(Arc<Membership>, bool)>);
 
 /// The rules of direct messages over the two stores. Cheap to clone: clones share caches and throttle.
 #[derive(Clone)]
@@ -21,32 +26,62 @@ pub struct Messaging {
     pub(super) users: Users,
     pub(super) environment: Arc<dyn Environment>,
     pub(super) throttle: Arc<Throttle>,
+    /// How long feeds keep their entries. `None`: for ever.
+    pub(super) feed_retention: Option<Duration>,
+    /// The calls of all requests.
+    calls: Arc<StoreCalls>,
     /// Memberships that are stored in the table.
     pub(super) memberships: Arc<Cache<MessageGroupUuid, Arc<Membership>>>,
-    /// Memberships of legacy groups that were not adopted yet, derived from the user's own row.
-    pub(super) legacy_memberships: Arc<Cache<(UserUuid, MessageGroupUuid), Arc<Membership>>>,
+    /// What legacy rows say about groups that have no membership item.
+    pub(super) legacy_memberships: Arc<Cache<(UserUuid, MessageGroupUuid), LegacyAnswer>>,
     /// Groups of pairs, by the uuids of both users.
     pub(super) pairs: Arc<Cache<[UserUuid; 2], MessageGroupUuid>>,
 }
 
 impl Messaging {
     /// The rules over `table` and `users`. Each user may send `messages_per_minute` messages in this process; 0 means no
-    /// limit.
+    /// limit. Requests may make `store_calls` concurrent calls to the table.
     pub fn new(
         table: MessagesTable,
         users: Users,
         environment: Arc<dyn Environment>,
         messages_per_minute: u32,
+        store_calls: usize,
     ) -> Self {
         Self {
             table,
             users,
             environment,
             throttle: Arc::new(Throttle::new(messages_per_minute)),
+            feed_retention: None,
+            calls: StoreCalls::new(store_calls),
             memberships: Arc::new(Cache::new(CACHE_CAPACITY)),
             legacy_memberships: Arc::new(Cache::new(CACHE_CAPACITY)),
             pairs: Arc::new(Cache::new(CACHE_CAPACITY)),
         }
+    }
+
+    /// Feeds keep their entries for `retention`; `None` keeps them for ever, which is the default. It must be what the stream
+    /// consumer has.
+    #[must_use]
+    pub fn with_feed_retention(self, retention: Option<Duration>) -> Self {
+        Self { feed_retention: retention, ..self }
+    }
+
+    /// The same rules for one query, with the limits of its calls to the table.
+    #[must_use]
+    pub fn for_query(&self) -> Self {
+        self.with_calls(self.calls.of_query())
+    }
+
+    /// The same rules for one mutation, with the limits of its calls to the table.
+    #[must_use]
+    pub fn for_mutation(&self) -> Self {
+        self.with_calls(self.calls.of_mutation())
+    }
+
+    fn with_calls(&self, calls: Arc<RequestCalls>) -> Self {
+        Self { table: self.table.for_request(calls), ..self.clone() }
     }
 
     /// The users, for callers that show names.

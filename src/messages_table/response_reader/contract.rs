@@ -17,8 +17,10 @@ use uuid::Uuid;
 
 use super::{QueryPage, decode, send};
 use crate::aws::Aws;
+use crate::messages_table::fed::Fed;
 use crate::messages_table::items::{self, Attribute, Attributes, Convert, Item, ItemError, PROJECTION};
 use crate::messages_table::keys::SortKey;
+use crate::messages_table::reading::Reading;
 use crate::messages_table::records::{GroupRow, Membership, Message};
 use crate::model::{MessageGroupUuid, MessageUuid, NameCopy, Participant, UserUuid};
 
@@ -77,7 +79,7 @@ async fn send_with_sdk<T>(request: QueryFluentBuilder, convert: Convert<T>) -> O
 /// Every projected attribute: missing, a string, or of another type.
 fn projected(item: &dyn Attributes) -> Result<Vec<Option<Option<String>>>, ItemError> {
     let owned = |attribute| match attribute {
-        Attribute::Text(text) => Some(str::to_owned(text)),
+        Attribute::Text(text) | Attribute::Number(text) => Some(str::to_owned(text)),
         Attribute::Other => None,
     };
     Ok(PROJECTION.iter().map(|name| item.attribute(name).map(owned)).collect())
@@ -130,7 +132,9 @@ fn message(sort_key: SortKey) -> Message {
 
 fn row(author: Option<UserUuid>, sort_key: SortKey) -> GroupRow {
     let Message { group, body, .. } = message(sort_key.clone());
-    GroupRow { owner: participant(2).uuid, group, other: participant(1), body, author, sort_key }
+    let reading = author.map(|_| Reading { received: 3, read: 1, marker: Some(sort_key.clone()), counted_to: None });
+    let fed = Fed::read("shard=1").expect("a position");
+    GroupRow { owner: participant(2).uuid, group, other: participant(1), body, author, sort_key, fed, reading }
 }
 
 fn sort_keys() -> [SortKey; 2] {
@@ -242,7 +246,7 @@ async fn the_differences_from_the_sdk_are_these() {
         // All keys of the table are strings.
         (r#"{"LastEvaluatedKey":{"sk":{"N":"1"}}}"#, [false, true]),
         // Values that no conversion reads are not validated.
-        (r#"{"Items":[{"message":{"N":7}}]}"#, [true, false]),
+        (r#"{"Items":[{"message":{"BOOL":7}}]}"#, [true, false]),
         (r#"{"Items":[{"other":7}]}"#, [true, false]),
     ] {
         let pages = engine.pages(body.as_bytes(), projected).await;

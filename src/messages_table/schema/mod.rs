@@ -6,6 +6,7 @@
 
 mod error;
 mod tables;
+mod time_to_live;
 mod wanted;
 
 use aws_sdk_dynamodb::Client;
@@ -16,20 +17,26 @@ use aws_sdk_dynamodb::types::{
     StreamSpecification, StreamViewType, TableDescription,
 };
 
+use chrono::Utc;
+
 pub use self::error::SchemaError;
 use self::tables::{DEADLINE, FIRST_WAIT, LONGEST_WAIT, wait_until_active};
 pub use self::tables::{describe, drop_table, list_tables};
+use self::time_to_live::ensure_time_to_live;
+pub use self::time_to_live::{TimeToLive, time_to_live};
 pub use self::wanted::{Billing, Loaded, Wanted};
-use super::error::classify;
+use super::error::{TableError, classify};
 use super::keys::{GROUP_INDEX, MESSAGE_GROUP_UUID, PK, SK};
+use super::table::MessagesTable;
 
 /// Name of the consumer's table that belongs to the messages table `messages`.
 pub fn leases_table_name(messages: &str) -> String {
     format!("{messages}-leases")
 }
 
-/// Creates the messages table with its index and stream. In an existing table, enables the stream, deletion protection and
-/// point-in-time recovery where `wanted` asks for them, and reports all other differences.
+/// Creates the messages table with its index, stream and time to live. In an existing table, enables the stream and time to
+/// live, and deletion protection and point-in-time recovery where `wanted` asks for them, and reports all other differences.
+/// Marks a new or empty table as one without legacy groups.
 pub async fn load_messages_table(
     client: &Client,
     name: &str,
@@ -67,7 +74,9 @@ pub async fn load_messages_table(
             .map_err(|error| classify("CreateTable", error))?;
         wait_until_active(client, name).await?;
         loaded.created = true;
+        ensure_time_to_live(client, name, &mut loaded).await?;
         ensure_recovery(client, name, wanted, &mut loaded).await?;
+        loaded.legacy_is_adopted = mark_if_empty(client, name).await?;
         return Ok(loaded);
     };
     compare_structure(&found, &mut loaded);
@@ -83,9 +92,37 @@ pub async fn load_messages_table(
         wait_until_active(client, name).await?;
         loaded.changed.push("stream: enabled".to_owned());
     }
+    ensure_time_to_live(client, name, &mut loaded).await?;
     ensure_deletion_protection(client, name, &found, wanted, &mut loaded).await?;
     ensure_recovery(client, name, wanted, &mut loaded).await?;
+    // A table with other keys cannot be read.
+    if keys(found.key_schema()) == keys(&key_schema(PK, SK)) {
+        loaded.legacy_is_adopted = mark_if_empty(client, name).await?;
+    }
     Ok(loaded)
+}
+
+/// Marks an empty table as one without legacy groups. Returns whether the table has the marker.
+async fn mark_if_empty(client: &Client, name: &str) -> Result<bool, TableError> {
+    let table = MessagesTable::new(client.clone(), name);
+    if table.legacy_is_adopted().await? {
+        return Ok(true);
+    }
+    let is_empty = table.is_empty().await?;
+    if is_empty {
+        table.put_marker(Utc::now()).await?;
+    }
+    Ok(is_empty)
+}
+
+/// Returns the smallest provisioned capacity of a table and its index, in units per second. `None` if it is billed by request.
+pub fn provisioned_units(found: &TableDescription) -> Option<i64> {
+    let throughputs = [found.provisioned_throughput(), group_index(found).and_then(|it| it.provisioned_throughput())];
+    let units = throughputs.into_iter().flatten().map(|throughput| match Billing::of(found, Some(throughput)) {
+        Billing::Provisioned { read, write } => Some(read.min(write)),
+        Billing::OnDemand => None,
+    });
+    units.collect::<Option<Vec<i64>>>()?.into_iter().min()
 }
 
 /// Differences that keep the program from working with a table.

@@ -85,6 +85,8 @@ pub struct Loaded {
     pub matches: Vec<String>,
     /// Settings that differ and were not changed.
     pub differences: Vec<String>,
+    /// Whether every legacy group is adopted. A new or empty table has none, so it gets the marker that says so.
+    pub legacy_is_adopted: bool,
 }
 
 impl Loaded {

@@ -1,0 +1,57 @@
+//! The write of a read marker: what the owner of a row has read.
+
+use aws_sdk_dynamodb::error::ProvideErrorMetadata;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
+
+use super::error::{TableError, classify};
+use super::items::{self, RECEIVED};
+use super::keys;
+use super::reading::Reading;
+use super::records::GroupRow;
+use super::table::MessagesTable;
+use super::writes::{CONDITION_FAILED, unchanged};
+use crate::metrics::{self, Target};
+
+/// Error code when a transaction of the consumer is writing the row.
+const CONFLICT: &str = "TransactionConflictException";
+
+impl MessagesTable {
+    /// Writes `reading` to a row. Returns `false`, and writes nothing, if the row is not as it was read: it moved, messages
+    /// were fed, or its read marker moved.
+    ///
+    /// If the response of a write was lost, a retry of the SDK returns `false` too. The row then has the marker.
+    pub async fn put_reading(&self, row: &GroupRow, reading: Reading) -> Result<bool, TableError> {
+        let (mut condition, mut values) = unchanged(row);
+        match &row.reading {
+            Some(before) => {
+                condition.push_str(&format!(" AND {RECEIVED} = :seen_received"));
+                values.insert(":seen_received".to_owned(), AttributeValue::N(before.received.to_string()));
+            }
+            None => condition.push_str(&format!(" AND attribute_not_exists({RECEIVED})")),
+        }
+        let after = GroupRow { reading: Some(reading), ..row.clone() };
+        let request = self
+            .client
+            .update_item()
+            .table_name(&self.name)
+            .set_key(Some(items::key(keys::groups_pk(row.owner), row.sort_key.as_str())))
+            .update_expression(items::progress_update(&after, &mut values))
+            .condition_expression(condition)
+            .set_expression_attribute_values(Some(values))
+            .return_consumed_capacity(ReturnConsumedCapacity::Total);
+        let operation = "UpdateItem";
+        let _permit = self.permit().await;
+        // Boxed for the reason given in `response_reader::send`.
+        match Box::pin(request.send()).await {
+            Ok(response) => {
+                self.count(operation, response.consumed_capacity());
+                Ok(true)
+            }
+            Err(error) if matches!(error.code(), Some(CONDITION_FAILED | CONFLICT)) => {
+                metrics::failed(Target::Messages, operation, error.code().unwrap_or_default());
+                Ok(false)
+            }
+            Err(error) => Err(classify(operation, error)),
+        }
+    }
+}

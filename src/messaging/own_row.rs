@@ -1,0 +1,62 @@
+//! The look-up of a participant's own row of a group.
+//!
+//! The key of a row is the sort key of the group's newest message, and the consumer moves the row when a message arrives. So
+//! a look-up guesses the key, and guesses again if the row has moved.
+
+use std::time::Duration;
+
+use super::error::MessagingError;
+use super::membership::Member;
+use super::service::Messaging;
+use crate::backoff::Backoff;
+use crate::messages_table::{GroupRow, Reading, SortKey};
+use crate::model::UserUuid;
+
+/// How often the index is read before the whole list of the user is.
+const INDEX_READS: usize = 4;
+/// The first wait for the index, which usually lags for some milliseconds.
+const FIRST_WAIT: Duration = Duration::from_millis(20);
+const MAX_WAIT: Duration = Duration::from_millis(160);
+
+impl Messaging {
+    /// Returns the member's own row of the group, strongly consistent. `None` if there is none. `likely` is the key that the
+    /// row probably has: the sort key of the newest message. If the row is there, one `GetItem` finds it. Otherwise the index
+    /// says where it is, and the row is read there.
+    pub(super) async fn own_row(&self, member: &Member, likely: &SortKey) -> Result<Option<GroupRow>, MessagingError> {
+        let (user, group) = (member.user.uuid, member.group());
+        let row = self.table.row_at(user, group, likely).await?;
+        // The legacy system left two rows of one group in some lists, and the newer one counts.
+        if row.as_ref().is_some_and(|row| row.author.is_some()) {
+            return Ok(row);
+        }
+        let mut backoff = Backoff::new(FIRST_WAIT, MAX_WAIT);
+        for _ in 0..INDEX_READS {
+            let indexed = self.table.indexed_rows(group).await?;
+            if let Some(newest) = newest_row_of(indexed, user)
+                && let Some(row) = self.table.row_at(user, group, &newest.sort_key).await?
+            {
+                return Ok(Some(row));
+            }
+            tokio::time::sleep(backoff.next(&*self.environment)).await;
+        }
+        // Reads the whole list. A row that moves meanwhile is still found.
+        let rows = self.table.own_rows_of_group(user, group).await?;
+        Ok(newest_row_of(rows, user))
+    }
+
+    /// Returns what the member has received and read. `newest` is the sort key of the group's newest message.
+    pub async fn reading(&self, member: &Member, newest: &SortKey) -> Result<Reading, MessagingError> {
+        let row = self.own_row(member, newest).await?;
+        Ok(row.and_then(|row| row.reading).unwrap_or_default())
+    }
+
+    /// Returns the sort key up to which the other participant has read the group. Eventually consistent.
+    pub async fn other_marker(&self, member: &Member) -> Result<Option<SortKey>, MessagingError> {
+        let row = newest_row_of(self.table.indexed_rows(member.group()).await?, member.other().uuid);
+        Ok(row.and_then(|row| row.reading).and_then(|reading| reading.marker))
+    }
+}
+
+fn newest_row_of(rows: Vec<GroupRow>, owner: UserUuid) -> Option<GroupRow> {
+    rows.into_iter().filter(|row| row.owner == owner).max_by(|a, b| a.sort_key.cmp(&b.sort_key))
+}
