@@ -33,11 +33,14 @@ export default [
           ignoredSelectors: ['DirectiveDefinition > InputValueDefinition'],
         },
       ],
-      // Pages, edges and payloads only carry other objects, so they have no id.
+      // Pages, edges, payloads and events only carry other objects, so they have no id.
       '@graphql-eslint/strict-id-in-types': [
         'error',
         {
-          exceptions: { types: ['PageInfo'], suffixes: ['Connection', 'Edge', 'Payload'] },
+          exceptions: {
+            types: ['PageInfo', 'FeedPage', 'MessageAdded', 'FeedReady', 'FeedReset'],
+            suffixes: ['Connection', 'Edge', 'Payload'],
+          },
         },
       ],
       // `messageGroups` pages forward only.

@@ -12,7 +12,7 @@ fn every_type_field_and_argument_has_a_description() {
     let sdl = cruddur_messaging::graphql::sdl();
     let lines: Vec<&str> = sdl.lines().map(str::trim).collect();
     for (above, line) in lines.iter().zip(lines.iter().skip(1)) {
-        let defines = ["type ", "input ", "scalar ", "enum "].iter().any(|word| line.starts_with(word));
+        let defines = ["type ", "interface ", "input ", "scalar ", "enum "].iter().any(|word| line.starts_with(word));
         let is_field =
             line.contains(": ") && !line.contains('"') && !line.contains("query:") && !line.contains("mutation:");
         let is_end = line.starts_with(')');

@@ -3,10 +3,13 @@
 import type { Client } from './client.js';
 import {
   CreateMessageDocument,
+  FeedDocument,
+  MarkReadDocument,
   MeDocument,
   MessageGroupsDocument,
   MessagesDocument,
   type CreateMessageMutation,
+  type FeedQuery,
   type MessageGroupRowFragment,
   type MessageGroupsQuery,
   type MessageItemFragment,
@@ -20,6 +23,8 @@ export type Message = MessageItemFragment;
 export type MessageGroup = MessageGroupRowFragment;
 export type MessageGroupPage = MessageGroupsQuery['messageGroups'];
 export type MessagePage = MessagesQuery['messages'];
+export type FeedPage = FeedQuery['feed'];
+export type FeedEvent = FeedPage['events'][number];
 export type SentMessage = CreateMessageMutation['createMessage'];
 
 /** Returns the signed-in user. */
@@ -65,22 +70,57 @@ export async function messagesAfter(
   return data.messages;
 }
 
+export interface SendOptions {
+  /**
+   * Key of the message (default: a new random UUID). Messages with the same key are stored once, so an application that keeps
+   * its unsent messages over a restart keeps their keys as well.
+   */
+  idempotencyKey?: string;
+  /** The user whom you mean. If the handle belongs to another user now, the reason of the error is `recipient_changed`. */
+  recipientUuid?: string;
+}
+
 /** Sends a message to the user with this handle. Starts a conversation, or continues the one that exists. */
-export function sendToHandle(client: Client, handle: string, body: string): Promise<SentMessage> {
-  return send(client, { handle }, body);
+export function sendToHandle(client: Client, handle: string, body: string, options?: SendOptions): Promise<SentMessage> {
+  return send(client, { handle }, body, options);
 }
 
 /** Sends a message to an existing conversation. */
-export function sendToGroup(client: Client, messageGroupUuid: string, body: string): Promise<SentMessage> {
-  return send(client, { messageGroupUuid }, body);
+export function sendToGroup(
+  client: Client,
+  messageGroupUuid: string,
+  body: string,
+  options?: SendOptions,
+): Promise<SentMessage> {
+  return send(client, { messageGroupUuid }, body, options);
 }
 
 /**
- * The conversation in the response has the new message as its last one. The lists show it a moment later. After an error
- * whose `outcome` is UNKNOWN the message may have been stored: read the newest messages before you send it again. After an
- * error whose `outcome` is STORED it was stored: do not send it again.
+ * The conversation in the response has the new message as its last one. The lists show it a moment later. The client repeats
+ * the request after transient errors, and the key keeps the server from storing the message twice.
  */
-async function send(client: Client, to: MessageRecipient, body: string): Promise<SentMessage> {
-  const data = await client.execute(CreateMessageDocument, { input: { to, body } });
+async function send(client: Client, to: MessageRecipient, body: string, options: SendOptions = {}): Promise<SentMessage> {
+  const { idempotencyKey = crypto.randomUUID(), recipientUuid = null } = options;
+  const data = await client.execute(CreateMessageDocument, { input: { to, body, idempotencyKey, recipientUuid } });
   return data.createMessage;
+}
+
+/**
+ * Marks the messages of a conversation up to a message as read. `upTo` is the `cursor` of that message. Marking an older message
+ * again changes nothing. Returns the conversation with its new `unreadCount`.
+ */
+export async function markRead(client: Client, messageGroupUuid: string, upTo: string): Promise<MessageGroup> {
+  const data = await client.execute(MarkReadDocument, { input: { messageGroupUuid, upTo } });
+  return data.markRead.messageGroup;
+}
+
+/**
+ * Returns a page of the signed-in user's feed, which has every message of every conversation once. `after` is the `endCursor`
+ * of the previous page, or a stored `cursor` of an event; without it the page starts at the oldest event that the server keeps.
+ * `first` is the number of events (default 50, maximum 100). After a `FeedReset`, events are missing: read the conversations
+ * again, and then continue from its `cursor`.
+ */
+export async function feed(client: Client, after: string | null = null, first = 50): Promise<FeedPage> {
+  const data = await client.execute(FeedDocument, { after, first });
+  return data.feed;
 }

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import { ApiError, createClient, type Client } from './client.js';
+import { faulty, type Fault } from './faulty.js';
 import * as api from './operations.js';
 
 const DEADLINE_MS = 10_000;
@@ -26,12 +27,17 @@ await step('errors have a code and a reason', async () => {
   await fails(api.messagesBefore(one, noGroup), { code: 'NOT_FOUND', reason: undefined });
   await fails(api.messageGroups(one, 101), { code: 'BAD_USER_INPUT', reason: 'page_size_invalid' });
   await fails(api.messageGroups(one, 1, 'nonsense'), { code: 'BAD_USER_INPUT', reason: 'cursor_invalid' });
+  await fails(api.feed(one, 'nonsense'), { code: 'BAD_USER_INPUT', reason: 'cursor_invalid' });
+  await fails(api.feed(one, null, 0), { code: 'BAD_USER_INPUT', reason: 'page_size_invalid' });
+  await fails(api.markRead(one, noGroup, 'nonsense'), { code: 'NOT_FOUND', reason: undefined });
 });
 
 await step('requests with no token or an invalid token are rejected', async () => {
   await fails(api.me(createClient({ url })), { code: 'UNAUTHENTICATED', reason: 'token_missing' });
   await fails(api.me(createClient({ url, token: () => 'nonsense' })), { code: 'UNAUTHENTICATED', reason: 'token_malformed' });
 });
+
+const start = await step('the feed can be read to its end', async () => endOfFeed(one));
 
 const group = await step('a message to a handle moves the conversation to the top of both lists', async () => {
   const [me, them] = await Promise.all([api.me(one), api.me(other)]);
@@ -47,6 +53,50 @@ const group = await step('a message to a handle moves the conversation to the to
   return messageGroup.uuid;
 });
 
+await step('a message with the same key is stored once', async () => {
+  const { uuid, handle } = await api.me(other);
+  const options = { idempotencyKey: crypto.randomUUID(), recipientUuid: uuid };
+  const sent = await api.sendToHandle(one, handle, 'Once', options);
+  assert.deepEqual(await api.sendToHandle(one, handle, 'Once', options), sent);
+  assert.deepEqual(await api.sendToGroup(one, group, 'Once', options), sent);
+  await fails(api.sendToGroup(one, group, 'Twice', options), { code: 'BAD_USER_INPUT', reason: 'idempotency_key_reused' });
+  const me = await api.me(one);
+  const elsewhere = api.sendToHandle(one, handle, 'For whom?', { recipientUuid: me.uuid });
+  await fails(elsewhere, { code: 'BAD_USER_INPUT', reason: 'recipient_changed' });
+  assert.deepEqual(await lastBodies(1), ['Once']);
+});
+
+await step('the client repeats requests after transient errors, and messages are stored once', async () => {
+  const overloaded = { errors: [{ message: 'The server is overloaded.', extensions: { code: 'UNAVAILABLE' } }] };
+  const faults: Fault[] = [
+    'lose',
+    { status: 502, body: '<html>Bad gateway</html>' },
+    { status: 503, headers: { 'Retry-After': '1' }, body: JSON.stringify(overloaded) },
+  ];
+  const server = await faulty(url, faults);
+  await api.sendToGroup(through(server.url), group, 'After three faults');
+  assert.equal(server.requests(), 4);
+  // Errors that a repeat cannot solve are not repeated.
+  await fails(api.sendToGroup(through(server.url), group, ' '), { code: 'BAD_USER_INPUT', reason: 'message_blank' });
+  assert.equal(server.requests(), 5);
+  server.close();
+
+  const lost = await faulty(url, ['lose', 'lose', 'lose', 'lose']);
+  const options = { idempotencyKey: crypto.randomUUID() };
+  const sent = () => api.sendToGroup(through(lost.url), group, 'After four faults', options);
+  await assert.rejects(sent(), ({ code, outcome }: ApiError) => code === 'UNREACHABLE' && outcome === 'UNKNOWN');
+  assert.equal(lost.requests(), 4);
+  await sent();
+  lost.close();
+
+  // The server asks the client to wait longer than the client is willing to.
+  const closed = await faulty(url, [{ status: 503, headers: { 'Retry-After': '3600' }, body: 'Maintenance' }]);
+  await assert.rejects(api.me(through(closed.url)), ({ retryAfter }: ApiError) => retryAfter === 3600);
+  assert.equal(closed.requests(), 1);
+  closed.close();
+  assert.deepEqual(await lastBodies(3), ['Once', 'After three faults', 'After four faults']);
+});
+
 await step('replies to the uuid of the conversation appear in it', async () => {
   for (const n of [1, 2, 3, 4]) {
     const { message, messageGroup } = await api.sendToGroup(other, group, `Reply ${n}`);
@@ -54,6 +104,32 @@ await step('replies to the uuid of the conversation appear in it', async () => {
     assert.deepEqual(messageGroup.lastMessage, message);
     if (n === 4) await Promise.all([onTop(one, message), onTop(other, message)]);
   }
+});
+
+await step('the feed has each of these messages once, in their order', async () => {
+  const { nodes } = await api.messagesBefore(one, group, 100);
+  const events = await nextEvents(one, start, nodes.length);
+  const added = events.map((event) => {
+    assert.equal(event.__typename, 'MessageAdded');
+    assert.equal(event.messageGroup.uuid, group);
+    return event.message;
+  });
+  assert.deepEqual(added, nodes);
+  assert.deepEqual((await api.feed(one, events[1]?.cursor, 100)).events, events.slice(2), 'the feed continues after any event');
+});
+
+await step('messages are unread until they are marked as read', async () => {
+  const { nodes } = await api.messagesBefore(one, group, 2);
+  const [older, newest] = nodes;
+  assert.ok(older && newest);
+  const unread = async (client: Client) => (await api.messageGroups(client, 1)).nodes[0]?.unreadCount;
+  assert.equal(await unread(one), 4);
+  assert.equal((await api.markRead(one, group, older.cursor)).unreadCount, 1);
+  const marked = await api.markRead(one, group, newest.cursor);
+  assert.deepEqual([marked.unreadCount, marked.readCursor], [0, newest.cursor]);
+  assert.deepEqual(await api.markRead(one, group, older.cursor), marked, 'a read marker never moves backward');
+  assert.equal(await unread(one), 0);
+  assert.equal(await unread(other), 0, 'the author has read everything');
 });
 
 await step('the pages of message groups contain each group once', async () => {
@@ -116,6 +192,40 @@ async function allForward(client: Client, size: number): Promise<api.Message[]> 
     after = pageInfo.endCursor;
     assert.ok(after);
   }
+}
+
+/** The first user as a client of another server. */
+function through(url: string): Client {
+  return createClient({ url, token: () => setting('TOKEN') });
+}
+
+async function lastBodies(count: number): Promise<string[]> {
+  const { nodes } = await api.messagesBefore(one, group, count);
+  return nodes.map(({ body }) => body);
+}
+
+/** Reads the feed to its end. Returns the cursor there. */
+async function endOfFeed(client: Client): Promise<string> {
+  for (let after: string | null = null; ; ) {
+    const page: api.FeedPage = await api.feed(client, after, 100);
+    after = page.endCursor;
+    if (!page.hasNextPage) return after;
+  }
+}
+
+/** Waits until the feed has this many events after the cursor. */
+async function nextEvents(client: Client, start: string, count: number): Promise<api.FeedEvent[]> {
+  const deadline = Date.now() + DEADLINE_MS;
+  const found: api.FeedEvent[] = [];
+  for (let after = start; found.length < count; ) {
+    const page: api.FeedPage = await api.feed(client, after, 2);
+    found.push(...page.events);
+    after = page.endCursor;
+    assert.ok(Date.now() < deadline, `the feed has only ${found.length} events after ${DEADLINE_MS} ms`);
+    if (!page.hasNextPage) await sleep(50);
+  }
+  assert.equal(found.length, count);
+  return found;
 }
 
 /** Waits until the conversation is the first in the list and has the message as its last one. */
