@@ -8,7 +8,6 @@ use std::time::Duration;
 use anyhow::Context;
 use axum::http::HeaderValue;
 use sqlx::PgPool;
-use sqlx::postgres::PgPoolOptions;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
@@ -16,11 +15,11 @@ use uuid::Uuid;
 use crate::auth::Verifier;
 use crate::auth::keys::{COOLDOWN, KeySource};
 use crate::aws::Aws;
-use crate::config::{DocumentLimits, HttpLimits, RequestSettings, SettingError, TokenIssuer};
+use crate::config::{ConnectionLimits, DocumentLimits, HttpLimits, RequestSettings, SettingError, TokenIssuer};
 use crate::documents::{Documents, TrustedDocuments};
 use crate::environment::{Environment, SystemEnvironment};
 use crate::graphql::{schema, sdl};
-use crate::http::{Api, router};
+use crate::http::{self, Api, Connections, Readiness, Receiving, affordable, router};
 use crate::messages_table::MessagesTable;
 use crate::messaging::Messaging;
 use crate::shutdown::Shutdown;
@@ -29,9 +28,7 @@ use crate::stream::dynamodb::DynamoDbStream;
 use crate::stream::health::Health;
 use crate::stream::lease_table::ConsumerTable;
 use crate::users::Users;
-
-/// How long a request may wait for a connection to PostgreSQL.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+use crate::users::connection::pool_options;
 
 /// How often the gauges are recorded.
 const GAUGE_INTERVAL: Duration = Duration::from_secs(5);
@@ -50,6 +47,8 @@ pub struct ApiParts {
     pub requests: RequestParts,
     /// Whether clients may introspect.
     pub introspection: bool,
+    /// How long feeds keep their entries. `None`: for ever.
+    pub feed_retention: Option<Duration>,
     /// The stream consumer of this process, if it runs one.
     pub consumer: Option<Arc<Health>>,
     /// An access token that GraphiQL starts with.
@@ -59,6 +58,8 @@ pub struct ApiParts {
 /// Which requests the API accepts.
 #[derive(Default)]
 pub struct RequestParts {
+    /// Limits of connections.
+    pub connections: ConnectionLimits,
     /// Limits of a request.
     pub http: HttpLimits,
     /// Limits of a document.
@@ -80,6 +81,7 @@ impl RequestParts {
             TrustedDocuments::read(&text).map_err(|error| wrong(&error))
         };
         Ok(Self {
+            connections: settings.connections.clone(),
             http: settings.http.clone(),
             documents: settings.documents.clone(),
             cors_origins: settings.cors.origins()?,
@@ -88,11 +90,10 @@ impl RequestParts {
     }
 }
 
-/// A pool that connects at its first use: the process starts also while PostgreSQL is unavailable.
-pub fn pool(url: &str, max_connections: u32) -> Result<PgPool, SettingError> {
-    PgPoolOptions::new()
-        .max_connections(max_connections)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
+/// A pool that connects at its first use: the process starts also while PostgreSQL is unavailable. PostgreSQL cancels a
+/// statement that takes longer than `statement_timeout`.
+pub fn pool(url: &str, max_connections: u32, statement_timeout: Option<Duration>) -> Result<PgPool, SettingError> {
+    pool_options(max_connections, statement_timeout)
         .connect_lazy(url)
         .map_err(|error| SettingError::wrong("DATABASE_URL", format!("cannot be read: {error}")))
 }
@@ -100,27 +101,36 @@ pub fn pool(url: &str, max_connections: u32) -> Result<PgPool, SettingError> {
 /// Serves the API on `listener` until the shutdown. Requests that run then are finished.
 pub async fn serve(parts: ApiParts, listener: TcpListener, shutdown: &Shutdown) -> anyhow::Result<()> {
     let environment: Arc<dyn Environment> = Arc::new(SystemEnvironment);
-    let TokenIssuer { issuer, client_id, jwks_url } = parts.issuer;
-    let keys = KeySource::new(jwks_url, COOLDOWN, environment.clone())
+    let TokenIssuer { issuer, client_id, jwks_url, key_grace } = parts.issuer;
+    let keys = KeySource::new(jwks_url, COOLDOWN, key_grace, environment.clone())
         .context("the HTTP client for COGNITO_JWKS_URL cannot be built")?;
     let verifier = Arc::new(Verifier::new(&issuer, client_id, keys, environment.clone()));
     let (refreshed, stop) = (verifier.clone(), shutdown.token());
     shutdown.spawn(async move { refreshed.keys().keep_fresh(stop).await });
 
-    let RequestParts { http: limits, documents: document_limits, cors_origins, trusted_documents } = parts.requests;
+    let RequestParts { connections, http: limits, documents: document_limits, cors_origins, trusted_documents } =
+        parts.requests;
+    let connection_limits = affordable(connections);
+    let receiving = Receiving::new(&connection_limits);
+    let connections = Connections::new(connection_limits);
     let documents = Documents::new(&sdl(), document_limits, parts.introspection, trusted_documents)
         .map_err(|problem| SettingError::wrong("TRUSTED_DOCUMENTS", format!("cannot be used: {problem}")))?;
     let table = MessagesTable::new(parts.aws.dynamodb, parts.table);
+    let table = table.with_max_legacy_read_units(limits.legacy_read_units);
+    let readiness = Readiness::new(table.clone(), parts.users.clone());
+    let messaging = Messaging::new(table, parts.users, environment, limits.messages_per_minute, limits.store_calls);
     let api = Api {
         schema: schema(),
         documents,
+        connections: connections.clone(),
+        receiving,
         permits: Semaphore::new(limits.concurrent_requests),
-        messaging: Arc::new(Messaging::new(table.clone(), parts.users, environment, limits.messages_per_minute)),
+        messaging: Arc::new(messaging.with_feed_retention(parts.feed_retention)),
         limits,
         cors_origins,
-        table,
         verifier,
         consumer: parts.consumer,
+        readiness,
         graphiql_token: parts.graphiql_token,
     };
     let api = Arc::new(api);
@@ -135,8 +145,7 @@ pub async fn serve(parts: ApiParts, listener: TcpListener, shutdown: &Shutdown) 
         }
     });
     let stop = shutdown.token();
-    let server = axum::serve(listener, router(api)).with_graceful_shutdown(stop.cancelled_owned());
-    shutdown.spawn_critical("HTTP server", server.into_future());
+    shutdown.spawn_critical("HTTP server", http::serve(listener, router(api), connections, stop));
     Ok(())
 }
 
@@ -146,12 +155,19 @@ pub fn fresh_name() -> String {
 }
 
 /// Runs the stream consumer until the shutdown. It treats leases under its `name` as its own, so no other process may have the
-/// same name at the same time.
-pub fn consume(aws: &Aws, table: &str, name: String, shutdown: &Shutdown) -> Arc<Health> {
+/// same name at the same time. Feed entries expire after `feed_retention`.
+pub fn consume(
+    aws: &Aws,
+    table: &str,
+    feed_retention: Option<Duration>,
+    name: String,
+    shutdown: &Shutdown,
+) -> Arc<Health> {
     let source = DynamoDbStream::new(aws.dynamodb.clone(), aws.streams.clone(), table);
     let leases = ConsumerTable::new(aws.dynamodb.clone(), table);
     let rows = MessagesTable::new(aws.dynamodb.clone(), table);
-    let consumer = Arc::new(Consumer::new(source, leases, rows, name, Arc::new(SystemEnvironment)));
+    let consumer = Consumer::new(source, leases, rows, name, Arc::new(SystemEnvironment));
+    let consumer = Arc::new(consumer.with_feed_retention(feed_retention));
     let health = consumer.health();
     shutdown.spawn_critical("stream consumer", consumer.run(shutdown.token()));
     health

@@ -3,6 +3,7 @@
 //!
 //! `ARCHITECTURE.md` shows how these modules depend on each other and follows a message through them.
 
+pub mod adoption;
 pub mod app;
 pub(crate) mod auth;
 pub mod aws;

@@ -32,6 +32,10 @@ uuid_newtype!(
     /// The uuid of a message.
     MessageUuid
 );
+uuid_newtype!(
+    /// The key that a client gives to a message, so that it may repeat the request. Different users may have the same key.
+    IdempotencyKey
+);
 
 /// A user in Postgres.
 #[derive(Clone, Debug, PartialEq, Eq)]

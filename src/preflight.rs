@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use anyhow::bail;
-use sqlx::migrate::Migrate;
+use sqlx::migrate::{Migrate, MigrateError};
 
 use crate::aws::Aws;
-use crate::messages_table::TableError;
-use crate::messages_table::schema::{describe, faults, leases_table_name};
+use crate::messages_table::schema::{describe, faults, leases_table_name, time_to_live};
+use crate::messages_table::{MessagesTable, TableError};
 use crate::report;
 use crate::users::{MIGRATIONS, Users, is_undefined_table};
 
@@ -26,6 +26,8 @@ pub async fn check_tables(aws: &Aws, table: &str, consumes: bool) -> anyhow::Res
                 if let Some(fault) = faults(&found).first() {
                     bail!("table {name} is wrong: {fault}; run `ddb schema-load` (DDB_MESSAGE_TABLE)");
                 }
+                check_time_to_live(aws, name).await;
+                warn_of_legacy_groups(&MessagesTable::new(aws.dynamodb.clone(), name)).await;
             }
             Ok(Ok(Some(_))) => {}
             Ok(Ok(None)) => bail!("table {name} does not exist: run `ddb schema-load` (DDB_MESSAGE_TABLE)"),
@@ -39,10 +41,35 @@ pub async fn check_tables(aws: &Aws, table: &str, consumes: bool) -> anyhow::Res
     Ok(())
 }
 
+/// Warns if expired items stay in the messages table. This takes space, but the program works.
+async fn check_time_to_live(aws: &Aws, table: &str) {
+    match tokio::time::timeout(TIMEOUT, time_to_live(&aws.dynamodb, table)).await {
+        Ok(Ok(found)) if found.is_missing() => tracing::warn!(
+            table,
+            %found,
+            "time to live does not delete expired items, run `ddb schema-load`"
+        ),
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => tracing::warn!(error = report(&error), table, "checking the time to live failed"),
+        Err(_) => tracing::warn!(table, "checking the time to live timed out"),
+    }
+}
+
+/// Logs that requests look for legacy rows. A problem with the read itself shows in readiness.
+async fn warn_of_legacy_groups(table: &MessagesTable) {
+    if let Ok(Ok(false)) = tokio::time::timeout(TIMEOUT, table.legacy_is_adopted()).await {
+        tracing::warn!(
+            table = table.name(),
+            "requests look for groups of the legacy system until `ddb adopt-legacy` has adopted them"
+        );
+    }
+}
+
 /// Checks that the database is migrated.
 pub async fn check_migrations(users: &Users) -> anyhow::Result<()> {
     let look = async {
-        let mut connection = users.pool().acquire().await?;
+        // Unlike a connection of `users.pool()`, it cannot wait for the server for good if this check times out.
+        let mut connection = users.connection().await.map_err(|error| MigrateError::Source(error.into()))?;
         connection.list_applied_migrations(&MIGRATIONS.table_name).await
     };
     let applied = match tokio::time::timeout(TIMEOUT, look).await {
@@ -65,7 +92,7 @@ pub async fn check_migrations(users: &Users) -> anyhow::Result<()> {
 }
 
 /// The migrator wraps the error of the database.
-fn is_never_migrated(error: &sqlx::migrate::MigrateError) -> bool {
+fn is_never_migrated(error: &MigrateError) -> bool {
     std::iter::successors(Some(error as &(dyn std::error::Error + 'static)), |error| error.source())
         .filter_map(|error| error.downcast_ref())
         .any(is_undefined_table)

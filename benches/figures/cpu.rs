@@ -15,7 +15,8 @@ use uuid::Uuid;
 
 use super::{Caller, cpu_time, free_port, interrupt};
 
-const GROUPS: usize = 25;
+/// Number of conversations of the user.
+pub const GROUPS: usize = 25;
 const WARM_UP: usize = 500;
 /// Number of rounds. Server and bare handler take turns, so that other load of the machine affects both. Odd, for a median.
 const ROUNDS: usize = 9;
@@ -29,12 +30,17 @@ const SEND: &str = "mutation ($group: UUID!, $body: String!) { createMessage(inp
 const BODY: &str = "A message of a length that people write to each other on an ordinary day.";
 
 /// Creates conversations of the user with other users of PostgreSQL.
-pub async fn prepare(table: &MessagesTable, users: &Users, handle: &str) -> anyhow::Result<Vec<MessageGroupUuid>> {
+pub async fn prepare(
+    table: &MessagesTable,
+    users: &Users,
+    handle: &str,
+    count: usize,
+) -> anyhow::Result<Vec<MessageGroupUuid>> {
     let owner = users.by_handle(handle).await?.context("the user")?;
     let owner = Participant::from(&*owner);
     let mut groups = Vec::new();
-    for number in 0..GROUPS {
-        let (handle, display_name) = (format!("other-{number}"), format!("Other {number}"));
+    for number in 0..count {
+        let (handle, display_name) = (format!("{handle}-{number}"), format!("Other {number}"));
         let other = User { uuid: UserUuid(Uuid::new_v4()), handle, display_name };
         users.seed(&other, "other@example.com", "MOCK").await?;
         let other = Participant::from(&other);

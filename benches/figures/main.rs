@@ -1,9 +1,11 @@
 //! Measures the figures of the README. `scripts/figures` builds the programs and runs this.
 
+mod attack;
 mod cpu;
 mod fuzz;
 #[path = "../../tests/fuzzer/mod.rs"]
 mod fuzzer;
+mod growth;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -45,13 +47,30 @@ async fn main() -> anyhow::Result<()> {
     let (Some(production), Some(development), Some(bare)) = (arguments.next(), arguments.next(), arguments.next())
     else {
         bail!(
-            "usage: figures PRODUCTION_BINARY DEVELOPMENT_BINARY BARE_HANDLER [cpu | fuzz SECONDS | FOLDER_FOR_PROFILES]"
+            "usage: figures PRODUCTION_BINARY DEVELOPMENT_BINARY BARE_HANDLER \
+             [cpu | fuzz SECONDS | attack SECONDS [ATTACK…] | growth MESSAGES CONVERSATIONS | \
+              FOLDER_FOR_PROFILES]"
         );
     };
     if let Some(what) = arguments.next() {
-        if what == Path::new("fuzz") {
+        if what == Path::new("fuzz") || what == Path::new("attack") {
             let seconds = arguments.next().and_then(|it| it.to_str()?.parse().ok()).context("how many seconds?")?;
-            return fuzz::run(&production, Duration::from_secs(seconds)).await;
+            let how_long = Duration::from_secs(seconds);
+            if what == Path::new("fuzz") {
+                return fuzz::run(&production, how_long).await;
+            }
+            let names: Vec<_> = arguments.map(|name| name.to_string_lossy().into_owned()).collect();
+            return attack::run(&production, how_long, &names).await;
+        }
+        if what == Path::new("growth") {
+            let mut number = || arguments.next().and_then(|it| it.to_str()?.parse().ok());
+            let (Some(messages), Some(conversations)) = (number(), number()) else { bail!("how many messages?") };
+            return growth::run(&production, growth::Size { messages, conversations }).await;
+        }
+        if what == Path::new("growth") {
+            let mut number = || arguments.next().and_then(|it| it.to_str()?.parse().ok());
+            let (Some(messages), Some(conversations)) = (number(), number()) else { bail!("how many messages?") };
+            return growth::run(&production, growth::Size { messages, conversations }).await;
         }
         let what = if what == Path::new("cpu") { Wanted::Cpu } else { Wanted::Profiles(&what) };
         return served(&production, &bare, what).await;
@@ -134,7 +153,8 @@ impl Engines {
         seed_users(&users, local_cognito_user_id).await?;
         let table = MessagesTable::new(aws.dynamodb.clone(), TABLE);
         seed_messages(&table, &users).await?;
-        let groups = cpu::prepare(&table, &users, "esi").await?;
+        let groups = cpu::prepare(&table, &users, "esi", cpu::GROUPS).await?;
+        cpu::prepare(&table, &users, "dmitri", attack::GROUPS).await?;
         let esi = users.by_handle("esi").await?.context("a seeded user")?.uuid;
         users.close().await;
         let issuer = LocalIssuer::generate()?;
@@ -144,23 +164,28 @@ impl Engines {
 
     /// The command `serve` with these engines.
     fn serve(&self, production: &Path) -> Command {
-        let mut command = Command::new(production);
-        command
-            .arg("serve")
-            .env("AWS_ENDPOINT_URL", self.dynamodb.url())
-            .env("AWS_REGION", "eu-central-1")
-            .env("AWS_ACCESS_KEY_ID", "figures")
-            .env("AWS_SECRET_ACCESS_KEY", "figures")
-            .env("DATABASE_URL", self.postgres.url())
-            .env("DATABASE_MAX_CONNECTIONS", "1")
-            .env("AWS_COGNITO_USER_POOL_ID", POOL)
-            .env("AWS_COGNITO_USER_POOL_CLIENT_ID", CLIENT)
-            .env("COGNITO_JWKS_URL", &self.jwks_url)
-            .env("METRICS_ADDR", "127.0.0.1:0")
-            .env("MESSAGES_PER_MINUTE", "0")
-            .env("RUST_LOG", "warn");
-        command
+        serve_command(production, self.dynamodb.url(), self.postgres.url(), &self.jwks_url)
     }
+}
+
+/// The command `serve` with these stores.
+fn serve_command(production: &Path, dynamodb: &str, postgres: &str, jwks_url: &str) -> Command {
+    let mut command = Command::new(production);
+    command
+        .arg("serve")
+        .env("AWS_ENDPOINT_URL", dynamodb)
+        .env("AWS_REGION", "eu-central-1")
+        .env("AWS_ACCESS_KEY_ID", "figures")
+        .env("AWS_SECRET_ACCESS_KEY", "figures")
+        .env("DATABASE_URL", postgres)
+        .env("DATABASE_MAX_CONNECTIONS", "1")
+        .env("AWS_COGNITO_USER_POOL_ID", POOL)
+        .env("AWS_COGNITO_USER_POOL_CLIENT_ID", CLIENT)
+        .env("COGNITO_JWKS_URL", jwks_url)
+        .env("METRICS_ADDR", "127.0.0.1:0")
+        .env("MESSAGES_PER_MINUTE", "0")
+        .env("RUST_LOG", "warn");
+    command
 }
 
 /// The measurements of a server.

@@ -16,14 +16,14 @@ use tokio::net::TcpListener;
 use super::logging::start_with_traces;
 use crate::app::{ApiParts, RequestParts, consume, serve};
 use crate::aws::Aws;
-use crate::config::{HttpSettings, MetricsSettings, RequestSettings, TableSettings};
+use crate::config::{FeedSettings, HttpSettings, MetricsSettings, RequestSettings, TableSettings};
 use crate::embedded::data_dir::DataDir;
 use crate::embedded::dynamodb::EmbeddedDynamoDb;
 use crate::embedded::issuer::LocalIssuer;
 use crate::embedded::postgres::EmbeddedPostgres;
+use crate::http::serve_metrics;
 use crate::messages_table::MessagesTable;
 use crate::messages_table::schema::{Billing, load_leases_table, load_messages_table};
-use crate::metrics;
 use crate::seed::{local_cognito_user_id, seed_messages, seed_users, user_uuids};
 use crate::shutdown::Shutdown;
 use crate::telemetry::TraceSettings;
@@ -45,6 +45,8 @@ pub struct Options {
     traces: TraceSettings,
     #[command(flatten)]
     table: TableSettings,
+    #[command(flatten)]
+    feed: FeedSettings,
     /// Folder for all data
     #[arg(long, env = "CRUDDUR_DATA_DIR", value_name = "CRUDDUR_DATA_DIR", default_value = ".cruddur")]
     data_dir: PathBuf,
@@ -158,9 +160,9 @@ async fn start(
     for (handle, id) in users.token_subjects(&user_uuids()).await? {
         tokens.push((handle, issuer.token(&id)?));
     }
-    metrics::serve(options.metrics.metrics_addr, shutdown).await?;
+    serve_metrics(options.metrics.metrics_addr, shutdown).await?;
     // Only one process uses the data folder, so a lease of an earlier run, even one that crashed, belongs to this process.
-    let consumer = consume(&aws, table, "dev".to_owned(), shutdown);
+    let consumer = consume(&aws, table, options.feed.retention(), "dev".to_owned(), shutdown);
     let first_token = tokens.first().map(|(_, token)| token.clone());
     let parts = ApiParts {
         aws: aws.clone(),
@@ -169,6 +171,7 @@ async fn start(
         issuer: issuer.serve(shutdown.token()).await?,
         requests: RequestParts::read(&options.requests)?,
         introspection: options.http.graphql_introspection.unwrap_or(true),
+        feed_retention: options.feed.retention(),
         consumer: Some(consumer),
         graphiql_token: first_token,
     };
@@ -198,13 +201,17 @@ async fn serve_users(users: Users, shutdown: &Shutdown) -> anyhow::Result<String
 fn welcome(address: SocketAddr, data_dir: &DataDir, engines: &Engines, tokens: &[(String, String)]) -> String {
     let mut text = format!(
         "\nReady.\n\n\
-         \x20 GraphiQL    http://{address}/graphiql   (signed in as {first})\n\
+         \x20 GraphiQL    http://{address}/graphiql   ({graphiql})\n\
          \x20 GraphQL     http://{address}/graphql\n\
          \x20 DynamoDB    {dynamodb}\n\
          \x20 PostgreSQL  {postgres}   (accepts one connection at a time: while psql is open, the API waits)\n\
          \x20 Data        {data}\n\n\
          Access tokens, valid for 30 days:\n\n",
-        first = tokens.first().map_or("nobody", |(handle, _)| handle),
+        graphiql = if address.ip().is_loopback() {
+            format!("signed in as {}", tokens.first().map_or("nobody", |(handle, _)| handle))
+        } else {
+            "signed in only on this machine, at localhost".to_owned()
+        },
         dynamodb = engines.dynamodb.url(),
         postgres = engines.postgres.url(),
         data = data_dir.path().display(),

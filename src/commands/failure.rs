@@ -109,7 +109,7 @@ impl Endpoints {
                 format!("{operation}: the response of DynamoDB at {at} is unreadable: {}", root(error))
             }
             TableError::Invalid { operation, .. } => format!("{operation}: {}", root(error)),
-            TableError::Item(_) => return None,
+            TableError::Item(_) | TableError::ListTooLong { .. } => return None,
         })
     }
 

@@ -12,6 +12,7 @@ mod output;
 mod schema;
 mod serve;
 mod stream;
+mod stream_status;
 mod target;
 #[cfg(feature = "embedded")]
 mod token;
@@ -128,7 +129,8 @@ fn usage(error: &clap::Error) -> ExitCode {
 }
 
 fn fail(error: &anyhow::Error) -> ExitCode {
+    // One line, and without control characters: an error may name what other systems and their users have chosen.
     let text = crate::report(error.as_ref()).replace('\n', " ");
-    eprintln!("error: {text}");
+    eprintln!("error: {}", output::escaped(&text));
     ExitCode::from(failure::exit_status(error))
 }

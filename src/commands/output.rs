@@ -28,7 +28,7 @@ impl Output {
     /// Prints a result: `text` for people, `json` for programs.
     pub fn result(self, text: impl Display, json: impl FnOnce() -> Value) {
         if self.json {
-            line(io::stdout().lock(), &json());
+            line(io::stdout().lock(), &escaped_json(&json()));
         } else {
             line(io::stdout().lock(), &text);
         }
@@ -56,12 +56,46 @@ fn width() -> usize {
     terminal.or_else(columns).unwrap_or(usize::MAX)
 }
 
-/// Replaces control and bidirectional characters with spaces: text from users must not control the terminal.
+/// Whether a character controls the terminal, ends a line, or changes the direction of text.
+fn is_control(character: char) -> bool {
+    let is_bidi_or_line = matches!(
+        character,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    );
+    character.is_control() || is_bidi_or_line
+}
+
+/// Replaces control characters with spaces: text from users must not control the terminal.
 fn printable(text: &str) -> String {
-    let is_control = |it: char| {
-        it.is_control() || matches!(it, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
     text.chars().map(|it| if is_control(it) { ' ' } else { it }).collect()
+}
+
+/// Replaces control characters with their escapes, such as `\u{1b}`, so that two names that differ also look different.
+pub fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        if is_control(character) {
+            escaped.extend(character.escape_unicode());
+        } else {
+            escaped.push(character);
+        }
+    }
+    escaped
+}
+
+/// Returns the JSON text of a value. `serde_json` escapes only the control characters below U+0020; here all are escaped. They
+/// occur in strings only.
+fn escaped_json(value: &Value) -> String {
+    let mut escaped = String::new();
+    for character in value.to_string().chars() {
+        if is_control(character) {
+            // All of them are in the basic plane, so one escape is enough.
+            escaped.push_str(&format!("\\u{:04x}", u32::from(character)));
+        } else {
+            escaped.push(character);
+        }
+    }
+    escaped
 }
 
 fn cut(text: &str, width: usize) -> String {
@@ -101,5 +135,14 @@ mod tests {
     #[test]
     fn control_characters_are_not_printed() {
         assert_eq!(printable("a\u{1b}[2Jb\nc\u{202e}d"), "a [2Jb c d");
+    }
+
+    #[test]
+    fn control_characters_of_names_are_escaped() {
+        let name = "a\u{1b}[2J\r\u{9b}\u{7f}\u{202e}\u{2028}\u{61c}é今";
+        assert_eq!(escaped(name), r"a\u{1b}[2J\u{d}\u{9b}\u{7f}\u{202e}\u{2028}\u{61c}é今");
+        let json = escaped_json(&Value::from(name));
+        assert_eq!(json, r#""a\u001b[2J\r\u009b\u007f\u202e\u2028\u061cé今""#);
+        assert_eq!(serde_json::from_str::<Value>(&json).expect("JSON"), name);
     }
 }

@@ -7,8 +7,10 @@ use tokio::net::TcpListener;
 use super::logging::start_with_traces;
 use crate::app::{ApiParts, RequestParts, consume, fresh_name, pool, serve};
 use crate::aws::Aws;
-use crate::config::{CognitoSettings, DatabaseSettings, HttpSettings, MetricsSettings, RequestSettings, TableSettings};
-use crate::metrics;
+use crate::config::{
+    CognitoSettings, DatabaseSettings, FeedSettings, HttpSettings, MetricsSettings, RequestSettings, TableSettings,
+};
+use crate::http::serve_metrics;
 use crate::preflight::{check_migrations, check_tables};
 use crate::shutdown::Shutdown;
 use crate::telemetry::TraceSettings;
@@ -27,6 +29,8 @@ pub struct Options {
     #[command(flatten)]
     table: TableSettings,
     #[command(flatten)]
+    feed: FeedSettings,
+    #[command(flatten)]
     database: DatabaseSettings,
     #[command(flatten)]
     cognito: CognitoSettings,
@@ -38,23 +42,25 @@ pub struct Options {
 pub async fn run(options: Options) -> anyhow::Result<()> {
     let traces = start_with_traces("info,aws_config=error", &options.traces)?;
     let issuer = options.cognito.issuer()?;
-    let pool = pool(options.database.url()?, options.database.database_max_connections)?;
+    let database = &options.database;
+    let pool = pool(database.url()?, database.database_max_connections, Some(database.statement_timeout()))?;
     let aws = Aws::from_environment().await?;
     let requests = RequestParts::read(&options.requests)?;
     let address = options.http.listen_addr;
     let listener =
         TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} (LISTEN_ADDR)"))?;
 
-    let users = Users::new(pool);
+    let users = Users::new(pool).with_query_timeout(database.query_timeout());
     let table = options.table.ddb_message_table;
     let shutdown = Shutdown::default();
     let introspection = options.http.graphql_introspection.unwrap_or(false);
-    metrics::serve(options.metrics.metrics_addr, &shutdown).await?;
+    serve_metrics(options.metrics.metrics_addr, &shutdown).await?;
     if let Err(error) = tokio::try_join!(check_tables(&aws, &table, !options.no_worker), check_migrations(&users)) {
         users.close().await;
         return Err(error);
     }
-    let consumer = (!options.no_worker).then(|| consume(&aws, &table, fresh_name(), &shutdown));
+    let consumer =
+        (!options.no_worker).then(|| consume(&aws, &table, options.feed.retention(), fresh_name(), &shutdown));
     let parts = ApiParts {
         aws: aws.clone(),
         table: table.clone(),
@@ -62,6 +68,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         issuer,
         requests,
         introspection,
+        feed_retention: options.feed.retention(),
         consumer,
         graphiql_token: None,
     };

@@ -5,8 +5,8 @@ use clap::Args;
 use super::logging::start_with_traces;
 use crate::app::{consume, fresh_name};
 use crate::aws::Aws;
-use crate::config::{MetricsSettings, TableSettings};
-use crate::metrics;
+use crate::config::{FeedSettings, MetricsSettings, TableSettings};
+use crate::http::serve_metrics;
 use crate::preflight::check_tables;
 use crate::shutdown::Shutdown;
 use crate::telemetry::TraceSettings;
@@ -19,6 +19,8 @@ pub struct Options {
     traces: TraceSettings,
     #[command(flatten)]
     table: TableSettings,
+    #[command(flatten)]
+    feed: FeedSettings,
 }
 
 pub async fn run(options: Options) -> anyhow::Result<()> {
@@ -26,9 +28,9 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let aws = Aws::from_environment().await?;
     let table = options.table.ddb_message_table;
     let shutdown = Shutdown::default();
-    metrics::serve(options.metrics.metrics_addr, &shutdown).await?;
+    serve_metrics(options.metrics.metrics_addr, &shutdown).await?;
     check_tables(&aws, &table, true).await?;
-    consume(&aws, &table, fresh_name(), &shutdown);
+    consume(&aws, &table, options.feed.retention(), fresh_name(), &shutdown);
     tracing::info!(table, "consuming");
     shutdown.requested().await?;
     tracing::info!("stopping");

@@ -29,6 +29,62 @@ pub struct HttpLimits {
     #[arg(long = "messages-per-minute", env = "MESSAGES_PER_MINUTE", value_name = "MESSAGES_PER_MINUTE",
         default_value_t = Self::DEFAULT.messages_per_minute)]
     pub messages_per_minute: u32,
+    /// Maximum number of read units for finding the legacy groups of one user; above it, a first message to or from that user
+    /// gets UNAVAILABLE. Nothing is read after `ddb adopt-legacy`
+    #[arg(long = "max-legacy-read-units", env = "MAX_LEGACY_READ_UNITS", value_name = "MAX_LEGACY_READ_UNITS",
+        default_value_t = Self::DEFAULT.legacy_read_units, value_parser = clap::value_parser!(u32).range(1..))]
+    pub legacy_read_units: u32,
+    /// Maximum size of a response in bytes: its texts as JSON, and 100 for each value; a larger response becomes an error
+    #[arg(long = "graphql-max-response-bytes", env = "GRAPHQL_MAX_RESPONSE_BYTES", value_name = "GRAPHQL_MAX_RESPONSE_BYTES",
+        default_value_t = Self::DEFAULT.response_bytes, value_parser = RangedU64ValueParser::<usize>::new().range(1_024..=U32_MAX))]
+    pub response_bytes: usize,
+    /// Maximum number of concurrent DynamoDB calls of requests; further calls wait. A quarter is reserved for mutations
+    #[arg(long = "max-store-calls", env = "MAX_STORE_CALLS", value_name = "MAX_STORE_CALLS",
+        default_value_t = Self::DEFAULT.store_calls, value_parser = RangedU64ValueParser::<usize>::new().range(4..=U32_MAX))]
+    pub store_calls: usize,
+}
+
+/// Limits of connections, and of requests that the server has not received completely. What exceeds one of them is counted in
+/// `limits_reached_total` under the name of the setting.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub struct ConnectionLimits {
+    /// Maximum number of open connections; for a further one, connections that wait for a request are closed
+    #[arg(long = "max-connections", env = "MAX_CONNECTIONS", value_name = "MAX_CONNECTIONS",
+        default_value_t = Self::DEFAULT.connections, value_parser = RangedU64ValueParser::<usize>::new().range(1..=U32_MAX))]
+    pub connections: usize,
+    /// Maximum number of concurrent requests on one HTTP/2 connection
+    #[arg(long = "max-concurrent-streams", env = "MAX_CONCURRENT_STREAMS", value_name = "MAX_CONCURRENT_STREAMS",
+        default_value_t = Self::DEFAULT.streams, value_parser = clap::value_parser!(u32).range(1..))]
+    pub streams: u32,
+    /// Maximum time in milliseconds for the head of a request; then the connection is closed
+    #[arg(long = "header-timeout-ms", env = "HEADER_TIMEOUT_MS", value_name = "HEADER_TIMEOUT_MS",
+        default_value_t = Self::DEFAULT.header_timeout_ms, value_parser = clap::value_parser!(u32).range(100..))]
+    pub header_timeout_ms: u32,
+    /// Time in milliseconds after which a connection without requests is closed; the time of a load balancer should be shorter
+    #[arg(long = "idle-timeout-ms", env = "IDLE_TIMEOUT_MS", value_name = "IDLE_TIMEOUT_MS",
+        default_value_t = Self::DEFAULT.idle_timeout_ms, value_parser = clap::value_parser!(u32).range(100..))]
+    pub idle_timeout_ms: u32,
+    /// Time in milliseconds after which the connection is closed if the client reads nothing of a response
+    #[arg(long = "write-timeout-ms", env = "WRITE_TIMEOUT_MS", value_name = "WRITE_TIMEOUT_MS",
+        default_value_t = Self::DEFAULT.write_timeout_ms, value_parser = clap::value_parser!(u32).range(100..))]
+    pub write_timeout_ms: u32,
+    /// Maximum number of bytes of responses that clients have not read; above it, the slowest clients are disconnected
+    #[arg(long = "max-unread-bytes", env = "MAX_UNREAD_BYTES", value_name = "MAX_UNREAD_BYTES",
+        default_value_t = Self::DEFAULT.unread_bytes, value_parser = RangedU64ValueParser::<usize>::new().range(1_024..))]
+    pub unread_bytes: usize,
+    /// Maximum number of requests that are being received; for a further one, the slowest gets 503
+    #[arg(long = "max-requests-receiving", env = "MAX_REQUESTS_RECEIVING", value_name = "MAX_REQUESTS_RECEIVING",
+        default_value_t = Self::DEFAULT.receiving, value_parser = RangedU64ValueParser::<usize>::new().range(1..=U32_MAX))]
+    pub receiving: usize,
+    /// Maximum number of requests that are being received from one IP address; for a further one, its slowest gets 503
+    #[arg(long = "max-requests-receiving-per-peer", env = "MAX_REQUESTS_RECEIVING_PER_PEER",
+        value_name = "MAX_REQUESTS_RECEIVING_PER_PEER",
+        default_value_t = Self::DEFAULT.receiving_per_peer, value_parser = RangedU64ValueParser::<usize>::new().range(1..=U32_MAX))]
+    pub receiving_per_peer: usize,
+    /// Maximum number of bytes of incomplete requests; above it, the slowest gets 503, or is disconnected
+    #[arg(long = "max-receiving-bytes", env = "MAX_RECEIVING_BYTES", value_name = "MAX_RECEIVING_BYTES",
+        default_value_t = Self::DEFAULT.receiving_bytes, value_parser = RangedU64ValueParser::<usize>::new().range(1_024..))]
+    pub receiving_bytes: usize,
 }
 
 /// Limits of a GraphQL document. The error for a document that exceeds one names the limit.
@@ -50,7 +106,7 @@ pub struct DocumentLimits {
     #[arg(long = "graphql-max-depth", env = "GRAPHQL_MAX_DEPTH", value_name = "GRAPHQL_MAX_DEPTH",
         default_value_t = Self::DEFAULT.depth, value_parser = RangedU64ValueParser::<usize>::new().range(1..=64))]
     pub depth: usize,
-    /// Maximum number of aliases in a document
+    /// Maximum number of aliases in a document, counted after fragment spreads are expanded
     #[arg(long = "graphql-max-aliases", env = "GRAPHQL_MAX_ALIASES", value_name = "GRAPHQL_MAX_ALIASES",
         default_value_t = Self::DEFAULT.aliases)]
     pub aliases: usize,
@@ -77,12 +133,16 @@ const U32_MAX: u64 = u32::MAX as u64;
 
 impl HttpLimits {
     /// The defaults. A message of 1024 characters, escaped, with a long document around it, is far smaller than the maximum
-    /// body.
+    /// body. A page of 100 messages takes at most 0.7 MB of a response. Each concurrent call to DynamoDB has a connection.
     pub const DEFAULT: Self = Self {
         body_bytes: 256 * 1024,
         concurrent_requests: 1_000,
         request_timeout_ms: 10_000,
         messages_per_minute: 600,
+        // About 20,000 conversations. A list of this length takes two seconds, and a partition has 3,000 read units a second.
+        legacy_read_units: 2_000,
+        response_bytes: 8 * 1024 * 1024,
+        store_calls: 256,
     };
 
     /// Maximum duration of a request.
@@ -92,6 +152,42 @@ impl HttpLimits {
 }
 
 impl Default for HttpLimits {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+impl ConnectionLimits {
+    /// The defaults. Load balancers close idle connections after 60 seconds by default, and must be the first to close them.
+    pub const DEFAULT: Self = Self {
+        connections: 10_000,
+        streams: 100,
+        header_timeout_ms: 10_000,
+        idle_timeout_ms: 75_000,
+        write_timeout_ms: 20_000,
+        unread_bytes: 32 * 1024 * 1024,
+        receiving: 2_000,
+        receiving_per_peer: 1_000,
+        receiving_bytes: 16 * 1024 * 1024,
+    };
+
+    /// Maximum time for the head of a request.
+    pub fn header_timeout(&self) -> Duration {
+        Duration::from_millis(self.header_timeout_ms.into())
+    }
+
+    /// How long a connection may be without requests.
+    pub fn idle_timeout(&self) -> Duration {
+        Duration::from_millis(self.idle_timeout_ms.into())
+    }
+
+    /// How long a client may read nothing of a response.
+    pub fn write_timeout(&self) -> Duration {
+        Duration::from_millis(self.write_timeout_ms.into())
+    }
+}
+
+impl Default for ConnectionLimits {
     fn default() -> Self {
         Self::DEFAULT
     }

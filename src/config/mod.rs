@@ -2,6 +2,7 @@
 //! line that names the setting.
 
 mod cognito;
+mod hosts;
 mod limits;
 mod setting;
 mod stores;
@@ -12,10 +13,11 @@ use std::path::PathBuf;
 use clap::Args;
 
 pub use self::cognito::{CognitoSettings, TokenIssuer, UserPoolSettings};
-pub use self::limits::{CorsSettings, DocumentLimits, HttpLimits};
+pub use self::hosts::{LocalHosts, host_of};
+pub use self::limits::{ConnectionLimits, CorsSettings, DocumentLimits, HttpLimits};
 use self::setting::socket_address;
 pub use self::setting::{SettingError, checked_address};
-pub use self::stores::{DatabaseSettings, TableSettings};
+pub use self::stores::{DatabaseSettings, FeedSettings, TableSettings};
 
 /// Settings of the API besides its limits.
 #[derive(Args, Clone, Debug)]
@@ -32,6 +34,8 @@ pub struct HttpSettings {
 /// Settings that decide which requests the API accepts.
 #[derive(Args, Clone, Debug)]
 pub struct RequestSettings {
+    #[command(flatten)]
+    pub connections: ConnectionLimits,
     #[command(flatten)]
     pub http: HttpLimits,
     #[command(flatten)]
@@ -65,8 +69,11 @@ mod tests {
 
     #[test]
     fn an_empty_command_line_gives_the_default_limits() {
-        let RequestSettings { http, documents, .. } = Command::parse_from(["serve"]).requests;
-        assert_eq!((http, documents), (HttpLimits::default(), DocumentLimits::default()));
+        let RequestSettings { connections, http, documents, .. } = Command::parse_from(["serve"]).requests;
+        assert_eq!(
+            (connections, http, documents),
+            (ConnectionLimits::default(), HttpLimits::default(), DocumentLimits::default())
+        );
     }
 
     #[test]

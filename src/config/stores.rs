@@ -1,5 +1,7 @@
 //! Settings of the two stores: the DynamoDB table and the PostgreSQL database.
 
+use std::time::Duration;
+
 use clap::Args;
 
 use super::setting::{SettingError, given};
@@ -19,6 +21,33 @@ pub struct TableSettings {
     pub ddb_message_table: String,
 }
 
+/// Settings of the feeds.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct FeedSettings {
+    /// Number of days for which feeds keep their entries; 0 keeps them for ever
+    #[arg(
+        long,
+        env = "FEED_RETENTION_DAYS",
+        global = true,
+        value_name = "FEED_RETENTION_DAYS",
+        default_value_t = 30,
+        value_parser = clap::value_parser!(u32).range(0..=36_500)
+    )]
+    pub feed_retention_days: u32,
+}
+
+impl FeedSettings {
+    /// How long feeds keep their entries. `None`: for ever.
+    pub fn retention(self) -> Option<Duration> {
+        let days = u64::from(self.feed_retention_days);
+        (days > 0).then(|| Duration::from_secs(days * 24 * 3600))
+    }
+}
+
+/// How much later than PostgreSQL this program gives a query up. PostgreSQL should be the first one: after its response, the
+/// connection can be used again.
+const GRACE_MS: u64 = 1_000;
+
 /// Settings of the PostgreSQL database.
 #[derive(Args, Clone, Debug)]
 pub struct DatabaseSettings {
@@ -35,9 +64,33 @@ pub struct DatabaseSettings {
         value_parser = clap::value_parser!(u32).range(1..=1000)
     )]
     pub database_max_connections: u32,
+    /// Maximum duration of a query for users in milliseconds; migrations and updates by commands have no limit
+    #[arg(
+        long,
+        env = "DATABASE_STATEMENT_TIMEOUT_MS",
+        global = true,
+        value_name = "DATABASE_STATEMENT_TIMEOUT_MS",
+        default_value_t = Self::STATEMENT_TIMEOUT_MS,
+        value_parser = clap::value_parser!(u32).range(100..=600_000)
+    )]
+    pub database_statement_timeout_ms: u32,
 }
 
 impl DatabaseSettings {
+    const STATEMENT_TIMEOUT_MS: u32 = 2_000;
+    /// Default of [`DatabaseSettings::query_timeout`].
+    pub const QUERY_TIMEOUT: Duration = Duration::from_millis(Self::STATEMENT_TIMEOUT_MS as u64 + GRACE_MS);
+
+    /// Time after which PostgreSQL cancels a statement.
+    pub fn statement_timeout(&self) -> Duration {
+        Duration::from_millis(self.database_statement_timeout_ms.into())
+    }
+
+    /// Time after which a query without a response is given up.
+    pub fn query_timeout(&self) -> Duration {
+        self.statement_timeout() + Duration::from_millis(GRACE_MS)
+    }
+
     /// Returns the URL of the database.
     ///
     /// # Errors

@@ -111,7 +111,12 @@ impl LocalIssuer {
                 tracing::error!(%error, "the token issuer failed");
             }
         });
-        Ok(TokenIssuer { issuer: ISSUER.to_owned(), client_id: CLIENT_ID.to_owned(), jwks_url })
+        Ok(TokenIssuer {
+            issuer: ISSUER.to_owned(),
+            client_id: CLIENT_ID.to_owned(),
+            jwks_url,
+            key_grace: TokenIssuer::KEY_GRACE,
+        })
     }
 }
 

@@ -46,6 +46,13 @@ const TOKENS: &[&str] = &[
     "lastMessage",
     "author",
     "createMessage",
+    "feed",
+    "events",
+    "FeedEvent",
+    "MessageAdded",
+    "... on FeedReset",
+    "reason",
+    "unreadCount",
     "input",
     "to",
     "body",
@@ -153,11 +160,23 @@ impl Fuzzer {
     }
 
     fn selection(&mut self, of: &str, depth: usize, operation: &mut Operation) -> String {
-        let Some(ExtendedType::Object(object)) = self.schema.types.get(of).cloned() else { return String::new() };
         let mut selected = Vec::new();
+        let fields = match self.schema.types.get(of).cloned() {
+            Some(ExtendedType::Object(object)) => object.fields.clone(),
+            Some(ExtendedType::Interface(interface)) => {
+                let implementers = self.schema.implementers_map();
+                let objects = implementers.get(of).map(|it| it.objects.clone()).unwrap_or_default();
+                for object in objects {
+                    let inner = self.selection(object.as_str(), depth + 1, operation);
+                    selected.push(format!("... on {object} {inner}"));
+                }
+                interface.fields.clone()
+            }
+            _ => return String::new(),
+        };
         for _ in 0..self.random.random_range(1..5) {
-            let chosen = self.random.random_range(0..object.fields.len());
-            let Some(field) = object.fields.values().nth(chosen).cloned() else { continue };
+            let chosen = self.random.random_range(0..fields.len());
+            let Some(field) = fields.values().nth(chosen).cloned() else { continue };
             if self.one_in(12) {
                 selected.push("__typename".to_owned());
             }
@@ -166,7 +185,10 @@ impl Fuzzer {
                 selected.push(format!("__schema {inner}"));
             }
             let inner_type = field.ty.inner_named_type().as_str();
-            let is_leaf = !matches!(self.schema.types.get(inner_type), Some(ExtendedType::Object(_)));
+            let is_leaf = !matches!(
+                self.schema.types.get(inner_type),
+                Some(ExtendedType::Object(_) | ExtendedType::Interface(_))
+            );
             if !is_leaf && depth > MAX_DEPTH {
                 continue;
             }

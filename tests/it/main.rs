@@ -1,29 +1,40 @@
 //! Tests of the real server over HTTP, with embedded engines, signed tokens and a real stream.
 
+mod adoption;
 mod authentication;
 mod batch_loading;
 mod cognito;
+mod connections;
 mod consumer;
 mod consumer_faults;
 mod critical_tasks;
 mod dev_command;
+mod feed;
 mod fuzz;
 #[path = "../fuzzer/mod.rs"]
 mod fuzzer;
 mod gaps;
 mod harness;
 mod http_protocol;
+mod idempotency;
+mod idempotency_rules;
 mod legacy;
+mod legacy_reads;
 mod membership;
 mod once;
 mod operator_commands;
 mod outages;
+mod postgres_connections;
 mod reading;
 mod request_limits;
+mod response_size;
 mod schema_file;
 mod sending;
 mod serve_command;
 mod simulator;
 mod stopping;
+mod store_calls;
+mod table_contract;
 mod traces;
+mod unread;
 mod validation_corpus;

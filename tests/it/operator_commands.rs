@@ -3,14 +3,17 @@
 
 use std::path::PathBuf;
 
-use aws_sdk_dynamodb::types::{AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType};
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType, TimeToLiveSpecification,
+};
 use cruddur_messaging::aws::Aws;
 use cruddur_messaging::embedded::dynamodb::EmbeddedDynamoDb;
 use cruddur_messaging::embedded::postgres::EmbeddedPostgres;
 use serde_json::Value;
 
+use crate::harness::fault_proxy::Fault::Answer;
 use crate::harness::process::{command, run};
-use crate::harness::{embedded_dynamodb, embedded_postgres, test};
+use crate::harness::{FaultProxy, embedded_dynamodb, embedded_postgres, test};
 
 /// Empty stores.
 struct EmptyMachine {
@@ -124,6 +127,7 @@ fn json_output_is_one_value_for_each_line() {
             "db migrate",
             "db seed",
             "ddb seed",
+            "ddb adopt-legacy",
             "ddb list-tables",
             "ddb scan",
             "ddb patterns list-conversations ana",
@@ -220,6 +224,35 @@ fn a_table_with_another_schema_is_reported_and_not_changed() {
         ] {
             assert!(text.contains(line), "{line}: {text}");
         }
+    });
+}
+
+#[test]
+fn time_to_live_is_enabled_in_an_existing_table_unless_it_has_another_attribute() {
+    test(async {
+        let machine = EmptyMachine::new().await;
+        let aws = Aws::local(machine.dynamodb.url()).await;
+        let set = async |attribute: &str, enabled: bool| {
+            let setting = TimeToLiveSpecification::builder().attribute_name(attribute).enabled(enabled).build();
+            let update = aws.dynamodb.update_time_to_live().table_name("cruddur-messages");
+            update.time_to_live_specification(setting.expect("a specification")).send().await.expect("a change");
+        };
+        let load = "cruddur-messaging ddb schema-load";
+        assert!(machine.run(load).0.contains("changed   time to live: enabled, attribute expires_at"));
+        set("expires_at", false).await;
+        let (text, status) = machine.run(load);
+        assert!(status == 0 && text.contains("changed   time to live: enabled, attribute expires_at"), "{text}");
+        let (text, status) = machine.run(load);
+        assert!(status == 0 && text.contains("matches   time to live: attribute expires_at"), "{text}");
+        set("expires_at", false).await;
+        set("ttl", true).await;
+        let (text, status) = machine.run(load);
+        let differs = "DIFFERS   time to live: attribute ttl, expected attribute expires_at";
+        assert!(status == 3 && text.contains(differs), "{text}");
+        let proxy = FaultProxy::start(machine.dynamodb.url()).await;
+        proxy.next("DescribeTimeToLive", [Answer(400, "UnknownOperationException")]);
+        let (text, status) = machine.run(&format!("AWS_ENDPOINT_URL_DYNAMODB={} {load}", proxy.url()));
+        assert!(status == 0 && text.contains("matches   time to live: not supported by this endpoint"), "{text}");
     });
 }
 

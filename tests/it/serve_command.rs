@@ -65,7 +65,24 @@ fn the_operators_commands_prepare_real_services_and_serve_runs_on_them() {
         for line in ["consumer_moves_total 1", "consumer_set_aside_total 0", "consumer_active_shards 1"] {
             assert!(numbers.lines().any(|it| it == line), "{line}: {numbers}");
         }
-        assert!(numbers.contains("consumer_lag_seconds{shard="), "{numbers}");
+        for part in [
+            "consumer_lag_seconds{shard=",
+            "consumer_repair_pending_seconds 0",
+            "consumer_repair_running 0",
+            "dynamodb_calls_total{target=\"messages\",operation=\"DescribeTable\",outcome=\"OK\"}",
+            "dynamodb_calls_total{target=\"stream\",operation=\"DescribeStream\",outcome=\"OK\"}",
+            "dynamodb_calls_total{target=\"stream\",operation=\"GetShardIterator\",outcome=\"OK\"}",
+            "dynamodb_calls_total{target=\"stream\",operation=\"GetRecords\",outcome=\"OK\"}",
+            "dynamodb_calls_total{target=\"leases\",operation=\"Query\",outcome=\"OK\"}",
+            "dynamodb_calls_total{target=\"leases\",operation=\"GetItem\",outcome=\"OK\"}",
+        ] {
+            assert!(numbers.contains(part), "{part}: {numbers}");
+        }
+        // One lease, and the stream that is consumed.
+        let put = "dynamodb_consumed_half_units_total{target=\"leases\",operation=\"PutItem\"} 4";
+        assert!(numbers.lines().any(|line| line == put), "{numbers}");
+        let advanced = "dynamodb_consumed_half_units_total{target=\"leases\",operation=\"UpdateItem\"}";
+        assert!(numbers.contains(advanced), "{numbers}");
         let introspection = ana.execute("{ __schema { queryType { name } } }", json!({})).await;
         assert_ne!(introspection["data"]["__schema"]["queryType"]["name"], "Query", "off unless switched on");
         let answered = |line: &str| {
@@ -84,8 +101,8 @@ fn the_operators_commands_prepare_real_services_and_serve_runs_on_them() {
         for part in [
             "graphql_requests_total{field=\"createMessage\",outcome=\"OK\"} 1",
             "graphql_request_seconds_bucket{field=\"createMessage\",le=",
-            "dynamodb_calls_total{operation=\"PutItem\",outcome=\"OK\"} 1",
-            "dynamodb_consumed_half_units_total{operation=\"PutItem\"} 2",
+            "dynamodb_calls_total{target=\"messages\",operation=\"PutItem\",outcome=\"OK\"} 1",
+            "dynamodb_consumed_half_units_total{target=\"messages\",operation=\"PutItem\"} 2",
             "cache_lookups_total{cache=\"users_by_token\",outcome=\"hit\"}",
             "postgres_connections{state=\"idle\"}",
             "clock_ahead_of_dynamodb_seconds",
@@ -130,6 +147,10 @@ fn a_missing_or_wrong_setting_is_one_line_that_names_it() {
         ("AWS_COGNITO_USER_POOL_ID", None),
         ("AWS_COGNITO_USER_POOL_ID", Some("nonsense")),
         ("AWS_COGNITO_USER_POOL_CLIENT_ID", None),
+        ("COGNITO_ISSUER", Some("nonsense")),
+        ("COGNITO_ISSUER", Some("https://idp.example/pool?x")),
+        ("JWKS_GRACE_SECONDS", Some("-1")),
+        ("JWKS_GRACE_SECONDS", Some("604801")),
         ("COGNITO_JWKS_URL", Some("nonsense")),
         ("COGNITO_JWKS_URL", Some("http://")),
         ("AWS_REGION", Some("")),
@@ -140,6 +161,7 @@ fn a_missing_or_wrong_setting_is_one_line_that_names_it() {
         ("GRAPHQL_INTROSPECTION", Some("perhaps")),
         ("DDB_MESSAGE_TABLE", Some("no spaces please")),
         ("DATABASE_MAX_CONNECTIONS", Some("0")),
+        ("DATABASE_STATEMENT_TIMEOUT_MS", Some("0")),
         ("RUST_LOG", Some("=,=")),
         ("DATABASE_URL", Some("postgresql://host:abc/name")),
         ("TRUSTED_DOCUMENTS", Some("/nowhere")),
@@ -198,10 +220,18 @@ fn the_start_fails_if_an_operator_must_act_and_not_if_a_store_is_unreachable() {
         update.stream_specification(off.expect("a specification")).send().await.expect("a stream that is off");
         assert!(refusal(&["worker"]).contains("its stream is disabled"));
         done(&["ddb", "schema-load"]);
+        let off =
+            aws_sdk_dynamodb::types::TimeToLiveSpecification::builder().attribute_name("expires_at").enabled(false);
+        let update = aws.dynamodb.update_time_to_live().table_name("cruddur-messages");
+        update.time_to_live_specification(off.build().expect("a specification")).send().await.expect("off");
         // PostgreSQL and the keys are unreachable: the process starts, is not ready, and stops in good order.
         let mut server = Running::start(
             configured(&["serve"]).env("DATABASE_URL", "postgresql://x@127.0.0.1:9/db").env("RUST_LOG", "info"),
         );
+        // A disabled time to live is only a warning.
+        let warning = |line: &str| (line.contains("WARN") && line.contains("time to live")).then(|| line.to_owned());
+        let line = tokio::task::block_in_place(|| server.wait_for("the warning", warning));
+        assert!(line.contains("found=disabled") && line.contains("run `ddb schema-load`"), "{line}");
         let address = tokio::task::block_in_place(|| server.wait_for("its address", listening));
         let ready = reqwest::get(format!("http://{address}/health/ready")).await.expect("a response");
         assert_eq!(ready.status().as_u16(), 503);

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 
-use super::TestUser;
+use super::{TestUser, eventually};
 
 #[derive(Clone)]
 pub struct Client {
@@ -72,12 +72,72 @@ impl Client {
         }
     }
 
+    /// A page of the feed after the cursor `after`.
+    pub async fn feed(&self, after: &Value, first: usize) -> FeedPage {
+        let data = self.data(FEED, json!({ "after": after, "first": first })).await;
+        let page = &data["feed"];
+        FeedPage {
+            events: page["events"].as_array().expect("events").clone(),
+            end: page["endCursor"].clone(),
+            has_next: page["hasNextPage"] == true,
+        }
+    }
+
+    /// All events after the cursor `after`, read in pages of `size`, and the cursor at the end.
+    pub async fn feed_after(&self, after: &Value, size: usize) -> FeedPage {
+        let mut all = self.feed(after, size).await;
+        while all.has_next {
+            let next = self.feed(&all.end, size).await;
+            all.events.extend(next.events);
+            (all.end, all.has_next) = (next.end, next.has_next);
+        }
+        all
+    }
+
+    /// Waits until `count` events follow the cursor `after`. Returns them.
+    pub async fn next_events(&self, after: &Value, count: usize) -> FeedPage {
+        let read = || async {
+            let page = self.feed_after(after, 100).await;
+            (page.events.len() >= count).then_some(page)
+        };
+        let page = eventually("the events", read).await;
+        assert_eq!(page.events.len(), count, "{:?}", page.events);
+        page
+    }
+
+    /// Marks the messages of a group as read. Returns the group.
+    pub async fn mark_read(&self, group: &Value, up_to: &Value) -> Value {
+        let data = self.data(MARK_READ, json!({ "group": group, "upTo": up_to })).await;
+        data["markRead"]["messageGroup"].clone()
+    }
+
     /// The bodies of the newest messages of a group, from oldest to newest.
     pub async fn bodies(&self, group: &Value) -> Vec<String> {
         let data = self.data(MESSAGES, json!({ "group": group, "last": 100 })).await;
         let nodes = data["messages"]["nodes"].as_array().expect("nodes").clone();
         nodes.iter().map(|node| node["body"].as_str().expect("a body").to_owned()).collect()
     }
+}
+
+/// A page of a feed: its events, the cursor at its end, and whether it has a next page.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FeedPage {
+    pub events: Vec<Value>,
+    pub end: Value,
+    pub has_next: bool,
+}
+
+impl FeedPage {
+    /// The body of each message, or the reason of each reset.
+    pub fn texts(&self) -> Vec<&str> {
+        self.events.iter().map(text_of).collect()
+    }
+}
+
+/// The body of the message of an event, or the reason of a reset.
+pub fn text_of(event: &Value) -> &str {
+    let text = if event["__typename"] == "FeedReset" { &event["reason"] } else { &event["message"]["body"] };
+    text.as_str().unwrap_or_else(|| panic!("an event without a text: {event}"))
 }
 
 /// Code and reason of the only error of a response.
@@ -116,5 +176,28 @@ pub const MESSAGES: &str =
         nodes { uuid body createdAt author { handle displayName } }
         edges { cursor node { body } }
         pageInfo { hasNextPage hasPreviousPage startCursor endCursor }
+    }
+}";
+
+pub const FEED: &str = "query Feed($after: String, $first: Int) {
+    feed(after: $after, first: $first) {
+        events {
+            __typename cursor
+            ... on MessageAdded {
+                message { uuid messageGroupUuid body createdAt cursor author { handle } }
+                messageGroup {
+                    uuid unreadCount readCursor lastMessageAt
+                    otherParticipant { handle } participants { handle } lastMessage { uuid body author { handle } }
+                }
+            }
+            ... on FeedReset { reason }
+        }
+        endCursor hasNextPage
+    }
+}";
+
+pub const MARK_READ: &str = "mutation MarkRead($group: UUID!, $upTo: String!) {
+    markRead(input: { messageGroupUuid: $group, upTo: $upTo }) {
+        messageGroup { uuid unreadCount readCursor lastMessage { body } otherParticipant { handle } }
     }
 }";

@@ -1,4 +1,5 @@
-//! A proxy between the SDK and the engine. It counts calls and injects faults: lost responses, errors, delays, races.
+//! A proxy between the SDK and the engine. It counts calls, and how many of them are concurrent, and injects faults: lost
+//! responses, errors, delays, races.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -12,11 +13,13 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
-use tokio::sync::Barrier;
+use tokio::sync::{Barrier, Semaphore};
 
 /// A fault of one call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
+    /// No fault: the call before one that fails.
+    Pass,
     /// The engine executes the call, and the connection is cut before the response.
     LoseAnswer,
     /// The engine does not get the call. The response has this status and error code.
@@ -25,8 +28,10 @@ pub enum Fault {
     Body(u16, &'static str),
 }
 
-/// The name under which Queries of the index are counted, in addition to `Query`.
+/// The name under which Queries of the index are counted and gathered, in addition to `Query`.
 pub const INDEX_QUERY: &str = "Query of the index";
+/// The name under which Queries of users' lists are counted, in addition to `Query`.
+pub const LIST_QUERY: &str = "Query of a list";
 
 #[derive(Default)]
 struct State {
@@ -35,12 +40,39 @@ struct State {
     /// Maximum delay of a call before the engine gets it; each call has another one.
     slow: Duration,
     calls: HashMap<String, usize>,
+    /// Write units that the engine reports for each operation.
+    write_units: HashMap<String, f64>,
     /// Number of reads of the table that are not strongly consistent. The embedded engine never lags, DynamoDB does.
     lagging_reads: usize,
+    /// Read units that `GetItem` and `Query` have consumed, as the engine reports them.
+    read_units: f64,
     /// The faults of the next calls of each operation, in order.
     faults: HashMap<String, Vec<Fault>>,
     /// The operations whose next calls wait for each other, and how many calls are still missing.
     gathering: HashMap<String, (Arc<Barrier>, usize)>,
+    /// The operations whose calls wait until the semaphore is closed.
+    held: HashMap<String, Arc<Semaphore>>,
+    /// Number of calls that run now, and the maximum that it has had.
+    running: usize,
+    most_running: usize,
+}
+
+/// Counts a call while it runs, also if its client closes the connection.
+struct RunningCall<'a>(&'a Mutex<State>);
+
+impl<'a> RunningCall<'a> {
+    fn start(state: &'a Mutex<State>) -> Self {
+        let mut locked = state.lock().expect("the proxy's state");
+        locked.running += 1;
+        locked.most_running = locked.most_running.max(locked.running);
+        Self(state)
+    }
+}
+
+impl Drop for RunningCall<'_> {
+    fn drop(&mut self) {
+        self.0.lock().expect("the proxy's state").running -= 1;
+    }
 }
 
 pub struct FaultProxy {
@@ -98,6 +130,18 @@ impl FaultProxy {
         self.lock().gathering.insert(operation.to_owned(), (Arc::new(Barrier::new(count)), count));
     }
 
+    /// The calls of `operation` reach the engine only after [`FaultProxy::release`].
+    pub fn hold(&self, operation: &str) {
+        self.lock().held.insert(operation.to_owned(), Arc::new(Semaphore::new(0)));
+    }
+
+    /// Ends [`FaultProxy::hold`], also for the calls that wait.
+    pub fn release(&self, operation: &str) {
+        if let Some(held) = self.lock().held.remove(operation) {
+            held.close();
+        }
+    }
+
     /// Whether all faults have been injected.
     pub fn is_spent(&self) -> bool {
         self.lock().faults.values().all(Vec::is_empty)
@@ -113,9 +157,24 @@ impl FaultProxy {
         self.lock().lagging_reads
     }
 
-    /// Number of all calls so far.
+    /// Write units that successful calls of `operation` have consumed so far.
+    pub fn write_units(&self, operation: &str) -> f64 {
+        self.lock().write_units.get(operation).copied().unwrap_or_default()
+    }
+
+    /// Read units that `GetItem` and `Query` have consumed so far.
+    pub fn read_units(&self) -> f64 {
+        self.lock().read_units
+    }
+
+    /// Maximum number of calls that have run at the same time.
+    pub fn most_concurrent_calls(&self) -> usize {
+        self.lock().most_running
+    }
+
+    /// Number of all calls so far. A Query of the index counts twice.
     pub fn all_calls(&self) -> usize {
-        self.lock().calls.values().sum()
+        self.lock().calls.iter().filter(|(name, _)| *name != LIST_QUERY).map(|(_, calls)| calls).sum()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -130,6 +189,7 @@ async fn relay(
     state: &Mutex<State>,
     client: &reqwest::Client,
 ) -> Option<Response<Full<Bytes>>> {
+    let _running = RunningCall::start(state);
     let (parts, body) = request.into_parts();
     let target = parts.headers.get("x-amz-target").and_then(|it| it.to_str().ok()).unwrap_or_default();
     let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
@@ -154,26 +214,39 @@ async fn relay(
         let response = Response::builder().status(status).header("content-type", "application/x-amz-json-1.0");
         return response.body(Full::new(Bytes::from(body))).ok();
     }
-    let barrier = {
-        let mut state = state.lock().expect("the proxy's state");
-        let gathering = state.gathering.get_mut(&operation).filter(|(_, missing)| *missing > 0);
-        gathering.map(|(barrier, missing)| {
-            *missing -= 1;
-            barrier.clone()
-        })
-    };
-    if let Some(barrier) = barrier {
-        barrier.wait().await;
-    }
     let body = body.collect().await.ok()?.to_bytes();
-    if matches!(operation.as_str(), "Query" | "GetItem") {
+    let mut reads_index = false;
+    let is_read = matches!(operation.as_str(), "Query" | "GetItem");
+    if is_read {
         let asked: serde_json::Value = serde_json::from_slice(&body).ok()?;
+        reads_index = asked.get("IndexName").is_some();
         let mut state = state.lock().expect("the proxy's state");
-        if asked.get("IndexName").is_some() {
+        if reads_index {
             *state.calls.entry(INDEX_QUERY.to_owned()).or_default() += 1;
         } else if asked["ConsistentRead"] != true {
             state.lagging_reads += 1;
         }
+        let partition = asked["ExpressionAttributeValues"][":pk"]["S"].as_str();
+        if partition.is_some_and(|pk| pk.starts_with("GRP#")) {
+            *state.calls.entry(LIST_QUERY.to_owned()).or_default() += 1;
+        }
+    }
+    let (barrier, held) = {
+        let mut state = state.lock().expect("the proxy's state");
+        let gathered = if reads_index && state.gathering.contains_key(INDEX_QUERY) { INDEX_QUERY } else { &operation };
+        let gathering = state.gathering.get_mut(gathered).filter(|(_, missing)| *missing > 0);
+        let barrier = gathering.map(|(barrier, missing)| {
+            *missing -= 1;
+            barrier.clone()
+        });
+        (barrier, state.held.get(&operation).cloned())
+    };
+    if let Some(barrier) = barrier {
+        barrier.wait().await;
+    }
+    if let Some(held) = held {
+        // An error: the semaphore is closed.
+        let _ = held.acquire().await;
     }
     let mut headers = parts.headers;
     headers.remove("host");
@@ -192,5 +265,18 @@ async fn relay(
     for (name, value) in answer.headers() {
         response = response.header(name, value);
     }
-    response.body(Full::new(answer.bytes().await.ok()?)).ok()
+    let body = answer.bytes().await.ok()?;
+    if matches!(operation.as_str(), "PutItem" | "TransactWriteItems" | "UpdateItem") {
+        let body: serde_json::Value = serde_json::from_slice(&body).ok()?;
+        let tables =
+            body["ConsumedCapacity"].as_array().cloned().unwrap_or_else(|| vec![body["ConsumedCapacity"].clone()]);
+        let units: f64 = tables.iter().filter_map(|table| table["CapacityUnits"].as_f64()).sum();
+        *state.lock().expect("the proxy's state").write_units.entry(operation).or_default() += units;
+    }
+    if is_read {
+        let answer: serde_json::Value = serde_json::from_slice(&body).ok()?;
+        let units = answer["ConsumedCapacity"]["CapacityUnits"].as_f64().unwrap_or_default();
+        state.lock().expect("the proxy's state").read_units += units;
+    }
+    response.body(Full::new(body)).ok()
 }

@@ -1,6 +1,7 @@
 //! Starts the server and its engines for a test.
 
 pub mod client;
+pub mod connections;
 pub mod fault_proxy;
 pub mod legacy;
 pub mod postgres_relay;
@@ -21,6 +22,7 @@ use cruddur_messaging::messages_table::MessagesTable;
 use cruddur_messaging::messages_table::schema::{Billing, load_leases_table, load_messages_table};
 use cruddur_messaging::model::{Participant, User, UserUuid};
 use cruddur_messaging::shutdown::Shutdown;
+use cruddur_messaging::stream::appender::FEED_RETENTION;
 use cruddur_messaging::users::Users;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -79,7 +81,7 @@ pub async fn shared() -> &'static Shared {
         .get_or_init(|| async {
             // A native PostgreSQL if `TEST_DATABASE_URL` is set, otherwise the embedded one.
             let (postgres, pool) = match std::env::var("TEST_DATABASE_URL") {
-                Ok(url) => (None, cruddur_messaging::app::pool(&url, 5).expect("TEST_DATABASE_URL")),
+                Ok(url) => (None, cruddur_messaging::app::pool(&url, 5, None).expect("TEST_DATABASE_URL")),
                 Err(_) => {
                     let postgres = embedded_postgres().await;
                     let pool = postgres.pool().expect("a pool");
@@ -112,7 +114,7 @@ pub struct World {
     pub aws: Aws,
     pub table: MessagesTable,
     pub proxy: FaultProxy,
-    _dynamodb: EmbeddedDynamoDb,
+    pub dynamodb: EmbeddedDynamoDb,
 }
 
 impl World {
@@ -123,7 +125,12 @@ impl World {
         load_messages_table(&aws.dynamodb, TABLE, Billing::FREE_TIER).await.expect("the messages table");
         load_leases_table(&aws.dynamodb, TABLE, Billing::FREE_TIER).await.expect("the leases table");
         let table = MessagesTable::new(aws.dynamodb.clone(), TABLE);
-        Self { aws, table, proxy, _dynamodb: dynamodb }
+        Self { aws, table, proxy, dynamodb }
+    }
+
+    /// The URL of the engine behind the proxy.
+    pub fn engine_url(&self) -> &str {
+        self.dynamodb.url()
     }
 
     /// A server that shares no state with other servers, as if it had a process of its own.
@@ -155,6 +162,7 @@ impl World {
             issuer,
             requests: RequestParts { http, ..RequestParts::default() },
             introspection: true,
+            feed_retention: Some(FEED_RETENTION),
             consumer: None,
             graphiql_token: None,
         };
@@ -166,7 +174,7 @@ impl World {
     /// A stream consumer. It ends with the returned shutdown.
     pub fn consumer(&self) -> Shutdown {
         let shutdown = Shutdown::default();
-        consume(&self.aws, TABLE, fresh_name(), &shutdown);
+        consume(&self.aws, TABLE, Some(FEED_RETENTION), fresh_name(), &shutdown);
         shutdown
     }
 }
