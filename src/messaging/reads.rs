@@ -1,5 +1,5 @@
-//! The reads of one request. Identical reads that run at the same time are one read: aliases repeat them, and a group can be
-//! selected in several places.
+//! The reads of one request. Identical reads that run at the same time are one read, so aliases that repeat a field cost
+//! nothing. A read that begins after an identical one has ended runs again.
 
 use std::collections::HashMap;
 use std::hash::Hash;
