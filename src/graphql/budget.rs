@@ -1,17 +1,19 @@
-//! The size of a response, counted while the response is built. A response that exceeds the limit is never in memory
-//! completely: aliases can repeat a text, so a page of messages may grow to many times its size.
+//! Counts the size of a response while the response is built, and stops when the size exceeds the limit. A count after
+//! the response is complete would be too late: aliases can repeat the texts of a page of messages, so the response can
+//! take many times the memory of the page.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_graphql::ContextBase;
 
-/// Memory of a value and its key besides its text, in bytes. A value takes 72 bytes, and an entry of an object 24 more.
+/// Memory in bytes of a value and its key, without the text. A value takes 72 bytes, and an entry of an object takes 24
+/// more.
 const VALUE_BYTES: usize = 100;
-/// Size of an escaped control character in JSON, such as `\u0001`.
+/// Size in bytes of an escaped control character in JSON, such as `\u0001`.
 const CONTROL_BYTES: usize = 6;
 
-/// The maximum size of a response, and the size of what has been built of it.
+/// The maximum size of a response, and the number of bytes counted so far.
 ///
 /// The fields of a request are resolved in one task, so at most one [`Meter`] counts at a time.
 pub struct ResponseBudget {
@@ -20,7 +22,7 @@ pub struct ResponseBudget {
     used: AtomicUsize,
 }
 
-/// Counts the values that are resolved in one go.
+/// Counts the bytes of the values that one synchronous call resolves.
 pub struct Meter {
     bytes: usize,
     maximum: usize,
@@ -31,12 +33,12 @@ pub struct Meter {
 pub struct ResponseTooLarge;
 
 impl ResponseBudget {
-    /// A budget of `maximum` bytes for each response.
+    /// Creates a budget of `maximum` bytes for each response.
     pub fn new(maximum: usize) -> Arc<Self> {
         Arc::new(Self { maximum, used: AtomicUsize::new(0) })
     }
 
-    /// The budget of the response that is being built.
+    /// Returns the budget of the response that is being built.
     pub fn of<'a, T>(context: &ContextBase<'a, T>) -> &'a Self {
         // `graphql::execute` is the only place that executes requests, and it adds the budget to each of them.
         context.data_unchecked::<Arc<Self>>()
@@ -52,8 +54,8 @@ impl ResponseBudget {
         self.used.load(Ordering::Relaxed) > self.maximum
     }
 
-    /// Resolves values and counts them. Values that are not resolved now are not counted: they are resolved, and counted,
-    /// later.
+    /// Calls `resolve` and counts the values that it resolves. If it fails, counts nothing unless the response is too
+    /// large, because the values are resolved and counted again later.
     pub fn count<T, E: From<ResponseTooLarge>>(
         &self,
         resolve: impl FnOnce(&mut Meter) -> Result<T, E>,
@@ -85,11 +87,19 @@ impl Meter {
         if self.bytes > self.maximum { Err(ResponseTooLarge) } else { Ok(()) }
     }
 
-    /// Counts a text as long as it is in JSON.
+    /// Counts a text with the length that it has in JSON.
     pub fn text(&mut self, text: &str) -> Result<(), ResponseTooLarge> {
-        let controls = text.bytes().filter(|byte| *byte < b' ').count();
-        let quoted = text.bytes().filter(|byte| matches!(byte, b'"' | b'\\')).count();
-        self.plain(text.len() + controls * (CONTROL_BYTES - 1) + quoted)
+        let escapes: usize = text.bytes().map(escape_bytes).sum();
+        self.plain(text.len() + escapes)
+    }
+}
+
+/// Number of bytes that the escape of `byte` adds to a text in JSON.
+fn escape_bytes(byte: u8) -> usize {
+    match byte {
+        b'"' | b'\\' => 1,
+        0..b' ' => CONTROL_BYTES - 1,
+        _ => 0,
     }
 }
 
