@@ -16,7 +16,7 @@ pub struct Fed(BTreeMap<String, String>);
 /// The position of a message in the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamPosition<'a> {
-    /// The stream and the shard. Contains neither spaces nor `=`.
+    /// The stream and the shard. Contains no spaces.
     pub shard: &'a str,
     /// The sequence number, a decimal number of up to 40 digits.
     pub sequence_number: &'a str,
@@ -25,7 +25,7 @@ pub struct StreamPosition<'a> {
 impl Fed {
     /// Reads the attribute `fed`. `None` if it is malformed.
     pub fn read(text: &str) -> Option<Self> {
-        let entry = |entry: &str| entry.split_once('=').map(|(shard, number)| (shard.to_owned(), number.to_owned()));
+        let entry = |entry: &str| entry.rsplit_once('=').map(|(shard, number)| (shard.to_owned(), number.to_owned()));
         text.split_whitespace().map(entry).collect::<Option<_>>().map(Self)
     }
 
@@ -108,5 +108,7 @@ mod tests {
         }
         assert_eq!(fed.advanced(at("c", "1"), |shard| shard == "b").to_string(), "b=100 c=1");
         assert_eq!((Fed::read(""), Fed::read("a")), (Some(Fed::default()), None));
+        let shard = Fed::default().advanced(at("stream=1/shard=2", "3"), |_| true);
+        assert_eq!(Fed::read(&shard.to_string()), Some(shard));
     }
 }
