@@ -12,7 +12,7 @@ use super::target::{TableOptions, Target};
 use crate::config::FeedSettings;
 use crate::environment::SystemEnvironment;
 use crate::messages_table::MessagesTable;
-use crate::model::MessageGroupUuid;
+use crate::model::{MessageGroupUuid, UserUuid};
 use crate::stream::appender::Appender;
 use crate::stream::effect::{Effect, EffectError};
 use crate::stream::lease_table::ConsumerTable;
@@ -31,15 +31,22 @@ pub struct Options {
 
 #[derive(Subcommand, Debug)]
 enum Command {
-    /// Print the shards with their readers and checkpoints, the repair, and the number of set-aside records
+    /// Print the shards with their readers, checkpoints and waiting messages, the repair, and the number of set-aside records
     #[command(after_help = "Example:\n  cruddur-messaging stream status --prod")]
-    Status,
+    Status {
+        /// Also print how many events the feed of this user has
+        #[arg(long, value_name = "USER_UUID")]
+        feed: Option<Uuid>,
+    },
     /// Move message groups to their newest messages: all groups that have a row, or one group
     #[command(after_help = "Example:\n  cruddur-messaging stream reconcile --prod")]
     Reconcile {
         /// Reconcile only this group
         #[arg(long, value_name = "UUID")]
         group: Option<Uuid>,
+        /// Also add a reset to the feeds of both participants, and count their unread messages again
+        #[arg(long)]
+        reset_feeds: bool,
     },
     /// List or replay the records that failed permanently
     #[command(subcommand)]
@@ -68,25 +75,29 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let consumer_table = ConsumerTable::new(target.aws.dynamodb.clone(), &target.table);
     let messages = target.messages_table();
     let appender = Appender::new(feed.retention());
-    let reconciler = reconciler(&messages, &appender);
+    let reconciler = |records_lost| reconciler(&messages, &appender, records_lost);
     let done = match command {
-        Command::Status => status(&target, output, &consumer_table).await,
-        Command::Reconcile { group } => {
+        Command::Status { feed } => status(&target, output, &consumer_table, feed.map(UserUuid)).await,
+        Command::Reconcile { group, reset_feeds } => {
             output.say(format!("Reconciling message group rows of {target}"));
-            reconcile(output, &reconciler, group.map(MessageGroupUuid)).await
+            reconcile(output, &reconciler(reset_feeds), group.map(MessageGroupUuid)).await
         }
         Command::SetAside(SetAsideCommand::List) => list(output, &consumer_table).await,
         Command::SetAside(SetAsideCommand::Replay) => {
             output.say(format!("Replaying the set-aside records into {target}"));
-            replay(output, &messages, &reconciler, &consumer_table).await
+            replay(output, &messages, &reconciler(false), &consumer_table).await
         }
     };
     done.map_err(|error| target.endpoints().explain(error))
 }
 
-fn reconciler<'a>(rows: &'a MessagesTable, appender: &'a Appender) -> Reconciler<'a, MessagesTable> {
+fn reconciler<'a>(
+    rows: &'a MessagesTable,
+    appender: &'a Appender,
+    records_lost: bool,
+) -> Reconciler<'a, MessagesTable> {
     let (environment, outage_tries) = (&SystemEnvironment, OUTAGE_TRIES);
-    Reconciler { rows, appender, records_lost: false, environment, outage_tries }
+    Reconciler { rows, appender, records_lost, environment, outage_tries }
 }
 
 async fn reconcile(
@@ -99,7 +110,11 @@ async fn reconcile(
             Some(Effect::Moved) => {
                 output.result(format!("{group}: moved"), || json!({ "group": group.to_string(), "moved": true }));
             }
-            Some(Effect::Fed | Effect::UpToDate) => output.result(
+            Some(Effect::Fed) => output.result(
+                format!("{group}: already up to date, feeds reset"),
+                || json!({ "group": group.to_string(), "moved": false, "feedsReset": true }),
+            ),
+            Some(Effect::UpToDate) => output.result(
                 format!("{group}: already up to date"),
                 || json!({ "group": group.to_string(), "moved": false }),
             ),

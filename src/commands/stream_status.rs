@@ -1,19 +1,35 @@
-//! `stream status`: the shards, the repair and the number of set-aside records.
+//! `stream status`: the shards with the messages that wait in them, the repair, the number of set-aside records, and the head
+//! of a feed.
+
+use std::fmt;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Value, json};
 
 use super::output::Output;
 use super::target::Target;
+use crate::messages_table::MessagesTable;
+use crate::model::UserUuid;
+use crate::report;
 use crate::stream::dynamodb::DynamoDbStream;
+use crate::stream::ids::StreamArn;
 use crate::stream::lease::{Checkpoint, Lease, LeaseTable};
 use crate::stream::lease_table::ConsumerTable;
+use crate::stream::planner::arrivals;
 use crate::stream::repair::{Complete, Pass, Repair, RepairTable, Tally};
 use crate::stream::set_aside::SetAsideTable;
-use crate::stream::source::StreamSource;
+use crate::stream::source::{Position, StreamError, StreamSource};
 
-/// Prints the status of the stream consumer.
-pub async fn status(target: &Target, output: Output, table: &ConsumerTable) -> anyhow::Result<()> {
+/// Maximum number of reads of a shard to count what waits in it. A read returns at most 1,000 records.
+const MAX_READS: usize = 10;
+
+/// Prints the status of the stream consumer, and the head of the feed of `feed_of`.
+pub async fn status(
+    target: &Target,
+    output: Output,
+    table: &ConsumerTable,
+    feed_of: Option<UserUuid>,
+) -> anyhow::Result<()> {
     let (aws, name) = (&target.aws, &target.table);
     let source = DynamoDbStream::new(aws.dynamodb.clone(), aws.streams.clone(), name);
     let stream = source.stream().await?;
@@ -22,31 +38,89 @@ pub async fn status(target: &Target, output: Output, table: &ConsumerTable) -> a
     let repair = table.repair().await?;
     let aside = SetAsideTable::list(table).await?.len();
     output.say(format!("Stream {stream}"));
-    output.say(row("SHARD", "OWNER", "CHECKPOINT", "HANDLED UNTIL"));
+    output.say(row("SHARD", "OWNER", "CHECKPOINT", "HANDLED UNTIL", "WAITING"));
     let now = Utc::now();
     for lease in &leases {
         let age = lease.handled_until.map(|at| age(now, at));
         let until = age.map_or("-".to_owned(), |age| format!("{age} s ago"));
-        let text = row(&lease.shard, lease.owner.as_deref().unwrap_or("-"), checkpoint(lease), &until);
+        let waiting = waiting(&source, &stream, lease).await.map_err(|error| report(&error));
+        let waits = waiting.as_ref().map_or_else(|error| format!("unknown: {error}"), Waiting::to_string);
+        let text = row(&lease.shard, lease.owner.as_deref().unwrap_or("-"), checkpoint(lease), &until, &waits);
         output.result(text, || {
             json!({
                 "shard": &*lease.shard,
                 "owner": lease.owner.as_deref(),
                 "checkpoint": checkpoint(lease),
                 "handledUntilSecondsAgo": age,
+                "messagesWaiting": waiting.as_ref().ok().map(|it| it.messages),
+                "moreWait": waiting.as_ref().ok().map(|it| it.more),
             })
         });
     }
     for shard in listed.iter().filter(|shard| leases.iter().all(|lease| lease.shard != shard.id)) {
-        output.result(row(&shard.id, "-", "no lease yet", "-"), || json!({ "shard": &*shard.id, "checkpoint": null }));
+        output.result(
+            row(&shard.id, "-", "no lease yet", "-", "-"),
+            || json!({ "shard": &*shard.id, "checkpoint": null }),
+        );
     }
     output.result(repair_text(&repair, now), || json!({ "repair": repair_json(&repair, now) }));
     output.result(format!("{aside} records set aside"), || json!({ "setAside": aside, "stream": &*stream }));
+    if let Some(user) = feed_of {
+        feed_head(output, &target.messages_table(), user).await?;
+    }
     Ok(())
 }
 
-fn row(shard: &str, owner: &str, checkpoint: &str, until: &str) -> String {
-    format!("{shard:<44} {owner:<38} {checkpoint:<26} {until}")
+/// Prints the head of a feed: what clients that have seen everything have seen.
+async fn feed_head(output: Output, messages: &MessagesTable, user: UserUuid) -> anyhow::Result<()> {
+    let head = messages.feed_head(user).await?;
+    let (position, events) = head.map_or((0, 0), |head| (head.position, head.events));
+    output.result(
+        format!("Feed of {user}: {events} events in {position} entries since its beginning"),
+        || json!({ "feed": user.to_string(), "position": position, "events": events }),
+    );
+    Ok(())
+}
+
+fn row(shard: &str, owner: &str, checkpoint: &str, until: &str, waiting: &str) -> String {
+    format!("{shard:<44} {owner:<38} {checkpoint:<26} {until:<14} {waiting}")
+}
+
+/// The messages of a shard that are not moved and fed yet.
+#[derive(Debug, Default)]
+struct Waiting {
+    messages: usize,
+    /// Whether the count ended before the end of the shard.
+    more: bool,
+}
+
+impl fmt::Display for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.messages, if self.more { " or more" } else { "" })
+    }
+}
+
+/// Counts the messages after the checkpoint of a shard. The consumer goes on meanwhile.
+async fn waiting<S: StreamSource>(source: &S, stream: &StreamArn, lease: &Lease) -> Result<Waiting, StreamError> {
+    let position = match &lease.checkpoint {
+        Some(Checkpoint::ShardEnd) => return Ok(Waiting::default()),
+        Some(Checkpoint::At(number)) => Position::After(number.clone()),
+        None | Some(Checkpoint::TrimHorizon | Checkpoint::BehindGap) => Position::TrimHorizon,
+    };
+    let mut messages = 0;
+    let mut next = Some(source.iterator(stream, &lease.shard, &position).await?);
+    for _ in 0..MAX_READS {
+        let Some(iterator) = next else { return Ok(Waiting { messages, more: false }) };
+        let batch = source.records(&iterator).await?;
+        // The end of an open shard can only be guessed: a read that returns nothing.
+        if batch.records.is_empty() {
+            return Ok(Waiting { messages, more: false });
+        }
+        let arrived = arrivals(&batch.records);
+        messages += arrived.malformed.len() + arrived.groups.iter().map(Vec::len).sum::<usize>();
+        next = batch.next;
+    }
+    Ok(Waiting { messages, more: next.is_some() })
 }
 
 fn checkpoint(lease: &Lease) -> &str {

@@ -12,8 +12,11 @@ use uuid::Uuid;
 
 use crate::consumer::in_order;
 use crate::consumer_faults::group_uuid;
+use crate::harness::client::text_of;
 use crate::harness::process::{command, run};
 use crate::harness::{Client, DEADLINE, Server, TABLE, TestUser, World, eventually, eventually_within, test, user};
+
+const LIST: &str = "{ messageGroups { nodes { uuid unreadCount } } }";
 
 /// Two conversations of one user: message 1 with ben, and message 2 with chloe. No consumer runs yet.
 struct Conversations {
@@ -61,6 +64,61 @@ fn reconciling_moves_groups_to_their_newest_messages() {
         assert!(reconcile(&[]).contains("2 groups checked, 1 moved"));
         in_order(&client, &[&with_chloe, &with_ben]).await;
         assert!(reconcile(&[]).contains("2 groups checked, 0 moved"));
+    });
+}
+
+#[test]
+fn reconciling_resets_feeds_and_counts_unread_messages_again() {
+    test(async {
+        let world = World::new().await;
+        let Conversations { server, client, ben, with_ben, .. } = conversations(&world).await;
+        let of_ben = server.client(&ben);
+        let consumer = world.consumer();
+        let end = of_ben.next_events(&Value::Null, 1).await.end;
+        assert!(consumer.finish().await);
+        let row = of_ben.data(LIST, json!({})).await["messageGroups"]["nodes"][0].clone();
+        assert_eq!(row, json!({ "uuid": with_ben, "unreadCount": 1 }));
+        let keys = world.aws.dynamodb.query().table_name(TABLE).key_condition_expression("pk = :pk");
+        let pk = AttributeValue::S(format!("GRP#{}", ben.uuid()));
+        let rows = keys.expression_attribute_values(":pk", pk.clone()).send().await.expect("rows");
+        let update = world.aws.dynamodb.update_item().table_name(TABLE).key("pk", pk);
+        let update = update.key("sk", rows.items()[0]["sk"].clone()).update_expression("SET received_count = :wrong");
+        let wrong = AttributeValue::N("7".to_owned());
+        update.expression_attribute_values(":wrong", wrong).send().await.expect("a wrong count");
+        assert_eq!(of_ben.data(LIST, json!({})).await["messageGroups"]["nodes"][0]["unreadCount"], 7);
+
+        let one = with_ben.as_str().expect("a uuid");
+        let (_, text) = reconcile(&world, &["--group", one]);
+        assert!(text.ends_with("already up to date\n"), "{text}");
+        assert_eq!(of_ben.feed(&end, 10).await.events, Vec::<Value>::new());
+        let (_, text) = reconcile(&world, &["--group", one, "--reset-feeds"]);
+        assert!(text.ends_with("already up to date, feeds reset\n"), "{text}");
+        assert_eq!(of_ben.data(LIST, json!({})).await["messageGroups"]["nodes"][0]["unreadCount"], 1);
+        for client in [&of_ben, &client] {
+            let events = client.feed(&Value::Null, 10).await.events;
+            assert_eq!(events.last().map(text_of), Some("HISTORY_CHANGED"), "{events:?}");
+        }
+    });
+}
+
+#[test]
+fn stream_status_counts_what_waits_and_shows_the_head_of_a_feed() {
+    test(async {
+        let world = World::new().await;
+        let Conversations { server: _server, client, ben, .. } = conversations(&world).await;
+        let consumer = world.consumer();
+        client.next_events(&Value::Null, 2).await;
+        assert!(consumer.finish().await);
+        client.send_to(&ben, "3").await;
+        client.send_to(&ben, "4").await;
+        let mut command = command();
+        command.args(["stream", "status", "--json", "--feed", &ben.uuid().to_string()]);
+        let output = tokio::task::block_in_place(|| run(command.env("AWS_ENDPOINT_URL", world.proxy.url())));
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+        assert_eq!((&lines[0]["messagesWaiting"], &lines[0]["moreWait"]), (&json!(2), &json!(false)), "{text}");
+        let feed = json!({ "feed": ben.uuid().to_string(), "position": 1, "events": 1 });
+        assert_eq!(lines.last(), Some(&feed), "{text}");
     });
 }
 
