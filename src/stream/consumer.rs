@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::appender::{Appender, FEED_RETENTION};
 use super::health::Health;
 use super::ids::{LeaseOwner, ShardId, StreamArn};
-use super::lease::{HeldLease, Lease, LeaseTable, LeaseUpdate, Watch, leases_to_take, take};
+use super::lease::{HeldLease, LEASE_TIME, Lease, LeaseTable, LeaseUpdate, Watch, leases_to_take, take};
 use super::parts::{Left, Parts, retry_backoff};
 use super::reader::ShardReader;
 use super::renewal::renew_until_lost;
@@ -211,7 +211,9 @@ impl<S: StreamSource, T: LeaseTable + RepairTable + SetAsideTable, R: GroupRows>
             if let Some((held, taken)) = self.try_take(&stream.arn, &leases, lease).await {
                 let (consumer, arn, stop) = (self.clone(), stream.arn.clone(), stop.clone());
                 let shard = held.shard.clone();
-                let reader = work.tasks.spawn(async move { consumer.hold(&arn, held, taken, &stop).await });
+                // In this time the former holder renews its lease, notices that it has lost it, and stops to write rows.
+                let wait = if lease.may_be_read_without_feed() { LEASE_TIME } else { Duration::ZERO };
+                let reader = work.tasks.spawn(async move { consumer.hold(&arn, held, taken, wait, &stop).await });
                 work.readers.insert(shard, reader.id());
             }
         }
@@ -343,8 +345,15 @@ impl<S: StreamSource, T: LeaseTable + RepairTable + SetAsideTable, R: GroupRows>
         Ok(())
     }
 
-    /// Reads a shard as long as this process holds the lease, and renews the lease meanwhile.
-    async fn hold(&self, stream: &StreamArn, lease: HeldLease, taken: Instant, stop: &CancellationToken) -> Ended {
+    /// Reads a shard, after `wait`, as long as this process holds the lease, and renews the lease meanwhile.
+    async fn hold(
+        &self,
+        stream: &StreamArn,
+        lease: HeldLease,
+        taken: Instant,
+        wait: Duration,
+        stop: &CancellationToken,
+    ) -> Ended {
         let shard = lease.shard.clone();
         tracing::info!(%shard, epoch = lease.epoch, "lease taken");
         Count::LeasesTaken.add(1);
@@ -354,9 +363,15 @@ impl<S: StreamSource, T: LeaseTable + RepairTable + SetAsideTable, R: GroupRows>
         let left = tokio::select! {
             biased;
             () = renew_until_lost(&*self.parts.environment, &shard, taken, renew) => Left::Lost,
-            left = reader.read() => left,
+            left = async {
+                match stop.run_until_cancelled(tokio::time::sleep_until(taken + wait)).await {
+                    Some(()) => reader.read().await,
+                    None => Left::Stopped,
+                }
+            } => left,
         };
-        if matches!(left, Left::Stopped) {
+        // During the wait the lease is not handed over, because the next holder has to wait as well.
+        if left == Left::Stopped && taken.elapsed() >= wait {
             match lease.write(&self.parts.table, stream, &LeaseUpdate::Release).await {
                 Ok(true) => {
                     Count::LeasesReleased.add(1);

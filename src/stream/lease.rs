@@ -44,6 +44,9 @@ pub struct Lease {
     pub owner: Option<LeaseOwner>,
     /// Increases with each change of the holder.
     pub epoch: u64,
+    /// Whether a version of the consumer that writes feeds created the lease or took it. A process of an earlier version can
+    /// hold another lease.
+    pub feeds: bool,
     /// Increases with each write.
     pub counter: u64,
     /// Increases with each checkpoint of one holder.
@@ -63,6 +66,11 @@ impl Lease {
     /// Whether the shard is finished.
     pub fn is_finished(&self) -> bool {
         self.checkpoint == Some(Checkpoint::ShardEnd)
+    }
+
+    /// Whether a process of an earlier version, which writes no feed, may be reading the shard.
+    pub fn may_be_read_without_feed(&self) -> bool {
+        !self.feeds && self.owner.is_some()
     }
 
     /// A reading from the oldest record on loses no record that is younger than this, in milliseconds since 1970.
@@ -255,8 +263,9 @@ pub fn open_leases(leases: &[Lease]) -> Vec<&Lease> {
     leases.iter().filter(is_open).collect()
 }
 
-/// The leases that the process `me`, which reads the shards `reading`, should take. All living processes get about the same
-/// number: first the leases without a holder and those of dead processes; otherwise one of the process that has most.
+/// The leases that the process `me`, which reads the shards `reading`, should take. First all leases of an earlier version that
+/// writes no feed, because its moves remove from the rows what was fed. Otherwise, all living processes get about the same
+/// number: the leases without a holder and those of dead processes, or else one of the process that has most.
 pub fn leases_to_take<'a>(
     leases: &'a [Lease],
     watch: &Watch,
@@ -265,6 +274,10 @@ pub fn leases_to_take<'a>(
     reading: &HashSet<ShardId>,
 ) -> Vec<&'a Lease> {
     let open = open_leases(leases);
+    let without_feed: Vec<&Lease> = open.iter().copied().filter(|lease| !lease.feeds).collect();
+    if !without_feed.is_empty() {
+        return without_feed;
+    }
     // We hold the leases of the shards that we read, even if a list that lags shows other holders.
     let (mine, others): (Vec<&Lease>, Vec<&Lease>) =
         open.iter().copied().partition(|lease| reading.contains(&lease.shard));
@@ -297,6 +310,7 @@ mod tests {
             parent: parent.map(ShardId::from),
             owner: owner.map(LeaseOwner::from),
             epoch: 1,
+            feeds: true,
             counter: 1,
             step: 0,
             checkpoint: None,
@@ -315,6 +329,19 @@ mod tests {
         assert_eq!(shards(&open_leases(&leases)), ["a", "c"]);
         leases[0].checkpoint = Some(Checkpoint::ShardEnd);
         assert_eq!(shards(&open_leases(&leases)), ["b", "c"]);
+    }
+
+    #[test]
+    fn leases_of_a_version_without_feeds_are_taken_first_and_all() {
+        let mut leases = vec![
+            lease("a", None, Some("old")),
+            lease("b", None, Some("old")),
+            lease("c", Some("b"), None),
+            lease("d", None, None),
+        ];
+        leases[..3].iter_mut().for_each(|lease| lease.feeds = false);
+        let taken = leases_to_take(&leases, &Watch::default(), Instant::now(), &"me".into(), &HashSet::new());
+        assert_eq!(shards(&taken), ["a", "b"]);
     }
 
     #[test]

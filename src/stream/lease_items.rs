@@ -19,6 +19,8 @@ pub const EPOCH: &str = "epoch";
 pub const HANDLED_UNTIL: &str = "handled_until";
 pub const OWNER: &str = "owner";
 pub const STEP: &str = "step";
+/// The epoch. Versions that write no feed have it in [`EPOCH`], and do not read a lease without that attribute.
+pub const FEED_EPOCH: &str = "feed_epoch";
 const CREATED_AT: &str = "created_at";
 const PARENT: &str = "parent";
 /// Values of `checkpoint` that are not sequence numbers.
@@ -44,7 +46,7 @@ pub fn lease_pk(stream: &StreamArn) -> String {
 /// The item of a new lease.
 pub fn from_new_lease(stream: &StreamArn, new: &NewLease) -> Item {
     let mut item = key(lease_pk(stream), &new.shard.id);
-    item.extend([EPOCH, COUNTER].map(|name| (name.to_owned(), number(0))));
+    item.extend([FEED_EPOCH, COUNTER].map(|name| (name.to_owned(), number(0))));
     item.insert(CREATED_AT.to_owned(), number(new.created_at));
     if new.is_behind_gap {
         item.insert(CHECKPOINT.to_owned(), text(BEHIND_GAP));
@@ -57,11 +59,16 @@ pub fn from_new_lease(stream: &StreamArn, new: &NewLease) -> Item {
 
 /// Reads a lease.
 pub fn to_lease(item: &Item) -> Result<Lease, ItemError> {
+    let (epoch, feeds) = match optional_number(item, FEED_EPOCH)? {
+        Some(epoch) => (epoch, true),
+        None => (required(optional_number(item, EPOCH)?, item, FEED_EPOCH)?, false),
+    };
     Ok(Lease {
         shard: required_text(item, SK)?.into(),
         parent: optional_text(item, PARENT)?.map(Into::into),
         owner: optional_text(item, OWNER)?.map(Into::into),
-        epoch: required(optional_number(item, EPOCH)?, item, EPOCH)?,
+        epoch,
+        feeds,
         counter: required(optional_number(item, COUNTER)?, item, COUNTER)?,
         step: optional_number(item, STEP)?.unwrap_or_default(),
         checkpoint: optional_text(item, CHECKPOINT)?.map(|text| match text {

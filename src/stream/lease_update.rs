@@ -7,7 +7,9 @@ use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::ids::LeaseOwner;
 use super::lease::{Condition, LeaseUpdate};
-use super::lease_items::{CHECKPOINT, COUNTER, EPOCH, HANDLED_UNTIL, OWNER, STEP, from_checkpoint, number, text};
+use super::lease_items::{
+    CHECKPOINT, COUNTER, EPOCH, FEED_EPOCH, HANDLED_UNTIL, OWNER, STEP, from_checkpoint, number, text,
+};
 use super::repair::{Complete, Pass, RepairUpdate};
 use super::repair_items::{
     COMPLETE_SINCE, COMPLETED, FINISHED_AT, PASS, POSITION, REQUESTED, REQUESTED_AT, STARTED_AT, from_tally,
@@ -26,11 +28,15 @@ pub struct UpdateExpression {
 impl UpdateExpression {
     /// The update of the lease of a shard under `condition`. It also increments the counter.
     pub fn of_lease(condition: &Condition, update: &LeaseUpdate) -> Self {
-        let mut expression = Self::under(condition);
+        let mut expression = Self::under(condition, FEED_EPOCH);
         match update {
             LeaseUpdate::Renew => {}
             LeaseUpdate::Release => expression.remove(OWNER),
-            LeaseUpdate::Take { owner, epoch } => expression.take(owner, *epoch),
+            LeaseUpdate::Take { owner, epoch } => {
+                expression.take(owner, FEED_EPOCH, *epoch);
+                // From now on, a version that writes no feed neither holds nor takes the lease.
+                expression.remove(EPOCH);
+            }
             LeaseUpdate::Advance { step, checkpoint, handled_until } => {
                 expression.advance(*step);
                 expression.set(CHECKPOINT, from_checkpoint(checkpoint));
@@ -44,11 +50,11 @@ impl UpdateExpression {
 
     /// The update of the repair under `condition`. It also increments the counter.
     pub fn of_repair(condition: &Condition, update: &RepairUpdate) -> Self {
-        let mut expression = Self::under(condition);
+        let mut expression = Self::under(condition, EPOCH);
         match update {
             RepairUpdate::Renew => {}
             RepairUpdate::Release => expression.remove(OWNER),
-            RepairUpdate::Take { owner, epoch } => expression.take(owner, *epoch),
+            RepairUpdate::Take { owner, epoch } => expression.take(owner, EPOCH, *epoch),
             RepairUpdate::Advance { step, pass: Pass { covers, started_at, position }, tally } => {
                 expression.advance(*step);
                 expression.set(PASS, number(covers));
@@ -87,14 +93,14 @@ impl UpdateExpression {
         expression
     }
 
-    /// An update under `condition` that increments the counter.
-    fn under(condition: &Condition) -> Self {
+    /// An update under `condition` that increments the counter. The epoch is in the attribute `epoch_name`.
+    fn under(condition: &Condition, epoch_name: &str) -> Self {
         let mut expression = Self::default();
         match condition {
             Condition::CounterIs(counter) => expression.require(COUNTER, ":seen_counter", number(counter)),
             Condition::HeldSince { owner, epoch } => {
                 expression.require(OWNER, ":holder", text(owner));
-                expression.require(EPOCH, ":held_epoch", number(epoch));
+                expression.require(epoch_name, ":held_epoch", number(epoch));
             }
         }
         let counter = expression.name(COUNTER);
@@ -103,9 +109,9 @@ impl UpdateExpression {
         expression
     }
 
-    fn take(&mut self, owner: &LeaseOwner, epoch: u64) {
+    fn take(&mut self, owner: &LeaseOwner, epoch_name: &str, epoch: u64) {
         self.set(OWNER, text(owner));
-        self.set(EPOCH, number(epoch));
+        self.set(epoch_name, number(epoch));
         self.remove(STEP);
     }
 

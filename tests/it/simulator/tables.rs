@@ -43,6 +43,7 @@ impl LeaseTable for Part {
                 parent: new.shard.parent.clone(),
                 owner: None,
                 epoch: 0,
+                feeds: true,
                 counter: 0,
                 step: 0,
                 checkpoint: new.is_behind_gap.then_some(Checkpoint::BehindGap),
@@ -68,7 +69,7 @@ impl LeaseTable for Part {
                 Condition::CounterIs(counter) => lease.counter == *counter,
                 Condition::HeldSince { owner, epoch } => {
                     let in_turn = !matches!(&update, LeaseUpdate::Advance { step, .. } if *step < lease.step);
-                    lease.owner.as_ref() == Some(owner) && lease.epoch == *epoch && in_turn
+                    lease.feeds && lease.owner.as_ref() == Some(owner) && lease.epoch == *epoch && in_turn
                 }
             };
             if !holds {
@@ -78,7 +79,7 @@ impl LeaseTable for Part {
             match &update {
                 LeaseUpdate::Take { owner, epoch } => {
                     lease.owner = Some(owner.clone());
-                    (lease.epoch, lease.step) = (*epoch, 0);
+                    (lease.epoch, lease.step, lease.feeds) = (*epoch, 0, true);
                 }
                 LeaseUpdate::Renew => {}
                 LeaseUpdate::Advance { step, checkpoint, handled_until } => {
