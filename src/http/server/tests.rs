@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::body::Bytes;
 use axum::routing::any;
-use futures::{StreamExt, stream};
+use futures::{FutureExt, StreamExt, stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -207,4 +207,39 @@ async fn a_client_that_reads_slowly_gets_all_of_a_long_response() {
     // More than the time limit in total, much less for each part.
     let read = timeout(DEADLINE, read_slowly(response, Duration::from_millis(200))).await.expect("an end");
     assert_eq!(read.expect("the whole response"), LENGTH);
+}
+
+/// Whether the connection was told to close.
+fn is_closed(registered: &Registered) -> bool {
+    registered.connection().commanded(Command::Drain).now_or_never() == Some(Command::Close)
+}
+
+#[test]
+fn of_the_connections_that_wait_one_of_the_busiest_peer_is_closed_first() {
+    let [quiet, busy] = ["192.0.2.1", "192.0.2.2"].map(|address| Peer::of(address.parse().expect("an address")));
+    let connections = Connections::new(ConnectionLimits { connections: 4, ..LIMITS });
+    let begin = Instant::now();
+    let mut admit = |peer, second| connections.admit(peer, begin + Duration::from_secs(second)).expect("a place");
+    let oldest = admit(quiet, 0);
+    let served = admit(busy, 1);
+    drop(served.connection().begin_request(false));
+    let (first, second) = (admit(busy, 2), admit(busy, 3));
+    assert!(!is_closed(&first), "there are four places");
+    let third = admit(quiet, 4);
+    assert!(is_closed(&first) && !is_closed(&second), "of those that never had a request, the one that waited longest");
+    let _fourth = admit(quiet, 5);
+    assert!(is_closed(&second) && !is_closed(&served));
+    // Now the other peer has more connections.
+    let _fifth = admit(busy, 6);
+    assert!(is_closed(&oldest) && !is_closed(&served) && !is_closed(&third));
+}
+
+#[tokio::test]
+async fn an_http2_connection_has_a_maximum_of_streams() {
+    let router = Router::new().route("/here", any(async || "here"));
+    let served = served(router, ConnectionLimits { streams: 3, ..LIMITS }).await;
+    let stream = TcpStream::connect(served.address).await.expect("a connection");
+    let (client, connection) = h2::client::handshake(stream).await.expect("HTTP/2");
+    tokio::spawn(connection);
+    wait_until(|| client.current_max_send_streams() == 3).await;
 }
