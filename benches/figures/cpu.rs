@@ -19,8 +19,8 @@ use super::{Caller, cpu_time, free_port, interrupt};
 pub const GROUPS: usize = 25;
 const WARM_UP: usize = 500;
 /// Number of rounds. Server and bare handler take turns, so that other load of the machine affects both. Odd, for a median.
-const ROUNDS: usize = 9;
-const REQUESTS: usize = 1_000;
+const ROUNDS: usize = 25;
+const REQUESTS: usize = 400;
 /// Number of requests in a profile.
 const RECORDED: usize = 5_000;
 const LIST: &str = "{ messageGroups(first: 20) { nodes { uuid participants { uuid handle displayName } lastMessageAt \

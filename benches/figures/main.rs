@@ -67,11 +67,6 @@ async fn main() -> anyhow::Result<()> {
             let (Some(messages), Some(conversations)) = (number(), number()) else { bail!("how many messages?") };
             return growth::run(&production, growth::Size { messages, conversations }).await;
         }
-        if what == Path::new("growth") {
-            let mut number = || arguments.next().and_then(|it| it.to_str()?.parse().ok());
-            let (Some(messages), Some(conversations)) = (number(), number()) else { bail!("how many messages?") };
-            return growth::run(&production, growth::Size { messages, conversations }).await;
-        }
         let what = if what == Path::new("cpu") { Wanted::Cpu } else { Wanted::Profiles(&what) };
         return served(&production, &bare, what).await;
     }
