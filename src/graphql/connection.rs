@@ -1,5 +1,5 @@
-//! Connections of the Relay cursor connections specification. The types of `async_graphql::connection` have no fast path
-//! (see `engine::object`), so ours are declared here.
+//! Connections of the Relay cursor connections specification. The types of `async_graphql::connection` have no fast
+//! path (see `engine::object`), so this module declares its own.
 
 use super::engine::object;
 use crate::messaging::Page;
@@ -41,7 +41,7 @@ object! {
 }
 
 impl<N> Connection<N> {
-    /// The connection of a page. `edge` makes the cursor's text and the node of an item.
+    /// Converts a page. `edge` returns the encoded cursor and the node of an item.
     pub fn of<T>(page: Page<T>, edge: impl FnMut(T) -> (String, N)) -> Self {
         let edges = page.items.into_iter().map(edge).map(|(cursor, node)| Edge { cursor, node });
         let edges: Vec<Edge<N>> = edges.collect();

@@ -1,4 +1,4 @@
-//! What the resolvers of one request share.
+//! State that the resolvers of one request share.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -14,20 +14,20 @@ use crate::model::{Participant, User, UserUuid};
 use crate::outcome::Code;
 use crate::users::loader::UserLoader;
 
-/// The signed-in user, the reads, the loaders and the limits of one request, and what the request has done.
+/// The signed-in user, the shared reads, the loader and the limits of one request, and whether it has stored a message.
 pub struct RequestContext {
     reads: RequestReads,
     budget: Arc<ResponseBudget>,
     token: Option<VerifiedToken>,
     requester: OnceCell<Arc<User>>,
-    /// Made at the first use: most requests find all names in the cache.
+    /// Created at the first use, because most requests find all names in the cache.
     user_loader: OnceLock<UserLoader>,
     message_stored: AtomicBool,
 }
 
 impl RequestContext {
-    /// The context of a request with this verified token, or without a token. `messaging` has the limits of the request, and
-    /// a response may have `max_response_bytes`.
+    /// Creates the context of a request. `token` is its verified access token, if it has one. `messaging` contains the
+    /// limits of the request. `max_response_bytes` is the maximum size of a response in bytes.
     pub fn new(messaging: Messaging, token: Option<VerifiedToken>, max_response_bytes: usize) -> Arc<Self> {
         Arc::new(Self {
             reads: RequestReads::new(messaging),
@@ -39,12 +39,12 @@ impl RequestContext {
         })
     }
 
-    /// The maximum size of a response.
+    /// The size limit of a response, and the number of bytes counted so far.
     pub(super) fn budget(&self) -> &Arc<ResponseBudget> {
         &self.budget
     }
 
-    /// Whether the request has stored a message. An error after that concerns the response only.
+    /// Whether the request has stored a message. An error after that affects only the response, not the message.
     pub fn has_stored_message(&self) -> bool {
         self.message_stored.load(Ordering::Relaxed)
     }
@@ -54,13 +54,13 @@ impl RequestContext {
         self.message_stored.store(true, Ordering::Relaxed);
     }
 
-    /// The context of the request that is being executed.
+    /// Returns the context of the request that is being executed.
     pub(super) fn of<'a, T>(context: &ContextBase<'a, T>) -> &'a Self {
         // `graphql::execute` is the only place that executes requests, and it adds the context to each of them.
         context.data_unchecked::<Arc<Self>>()
     }
 
-    /// The rules.
+    /// The messaging rules, with the limits of this request.
     pub(super) fn messaging(&self) -> &Messaging {
         self.reads.messaging()
     }
@@ -70,7 +70,7 @@ impl RequestContext {
         &self.reads
     }
 
-    /// The signed-in user. Looked up once for each request, when a field needs it.
+    /// Returns the signed-in user. The first field that needs the user looks it up, and later fields reuse the result.
     pub(super) async fn requester(&self) -> Result<Arc<User>> {
         let Some(token) = &self.token else {
             return Err(unauthenticated("token_missing", "You are not signed in: the request has no access token."));
@@ -85,13 +85,14 @@ impl RequestContext {
         self.requester.get_or_try_init(|| look_up).await.cloned()
     }
 
-    /// The user, if this request has looked them up or if they are in the cache.
+    /// Returns the user if this request has looked them up or if they are in the cache.
     pub(super) fn cached_user(&self, uuid: UserUuid) -> Option<Arc<User>> {
         let requester = self.requester.get().filter(|requester| requester.uuid == uuid);
         requester.cloned().or_else(|| self.messaging().users().cached(uuid))
     }
 
-    /// The user with the names that Postgres has now. If the user is gone there, the names that the item has copied.
+    /// Returns the user with the current names from PostgreSQL. If PostgreSQL has no such user, returns the names that
+    /// were copied into the item in DynamoDB.
     pub(super) async fn user(&self, participant: &Participant) -> Result<Arc<User>> {
         if let Some(user) = self.cached_user(participant.uuid) {
             return Ok(user);

@@ -1,4 +1,4 @@
-//! The one place where errors become GraphQL errors, with `extensions.code` and, for bad input, `extensions.reason`.
+//! Converts all errors to GraphQL errors with `extensions.code` and, for invalid input, `extensions.reason`.
 
 use std::borrow::{Borrow, Cow};
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use crate::outcome::{Code, Outcome};
 use crate::report;
 use crate::users::UsersError;
 
-/// The extension that says whether a message was stored although there is an error.
+/// Key of the extension that says whether a message was stored despite the error.
 const OUTCOME: &str = "outcome";
 
-/// An error as clients see it.
+/// An error in the form that clients receive.
 #[derive(Clone, Debug)]
 pub struct ApiError {
     code: Code,
@@ -23,10 +23,11 @@ pub struct ApiError {
     retry_after_seconds: Option<u64>,
 }
 
-/// Whether a message was stored although there is an error: `extensions.outcome`.
+/// Whether a message was stored despite the error: `extensions.outcome`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MessageOutcome {
-    /// It is not known. Without an idempotency key, the client should read the conversation before it sends the message again.
+    /// It is unknown whether the message was stored. Without an idempotency key, the client should read the
+    /// conversation before it sends the message again.
     Unknown,
     /// A message of the request was stored. Without an idempotency key, the client must not send it again.
     Stored,
@@ -42,12 +43,12 @@ impl MessageOutcome {
 }
 
 impl ApiError {
-    /// An error with a message for the developer of the client.
+    /// Creates an error with a message for the developer of the client.
     pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
         Self { code, message: message.into(), reason: None, message_outcome: None, retry_after_seconds: None }
     }
 
-    /// An error of the input, with the `extensions.reason` that clients compare with.
+    /// Creates an error for invalid input. Clients can compare `reason`, which they receive as `extensions.reason`.
     pub fn bad_input(reason: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Code::BadUserInput, message).with_reason(reason)
     }
@@ -83,7 +84,7 @@ impl ApiError {
 }
 
 impl From<ApiError> for Error {
-    /// The error of a field. It keeps the [`ApiError`] as its source, so that its code can be read again as a value.
+    /// Creates the error of a field. It keeps the [`ApiError`] as its source, so that [`finish`] can read the code.
     fn from(error: ApiError) -> Self {
         let (message, extensions) = (error.message.to_string(), Some(error.extensions()));
         Self { message, extensions, source: Some(Arc::new(error)) }
@@ -91,18 +92,18 @@ impl From<ApiError> for Error {
 }
 
 impl From<ApiError> for ServerError {
-    /// An error of the whole request.
+    /// Creates an error of the whole request.
     fn from(error: ApiError) -> Self {
         let Error { message, extensions, source } = error.into();
         Self { message, extensions, source, locations: Vec::new(), path: Vec::new() }
     }
 }
 
-/// Completes the errors of a response and returns how the request ended. `stored` says whether the request has stored a
-/// message: then each error says so, because `data` may be null.
+/// Adds missing codes to the errors of a response, and returns the outcome of the request. If `stored` is true, the
+/// request has stored a message. Each error then says so, because `data` may be null.
 ///
 /// # Errors
-/// The errors of a request that the engine did not execute, although its document passed our validation.
+/// Returns the errors of a request that the engine did not execute although its document passed validation.
 pub(super) fn finish(response: &mut Response, stored: bool) -> Result<Outcome, Vec<ServerError>> {
     let mut is_executed = true;
     for error in &mut response.errors {
@@ -126,13 +127,13 @@ pub(super) fn finish(response: &mut Response, stored: bool) -> Result<Outcome, V
 fn say_that_a_message_was_stored(error: &mut ServerError) {
     error.message.push_str(" A message of this request has been stored.");
     let extensions = error.extensions.get_or_insert_default();
-    // An error that does not know about a message of its own keeps saying so.
+    // If it is unknown whether the message of this error was stored, the error keeps that outcome.
     if extensions.get(OUTCOME).is_none() {
         extensions.set(OUTCOME, MessageOutcome::Stored.as_str());
     }
 }
 
-/// The error that replaces a response of more than `maximum` bytes.
+/// Creates the error that replaces a response of more than `maximum` bytes.
 pub(super) fn response_too_large(maximum: usize, stored: bool) -> ServerError {
     let message = format!("The response is larger than {maximum} bytes. Request smaller pages or fewer fields.");
     let mut error = ServerError::from(ApiError::bad_input("max_response_exceeded", message));
@@ -142,7 +143,7 @@ pub(super) fn response_too_large(maximum: usize, stored: bool) -> ServerError {
     error
 }
 
-/// Maps an error of the rules.
+/// Converts an error of the messaging rules.
 pub(super) fn messaging_error(error: impl Borrow<MessagingError>) -> Error {
     let error = error.borrow();
     let mapped = match error {
@@ -163,7 +164,7 @@ pub(super) fn messaging_error(error: impl Borrow<MessagingError>) -> Error {
     mapped.into()
 }
 
-/// Maps an error of the users table.
+/// Converts an error of the users table.
 pub(super) fn users_error(error: &UsersError) -> Error {
     let mapped = match error {
         UsersError::Unavailable(_) => unavailable(error),
@@ -172,14 +173,15 @@ pub(super) fn users_error(error: &UsersError) -> Error {
     mapped.into()
 }
 
-/// A store is unavailable. The log has the cause.
+/// Logs the cause, and returns the error that a client receives if a store is unavailable.
 fn unavailable(error: &dyn std::error::Error) -> ApiError {
     tracing::warn!(error = report(error), "a field failed because a store is unavailable");
-    ApiError::new(Code::Unavailable, "The service is unavailable at the moment. Please try again.")
+    ApiError::new(Code::Unavailable, "The service is temporarily unavailable. Try again later.")
 }
 
-/// A fault of the server. The log has the cause; the client never sees it.
+/// Logs the cause, and returns the error that a client receives after a fault of the server. It does not contain the
+/// cause.
 fn internal(error: &dyn std::error::Error) -> ApiError {
     tracing::error!(error = report(error), "a field failed because of an internal error");
-    ApiError::new(Code::Internal, "Something went wrong on our side.")
+    ApiError::new(Code::Internal, "Internal server error.")
 }

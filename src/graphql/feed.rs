@@ -15,14 +15,14 @@ use crate::messaging::{FeedCursor, FeedEvent, FeedPage, FeedResetReason};
     field(
         name = "cursor",
         ty = "String",
-        desc = "Cursor of the event, for the argument `after`. It is valid on every server, and after a restart."
+        desc = "Cursor of the event, for the argument `after`. Every server accepts it, and it stays valid after a restart."
     )
 )]
-#[expect(clippy::large_enum_variant, reason = "almost every event is the large one")]
+#[expect(clippy::large_enum_variant, reason = "almost all events have the largest variant")]
 pub enum FeedEventObject {
     /// A message was added.
     MessageAdded(MessageAdded),
-    /// All events up to now were delivered.
+    /// The reader has received all events up to now.
     FeedReady(FeedReady),
     /// Events are missing.
     FeedReset(FeedReset),
@@ -46,28 +46,28 @@ pub struct MessageAdded {
 }
 
 object! {
-    /// A message was added to a message group of the signed-in user, by either participant.
+    /// One of the participants added a message to a message group of the signed-in user.
     "MessageAdded" for MessageAdded;
     fields(&self) {
-        /// Cursor of the event, for the argument `after`. It is valid on every server, and after a restart.
+        /// Cursor of the event, for the argument `after`. Every server accepts it, and it stays valid after a restart.
         "cursor" cursor: &str = &self.cursor;
         /// The message.
         "message" message: &MessageObject = &self.message;
-        /// The message group after the message, and after the messages that the server processed together with it.
+        /// The message group after this message and after all messages that the server processed together with it.
         "messageGroup" message_group: &MessageGroupObject = &self.message_group;
     }
 }
 
-/// The reader of a feed has caught up.
+/// The reader has received all events that it missed.
 pub struct FeedReady {
     cursor: String,
 }
 
 object! {
-    /// All events that the client had missed were delivered. The events after it are live.
+    /// The server has delivered all events that the client missed. The events after this one are new.
     "FeedReady" for FeedReady;
     fields(&self) {
-        /// Cursor of the event, for the argument `after`. It is valid on every server, and after a restart.
+        /// Cursor of the event, for the argument `after`. Every server accepts it, and it stays valid after a restart.
         "cursor" cursor: &str = &self.cursor;
     }
 }
@@ -79,25 +79,26 @@ pub struct FeedReset {
 }
 
 object! {
-    /// Events are missing. The client should query its message groups and messages again, and then continue from `cursor`.
+    /// Events are missing. The client should query its message groups and messages again, and then pass `cursor` as
+    /// `after`.
     "FeedReset" for FeedReset;
     fields(&self) {
-        /// Cursor of the event, for the argument `after`. It is valid on every server, and after a restart.
+        /// Cursor of the event, for the argument `after`. Every server accepts it, and it stays valid after a restart.
         "cursor" cursor: &str = &self.cursor;
-        /// Why events are missing.
+        /// Reason why events are missing.
         "reason" reason: FeedResetReasonValue = self.reason.into();
     }
 }
 
-/// Why events are missing.
+/// Reason why events are missing.
 #[derive(Clone, Copy, Enum, PartialEq, Eq)]
 #[graphql(name = "FeedResetReason")]
 pub enum FeedResetReasonValue {
-    /// The feed no longer keeps the events after the cursor.
+    /// The events after the cursor have expired. The feed keeps events for a limited time.
     Expired,
     /// More than 10,000 events follow the cursor.
     TooFarBehind,
-    /// The server has lost events, or its data was restored from a backup.
+    /// The server lost events, or its data was restored from a backup.
     HistoryChanged,
 }
 
@@ -129,9 +130,9 @@ object! {
     /// A page of the signed-in user's feed.
     "FeedPage" for FeedPageObject;
     fields(&self) {
-        /// The events of the page, in the order in which they happened.
+        /// The events of the page, in the order of the feed.
         "events" events: List<&FeedEventObject> = self.events.iter().collect();
-        /// Cursor after which the next page starts. Set also if the page is empty.
+        /// Cursor to pass as `after` to get the next page. Present even if the page is empty.
         "endCursor" end_cursor: &str = &self.end_cursor;
         /// Whether more events follow this page.
         "hasNextPage" has_next_page: bool = self.has_next_page;

@@ -31,13 +31,13 @@ object! {
         "body" body: &str = &self.0.body;
         /// Time at which the server received the message.
         "createdAt" created_at: Instant = Instant(self.0.created_at);
-        /// Cursor of the message among the messages of its group, for the arguments `after` and `before` of `messages` and for
+        /// Cursor of the message in its message group, for the arguments `after` and `before` of `messages`, and for
         /// `upTo` of `markRead`.
         "cursor" cursor: String = message_cursor(self.0.group, &self.0.sort_key);
     }
 }
 
-/// The text of the cursor at a message.
+/// Encodes the cursor of a message.
 pub fn message_cursor(group: MessageGroupUuid, sort_key: &SortKey) -> String {
     MessageCursor { group, sort_key: sort_key.clone() }.encode()
 }

@@ -33,7 +33,7 @@ impl From<GroupView> for MessageGroupObject {
 
 impl MessageGroupObject {
     fn both_participants(&self) -> List<ParticipantObject<'_>> {
-        // The legacy system let a user write to themselves.
+        // In the legacy system, users could write to themselves. Such a group has one participant.
         let other = Some(&self.other).filter(|other| other.uuid != self.viewer.uuid);
         [&self.viewer].into_iter().chain(other).map(ParticipantObject).collect()
     }
@@ -49,27 +49,29 @@ object! {
         "uuid" uuid: UuidText = UuidText(self.uuid.0);
         /// The two users of the conversation. The signed-in user is the first.
         "participants" participants: List<ParticipantObject<'_>> = self.both_participants();
-        /// The user with whom the signed-in user has the conversation.
+        /// The other user of the conversation.
         "otherParticipant" other_participant: ParticipantObject<'_> = ParticipantObject(&self.other);
         /// The newest message.
         "lastMessage" last_message: &MessageObject = &self.last_message;
         /// Time at which the server received the newest message.
         "lastMessageAt" last_message_at: Instant = Instant(self.last_message.0.created_at);
-        /// Number of messages of the other participant that the signed-in user has not read. When `markRead` marks a message
-        /// that is not the newest one, at most 1,000 of the messages after it are counted.
+        /// Number of messages from the other participant that the signed-in user has not read. If `markRead` marks a
+        /// message that is not the newest one, the server counts only among the first 1,000 messages after it.
         "unreadCount" unread_count: UnreadCount<'_> = UnreadCount(&self.reading);
-        /// Cursor of the message up to which the signed-in user has read the group. Null if no message is marked as read.
+        /// Cursor up to which the signed-in user has read the messages of the group. Null if no message is marked as
+        /// read.
         "readCursor" read_cursor: ReadCursor<'_> = ReadCursor(&self.reading);
     }
     resolvers {
-        /// Cursor of the message up to which the other participant has read the group. Null if they have marked no message as
+        /// Cursor up to which the other participant has read the messages of the group. Null if no message is marked as
         /// read.
         async fn other_read_cursor(&self, context: &Context<'_>) -> Result<Option<String>> {
             let read = self.reading.other_cursor(RequestContext::of(context));
             Box::pin(read.instrument(trace_span!("MessageGroup.otherReadCursor"))).await
         }
 
-        /// Messages of the group, from oldest to newest. Without `first` and `last`, returns the last 40.
+        /// Messages of the group, from oldest to newest. If neither `first` nor `last` is set, returns the last 40
+        /// messages.
         async fn messages(
             &self,
             context: &Context<'_>,
@@ -95,7 +97,7 @@ pub type MessageGroupConnection = Connection<MessageGroupObject>;
 type MessageGroupEdge = Edge<MessageGroupObject>;
 
 object! {
-    /// A page of message groups. The group with the newest message is the first.
+    /// A page of message groups. The page starts with the group that has the newest message.
     "MessageGroupConnection" for MessageGroupConnection;
     fields(&self) {
         /// Information about pagination.

@@ -1,5 +1,6 @@
-//! The GraphQL schema over the [rules](crate::messaging): types and resolvers, one file for each type, and the one place that
-//! maps errors. Documents are parsed, limited and validated by [`crate::documents`] before they come here.
+//! The GraphQL schema: types and resolvers, one file for each type, and the conversion of errors. The resolvers call
+//! the [messaging rules](crate::messaging). [`crate::documents`] parses, limits and validates a document before this
+//! module executes it.
 
 pub(crate) mod budget;
 mod connection;
@@ -34,16 +35,18 @@ pub type MessagingSchema = Schema<Query, Mutation, EmptySubscription>;
 
 /// Builds the schema.
 pub fn schema() -> MessagingSchema {
-    // Documents are validated before they are planned, so the engine validates as little as it can.
+    // `crate::documents` has validated the document already, so the engine uses its fastest validation.
     let schema = Schema::build(Query, Mutation, EmptySubscription).validation_mode(ValidationMode::Fast);
-    // A planned operation has an inline fragment beside a field where a field is an interface, which is one level more.
+    // If the type of a field is an interface, the planned operation has an additional inline fragment, which is one
+    // more level.
     schema.limit_recursive_depth(2 * engine::operation::MAX_NESTING).finish()
 }
 
-/// Executes a planned query or mutation.
+/// Executes a planned query or mutation, and returns the response and its outcome.
 ///
 /// # Errors
-/// The errors of a response without `data`: the engine did not execute the request, or the response is too large.
+/// Returns the errors of a response without `data`: the engine did not execute the request, or the response is too
+/// large.
 pub async fn execute(
     schema: &MessagingSchema,
     request: Request,
@@ -51,7 +54,8 @@ pub async fn execute(
 ) -> Result<(Response, Outcome), Vec<ServerError>> {
     let budget = context.budget();
     let mut execution = pin!(schema.execute(request.data(context.clone()).data(budget.clone())));
-    // Nullable fields keep the error of a value that is too large to themselves, and the others would go on.
+    // A nullable field catches the error of a value that is too large and becomes null, and the other fields would
+    // continue. So this loop stops the execution.
     let executed = poll_fn(|context| match execution.as_mut().poll(context) {
         Poll::Pending if budget.is_exceeded() => Poll::Ready(Response::default()),
         executed => executed,
@@ -65,7 +69,7 @@ pub async fn execute(
     Ok((response, outcome))
 }
 
-/// The schema in the schema definition language: the content of `schema.graphql`.
+/// Returns the schema in the schema definition language: the content of `schema.graphql`.
 pub fn sdl() -> String {
     let options = SDLExportOptions::new()
         .include_specified_by()

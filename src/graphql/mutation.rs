@@ -20,23 +20,24 @@ pub struct Mutation;
 pub struct CreateMessageInput {
     /// Recipient of the message: a user or an existing message group.
     to: MessageRecipient,
-    /// Text of the message: 1 to 1024 Unicode code points, of which at least one is not white space.
+    /// Text of the message: 1 to 1024 Unicode code points. Must contain a code point that is not white space.
     body: String,
-    /// Key that the client gives to the message: a new random UUID for each message. Requests of one user with the same key
-    /// store one message, however often they are sent within 30 days, and each of them returns it. So after an error, a client
-    /// with a key can simply repeat the request. If the body or the conversation differs from that of the first request, the
-    /// error has the reason `idempotency_key_reused`.
+    /// Idempotency key of the message: a new random UUID that the client generates for each message. If a user sends
+    /// several requests with the same key within 30 days, the server stores one message, and each of the requests
+    /// returns that message. After an error, the client can therefore repeat the request with the same key. If the body
+    /// or the conversation differs from that of the first request, the server rejects the request with the reason
+    /// `idempotency_key_reused`.
     idempotency_key: Option<UuidText>,
-    /// Unique identifier of the user whom the client means. If `to` leads to another user, because the handle belongs to
-    /// another user now or because the message group has another participant, nothing is stored, and the error has the reason
-    /// `recipient_changed`.
+    /// Unique identifier of the user for whom the message is intended. If `to` identifies a different user, because the
+    /// handle now belongs to that user or because the message group has another participant, the server stores nothing
+    /// and rejects the request with the reason `recipient_changed`.
     recipient_uuid: Option<UuidText>,
 }
 
 /// Recipient of a message. Exactly one of the fields must be set.
 #[derive(OneofObject)]
 pub enum MessageRecipient {
-    /// Handle of the other user, compared exactly. Starts a conversation with that user, or continues the one that exists.
+    /// Handle of the other user (exact match). Starts a conversation with that user, or continues the existing one.
     Handle(String),
     /// Unique identifier of a message group in which the signed-in user is a participant.
     MessageGroupUuid(UuidText),
@@ -59,12 +60,12 @@ object! {
     }
 }
 
-/// The messages to mark as read.
+/// The message group and the newest message to mark as read.
 #[derive(InputObject)]
 pub struct MarkReadInput {
     /// Unique identifier of a message group in which the signed-in user is a participant.
     message_group_uuid: UuidText,
-    /// Cursor of the last message to mark as read.
+    /// Cursor of the newest message to mark as read. Earlier messages of the group are marked as read too.
     up_to: String,
 }
 
@@ -112,12 +113,13 @@ impl Mutation {
         Ok(Fast(CreateMessagePayload { message, message_group: sent.read_by_author().into() }))
     }
 
-    /// Marks the messages of a message group up to a message as read. A read marker never moves backward, so an older message
-    /// changes nothing. Sending a message marks the messages before it as read.
+    /// Marks all messages of a message group up to a given message as read. The read marker never moves backward, so a
+    /// message that is already marked as read changes nothing. Sending a message also marks the earlier messages of its
+    /// group as read.
     async fn mark_read(
         &self,
         context: &Context<'_>,
-        #[graphql(desc = "The messages to mark as read.")] input: MarkReadInput,
+        #[graphql(desc = "The message group and the newest message to mark as read.")] input: MarkReadInput,
     ) -> Result<Fast<MarkReadPayload>> {
         let request = RequestContext::of(context);
         let mark = async {

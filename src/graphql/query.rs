@@ -16,8 +16,8 @@ use crate::model::MessageGroupUuid;
 
 /// The root query type.
 ///
-/// The futures of its resolvers are boxed: the engine keeps each of them twice in the future of a field and moves that
-/// future, so a large one costs more to move than to allocate.
+/// The futures of its resolvers are boxed: the engine stores each of them twice in the future of a field and moves that
+/// future. Moving a large future costs more than allocating it.
 pub struct Query;
 
 /// The root query type.
@@ -33,7 +33,7 @@ impl Query {
     async fn user(
         &self,
         context: &Context<'_>,
-        #[graphql(desc = "Handle of the user, compared exactly.")] handle: String,
+        #[graphql(desc = "Handle of the user (exact match).")] handle: String,
     ) -> Option<Result<Fast<UserObject>>> {
         let request = RequestContext::of(context);
         let read = async {
@@ -44,7 +44,7 @@ impl Query {
         Some(user.map(|user| Fast(UserObject(user))))
     }
 
-    /// Message groups of the signed-in user. The group with the newest message is the first.
+    /// Message groups of the signed-in user. The list starts with the group that has the newest message.
     async fn message_groups(
         &self,
         context: &Context<'_>,
@@ -76,7 +76,8 @@ impl Query {
         Box::pin(read.instrument(trace_span!("Query.messageGroup"))).await.transpose()
     }
 
-    /// Messages of a message group, from oldest to newest. Without `first` and `last`, returns the last 40.
+    /// Messages of a message group, from oldest to newest. If neither `first` nor `last` is set, returns the last 40
+    /// messages.
     #[allow(clippy::too_many_arguments, reason = "the arguments are those of the schema")]
     async fn messages(
         &self,
@@ -103,13 +104,14 @@ impl Query {
         Box::pin(read.instrument(trace_span!("Query.messages"))).await
     }
 
-    /// The feed of the signed-in user: every message of the user's message groups, once and in one order. To follow the feed,
-    /// pass `endCursor` of each page as `after` of the next one. If events are missing, the page ends with a `FeedReset`.
+    /// A page of the signed-in user's feed. The feed contains each message of the user's message groups once, in a
+    /// fixed order. To read all of it, pass `endCursor` of each page as `after` of the next request. If events are
+    /// missing, the page ends with a `FeedReset`.
     async fn feed(
         &self,
         context: &Context<'_>,
         #[graphql(
-            desc = "Returns events after this cursor. Without it, the page starts at the oldest event that the feed keeps."
+            desc = "Returns events after this cursor. If it is not set, returns events from the oldest one in the feed."
         )]
         after: Option<String>,
         #[graphql(desc = "Number of events to return (default 50, minimum 1, maximum 100).")] first: Option<i32>,

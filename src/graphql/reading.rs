@@ -1,5 +1,5 @@
-//! The fields of `MessageGroup` that say what the signed-in user has read. A group that comes from a list or from the feed has
-//! them in memory. Otherwise they are read when one of them is selected, once for both.
+//! The fields of `MessageGroup` that say what the signed-in user has read. If the group comes from a list or from the
+//! feed, their values are in memory. Otherwise the first selected field reads the values of both.
 
 use std::borrow::Cow;
 
@@ -18,7 +18,7 @@ use crate::messages_table::{Reading, SortKey};
 use crate::messaging::Member;
 use crate::model::MessageGroupUuid;
 
-/// What the signed-in user, and the other participant, have read in a group.
+/// What the two participants have read in a group.
 pub struct ReadingOfGroup {
     group: MessageGroupUuid,
     /// Sort key of the group's newest message.
@@ -41,14 +41,15 @@ impl ReadingOfGroup {
         self.own.get_or_try_init(|| Box::pin(read)).await
     }
 
-    /// The cursor up to which the other participant has read the group.
+    /// Reads the cursor up to which the other participant has read the group.
     pub async fn other_cursor(&self, request: &RequestContext) -> Result<Option<String>> {
         let member = self.member(request).await?;
         let marker = request.messaging().other_marker(&member).await.map_err(messaging_error)?;
         Ok(marker.map(|marker| message_cursor(self.group, &marker)))
     }
 
-    /// The group was found, so the signed-in user is a participant, and mostly a cache knows it.
+    /// Returns the membership of the signed-in user. The group was found, so the user is a participant, and usually the
+    /// membership is in a cache.
     async fn member(&self, request: &RequestContext) -> Result<Member> {
         let requester = request.requester().await?;
         request.messaging().member(&requester, self.group).await.map_err(messaging_error)
@@ -73,7 +74,7 @@ impl ReadCursor<'_> {
     }
 }
 
-/// Reads what the user has read, unless it is in memory.
+/// Returns what the signed-in user has read. Reads it from the table if it is not in memory.
 async fn read<'a>(
     group: &'a ReadingOfGroup,
     context: &ContextSelectionSet<'_>,

@@ -8,12 +8,12 @@ use super::budget::Meter;
 use super::engine::{FastPath, NotResolved};
 use crate::instant::format_instant;
 
-/// An instant in RFC 3339 format. Responses use UTC with six digits of a second and `Z`:
+/// A point in time in RFC 3339 format. Responses use UTC with six fractional digits and `Z`:
 /// `2026-11-22T10:42:39.123456Z`. Input may use any UTC offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Instant(pub DateTime<Utc>);
 
-/// An instant in RFC 3339 format. Responses use UTC with six digits of a second and `Z`:
+/// A point in time in RFC 3339 format. Responses use UTC with six fractional digits and `Z`:
 /// `2026-11-22T10:42:39.123456Z`. Input may use any UTC offset.
 #[Scalar(name = "DateTime", specified_by_url = "https://datatracker.ietf.org/doc/html/rfc3339")]
 impl ScalarType for Instant {
@@ -48,7 +48,7 @@ impl ScalarType for UuidText {
     }
 }
 
-/// The length of an instant in a response.
+/// Length of an instant in a response, in bytes.
 const INSTANT_LENGTH: usize = "2026-11-22T10:42:39.123456Z".len();
 
 impl FastPath for Instant {

@@ -26,13 +26,13 @@ object! {
         "uuid" uuid: UuidText = UuidText(self.0.uuid.0);
         /// Unique handle of the user. The user can change it.
         "handle" handle: &str = &self.0.handle;
-        /// Name of the user to show in a user interface.
+        /// Name of the user, for display in a user interface.
         "displayName" display_name: &str = &self.0.display_name;
     }
 }
 
-/// A participant of a conversation, shown as a `User` with the names that Postgres has now. The names are loaded when a
-/// field of the user is selected, all users of a level in one batch.
+/// A participant of a conversation, represented as a `User` with the current names from PostgreSQL. The names are
+/// loaded if the query selects a field of the user. One batch loads the names of all users of one level of the query.
 pub struct ParticipantObject<'a>(pub &'a Participant);
 
 impl FastPath for ParticipantObject<'_> {

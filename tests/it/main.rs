@@ -3,6 +3,7 @@
 mod adoption;
 mod authentication;
 mod batch_loading;
+mod chaos;
 mod cognito;
 mod connections;
 mod consumer;
@@ -36,5 +37,7 @@ mod stopping;
 mod store_calls;
 mod table_contract;
 mod traces;
+mod units;
 mod unread;
+mod upgrade;
 mod validation_corpus;

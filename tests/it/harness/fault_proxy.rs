@@ -157,7 +157,7 @@ impl FaultProxy {
         self.lock().lagging_reads
     }
 
-    /// Write units that successful calls of `operation` have consumed so far.
+    /// Write units of the messages table that successful calls of `operation` have consumed so far.
     pub fn write_units(&self, operation: &str) -> f64 {
         self.lock().write_units.get(operation).copied().unwrap_or_default()
     }
@@ -270,7 +270,8 @@ async fn relay(
         let body: serde_json::Value = serde_json::from_slice(&body).ok()?;
         let tables =
             body["ConsumedCapacity"].as_array().cloned().unwrap_or_else(|| vec![body["ConsumedCapacity"].clone()]);
-        let units: f64 = tables.iter().filter_map(|table| table["CapacityUnits"].as_f64()).sum();
+        let messages = tables.iter().filter(|table| table["TableName"] == super::TABLE);
+        let units: f64 = messages.filter_map(|table| table["CapacityUnits"].as_f64()).sum();
         *state.lock().expect("the proxy's state").write_units.entry(operation).or_default() += units;
     }
     if is_read {
