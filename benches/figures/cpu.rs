@@ -27,6 +27,9 @@ const LIST: &str = "{ messageGroups(first: 20) { nodes { uuid participants { uui
                     lastMessage { uuid body } } } }";
 const SEND: &str = "mutation ($group: UUID!, $body: String!) { createMessage(input: { to: { messageGroupUuid: $group }, \
                     body: $body }) { message { uuid createdAt } } }";
+const SEND_WITH_KEY: &str = "mutation ($group: UUID!, $body: String!, $key: UUID!) { createMessage(input: \
+                             { to: { messageGroupUuid: $group }, body: $body, idempotencyKey: $key }) \
+                             { message { uuid createdAt } } }";
 const BODY: &str = "A message of a length that people write to each other on an ordinary day.";
 
 /// Creates conversations of the user with other users of PostgreSQL.
@@ -94,6 +97,12 @@ pub async fn compare(
     compare_one("messageGroups(first: 20) with participants", "list", &ours, &theirs, profiles).await?;
     let (ours, theirs) = (Asked { child: served, ask: &send }, Asked { child: &handler, ask: &bare_put });
     compare_one("createMessage", "send", &ours, &theirs, profiles).await?;
+    let send_with_key = async || {
+        let variables = json!({ "group": group(), "body": BODY, "key": Uuid::new_v4() });
+        caller.ask(SEND_WITH_KEY, variables).await.map(drop)
+    };
+    let (ours, theirs) = (Asked { child: served, ask: &send_with_key }, Asked { child: &handler, ask: &bare_put });
+    compare_one("createMessage with an idempotency key", "send-key", &ours, &theirs, profiles).await?;
     interrupt(handler)
 }
 

@@ -27,7 +27,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Caller, TABLE, cpu_time, free_port, interrupt, serve_command, token, until_ready};
+use super::{Caller, TABLE, cpu_time, free_port, interrupt, serve_command, token, units, until_ready};
 
 /// Number of messages and of conversations in the small data.
 const SMALL: usize = 100;
@@ -278,28 +278,16 @@ impl Side {
         request: &impl Fn(&Self) -> (&'static str, Value),
         count: usize,
     ) -> anyhow::Result<Cost> {
-        let units_before = self.units(metrics).await?;
+        let units_before = units(&self.caller.http, metrics).await?;
         let before = cpu_time(child)?;
         self.many(request, count).await?;
         let cpu = cpu_time(child)?.saturating_sub(before);
-        let units = self.units(metrics).await?;
+        let units = units(&self.caller.http, metrics).await?;
         let each = |all: f64| all / count as f64;
         Ok(Cost {
             microseconds: each(cpu.as_secs_f64() * 1e6),
             read_units: each(units.0 - units_before.0),
             write_units: each(units.1 - units_before.1),
         })
-    }
-
-    /// The read and write units that the server has consumed so far.
-    async fn units(&self, metrics: &str) -> anyhow::Result<(f64, f64)> {
-        let text = self.caller.http.get(format!("http://{metrics}/metrics")).send().await?.text().await?;
-        let mut units = (0.0, 0.0);
-        for line in text.lines().filter(|line| line.starts_with("dynamodb_consumed_half_units_total{")) {
-            let halves: f64 = line.rsplit(' ').next().context("no number")?.parse()?;
-            let is_read = ["GetItem", "Query", "Scan"].iter().any(|operation| line.contains(operation));
-            *(if is_read { &mut units.0 } else { &mut units.1 }) += halves / 2.0;
-        }
-        Ok(units)
     }
 }

@@ -2,6 +2,7 @@
 
 mod attack;
 mod cpu;
+mod feed;
 mod fuzz;
 #[path = "../../tests/fuzzer/mod.rs"]
 mod fuzzer;
@@ -20,13 +21,14 @@ use cruddur_messaging::embedded::issuer::LocalIssuer;
 use cruddur_messaging::embedded::postgres::EmbeddedPostgres;
 use cruddur_messaging::messages_table::MessagesTable;
 use cruddur_messaging::messages_table::schema::{Billing, load_leases_table, load_messages_table};
-use cruddur_messaging::model::{MessageGroupUuid, UserUuid};
+use cruddur_messaging::model::{MessageGroupUuid, Participant, UserUuid};
 use cruddur_messaging::seed::{local_cognito_user_id, seed_messages, seed_users};
 use cruddur_messaging::users::Users;
 use futures::{StreamExt, stream};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 const TABLE: &str = "cruddur-messages";
 const POOL: &str = "eu-central-1_figures";
@@ -37,9 +39,10 @@ const STARTS: usize = 5;
 
 const LIST: &str = "{ messageGroups(first: 20) { nodes { uuid participants { handle displayName } lastMessageAt \
                     lastMessage { body author { handle } } } } }";
-const TOP: &str = "{ messageGroups(first: 1) { nodes { lastMessage { uuid } } } }";
-const SEND: &str = "mutation ($body: String!) { createMessage(input: { to: { handle: \"ben\" }, body: $body }) \
-                    { message { uuid } } }";
+const TOP: &str = "query ($after: String) { messageGroups(first: 1) { nodes { lastMessage { uuid } } } \
+                   feed(after: $after, first: 1) { events { ... on MessageAdded { message { uuid } } } endCursor } }";
+const SEND: &str = "mutation ($body: String!, $key: UUID!) { createMessage(input: { to: { handle: \"ben\" }, body: $body, \
+                    idempotencyKey: $key }) { message { uuid } } }";
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -134,6 +137,8 @@ struct Engines {
     jwks_url: String,
     esi: UserUuid,
     groups: Vec<MessageGroupUuid>,
+    ben: UserUuid,
+    ana: Participant,
 }
 
 impl Engines {
@@ -150,11 +155,13 @@ impl Engines {
         seed_messages(&table, &users).await?;
         let groups = cpu::prepare(&table, &users, "esi", cpu::GROUPS).await?;
         cpu::prepare(&table, &users, "dmitri", attack::GROUPS).await?;
-        let esi = users.by_handle("esi").await?.context("a seeded user")?.uuid;
+        let user = async |handle: &str| users.by_handle(handle).await?.context("a seeded user");
+        let (esi, ben) = (user("esi").await?.uuid, user("ben").await?.uuid);
+        let ana = Participant::from(&*user("ana").await?);
         users.close().await;
         let issuer = LocalIssuer::generate()?;
         let jwks_url = issuer.serve(CancellationToken::new()).await?.jwks_url;
-        Ok(Self { dynamodb, postgres, issuer, jwks_url, esi, groups })
+        Ok(Self { dynamodb, postgres, issuer, jwks_url, esi, groups, ben, ana })
     }
 
     /// The command `serve` with these engines.
@@ -200,8 +207,9 @@ async fn served(production: &Path, bare: &Path, wanted: Wanted<'_>) -> anyhow::R
     command.env("LISTEN_ADDR", format!("127.0.0.1:{port}"));
     let url = format!("http://127.0.0.1:{port}");
     if matches!(wanted, Wanted::All) {
-        let child = command.spawn()?;
-        let result = measure(&child, &url, issuer).await;
+        let metrics = format!("127.0.0.1:{}", free_port()?);
+        let child = command.env("METRICS_ADDR", &metrics).spawn()?;
+        let result = measure(&child, &url, &metrics, &engines).await;
         interrupt(child)?;
         result?;
     }
@@ -231,7 +239,8 @@ fn free_port() -> anyhow::Result<u16> {
     Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
-async fn measure(child: &Child, url: &str, issuer: &LocalIssuer) -> anyhow::Result<()> {
+async fn measure(child: &Child, url: &str, metrics: &str, engines: &Engines) -> anyhow::Result<()> {
+    let Engines { dynamodb, issuer, .. } = engines;
     let http = reqwest::Client::new();
     until_ready(&http, url).await?;
     tokio::time::sleep(Duration::from_secs(2)).await;
@@ -249,11 +258,18 @@ async fn measure(child: &Child, url: &str, issuer: &LocalIssuer) -> anyhow::Resu
     );
 
     let mut times = Vec::new();
+    let mut after = feed::end(&ben).await?;
     for number in 0..MOVES {
-        let sent = ana.ask(SEND, json!({ "body": format!("message {number}") })).await?;
+        let sent = ana.ask(SEND, json!({ "body": format!("message {number}"), "key": Uuid::new_v4() })).await?;
         let uuid = &sent["createMessage"]["message"]["uuid"];
         let begin = Instant::now();
-        while &ben.ask(TOP, json!({})).await?["messageGroups"]["nodes"][0]["lastMessage"]["uuid"] != uuid {
+        loop {
+            let page = ben.ask(TOP, json!({ "after": after })).await?;
+            let is_moved = &page["messageGroups"]["nodes"][0]["lastMessage"]["uuid"] == uuid;
+            if is_moved && &page["feed"]["events"][0]["message"]["uuid"] == uuid {
+                after = page["feed"]["endCursor"].clone();
+                break;
+            }
             if begin.elapsed() > Duration::from_secs(30) {
                 bail!("message {number} did not move its conversation");
             }
@@ -264,8 +280,11 @@ async fn measure(child: &Child, url: &str, issuer: &LocalIssuer) -> anyhow::Resu
         tokio::time::sleep(Duration::from_millis(u64::from(rand::random::<u8>()))).await;
     }
     let (median, p99) = median_and(&mut times, 0.99);
-    println!("response of createMessage to moved row: median {median:.0?}, p99 {p99:.0?} of {MOVES}");
-    Ok(())
+    println!("response of createMessage to moved row and feed entry: median {median:.0?}, p99 {p99:.0?} of {MOVES}");
+    let aws = Aws::local(dynamodb.url()).await;
+    feed::storage(&aws).await?;
+    let table = MessagesTable::new(aws.dynamodb, TABLE);
+    feed::catch_up(child, metrics, &ben, &table, (engines.ben, &engines.ana)).await
 }
 
 fn token(issuer: &LocalIssuer, handle: &str) -> anyhow::Result<String> {
@@ -299,6 +318,18 @@ impl Caller {
         }
         Ok(answer["data"].clone())
     }
+}
+
+/// The read and write units that a server has consumed so far, as its metrics say.
+async fn units(http: &reqwest::Client, metrics: &str) -> anyhow::Result<(f64, f64)> {
+    let text = http.get(format!("http://{metrics}/metrics")).send().await?.text().await?;
+    let mut units = (0.0, 0.0);
+    for line in text.lines().filter(|line| line.starts_with("dynamodb_consumed_half_units_total{")) {
+        let halves: f64 = line.rsplit(' ').next().context("no number")?.parse()?;
+        let is_read = ["GetItem", "Query", "Scan"].iter().any(|operation| line.contains(operation));
+        *(if is_read { &mut units.0 } else { &mut units.1 }) += halves / 2.0;
+    }
+    Ok(units)
 }
 
 /// CPU time of all threads so far. Source: the kernel's documentation of scheduler statistics, `/proc/<pid>/schedstat`.
