@@ -89,6 +89,42 @@ async fn the_problem_of_one_group_is_told_from_the_others<T: GroupRows>(table: &
     assert_eq!(table.feed_head(participant(1).uuid).await.expect("a head"), None);
 }
 
+/// The response of a transaction is lost, with all retries of the SDK. The next attempt finds that it is done.
+async fn a_move_whose_response_is_lost_is_done_once<T: GroupRows>(table: &T, lose_responses: impl Fn(bool)) {
+    let (from, to) = (legacy_key(1), legacy_key(2));
+    let there = put_of(group(8), vec![row(8, 1, &from), row(8, 2, &from)]);
+    assert_eq!(table.apply(&[there], &[]).await.expect("a transaction"), Applied::Done);
+    let delete = vec![row(8, 1, &from), row(8, 2, &from)];
+    let moved = GroupUpdate { delete, ..put_of(group(8), vec![row(8, 1, &to), row(8, 2, &to)]) };
+    let entries = [entry(1, 1), entry(2, 1)];
+    lose_responses(true);
+    assert!(table.apply(std::slice::from_ref(&moved), &entries).await.is_err_and(|error| error.is_unavailable()));
+    lose_responses(false);
+    let again = table.apply(&[moved], &entries).await.expect("a transaction");
+    assert_eq!(again, Applied::Failed { groups: vec![Some(UpdateProblem::Stale)], taken: vec![true, true] });
+    for user in [1, 2] {
+        let rows = table.own_rows(participant(user).uuid, group(8)).await.expect("rows");
+        assert_eq!(rows.iter().map(|row| &row.sort_key).collect::<Vec<_>>(), [&to]);
+        assert_eq!(table.feed_head(participant(user).uuid).await.expect("a head"), head(1));
+    }
+}
+
+mod lost_responses {
+    use super::super::lost_responses::{embedded, simulated};
+
+    #[test]
+    fn embedded_engine() {
+        embedded(async |world, lose| {
+            super::a_move_whose_response_is_lost_is_done_once(&world.table, |on| lose("TransactWriteItems", on)).await;
+        });
+    }
+
+    #[test]
+    fn simulated_tables() {
+        simulated(async |part, lose| super::a_move_whose_response_is_lost_is_done_once(part, lose).await);
+    }
+}
+
 async fn messages_are_counted_between_two_keys<T: Store>(table: &T) {
     for (author, second) in [(1, 1), (2, 2), (1, 3), (2, 4), (2, 5)] {
         table.store(author, second).await;

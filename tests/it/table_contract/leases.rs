@@ -3,7 +3,9 @@
 use cruddur_messaging::messages_table::ScanPosition;
 use cruddur_messaging::messages_table::items::Item;
 use cruddur_messaging::stream::ids::StreamArn;
-use cruddur_messaging::stream::lease::{Checkpoint, Condition, Lease, LeaseTable, LeaseUpdate, NewLease};
+use cruddur_messaging::stream::lease::{
+    Checkpoint, Condition, Lease, LeaseTable, LeaseUpdate, NewLease, take as take_lease,
+};
 use cruddur_messaging::stream::lease_table::ConsumerTable;
 use cruddur_messaging::stream::repair::{Complete, Pass, Repair, RepairTable, RepairUpdate, Tally};
 use cruddur_messaging::stream::set_aside::{SetAside, SetAsideTable, Subject};
@@ -88,6 +90,40 @@ async fn of_two_processes_that_take_a_lease_one_gets_it<T: LeaseTable>(table: &T
     assert!(!write(table, Condition::CounterIs(0), take("another", 1)).await);
     let taken = lease(table).await;
     assert_eq!((taken.owner.as_deref(), taken.epoch, taken.counter), (Some(PROCESS), 1, 1));
+}
+
+/// The response of the write that takes a lease is lost. The next attempt finds that this process has the lease.
+async fn a_lease_whose_response_is_lost_is_held<T: LeaseTable>(table: &T, lose_responses: impl Fn(bool)) {
+    create(table, 5, false).await;
+    let seen = lease(table).await;
+    let attempt = async || take_lease(table, &stream(), &seen, &PROCESS.into()).await;
+    lose_responses(true);
+    let lost = attempt().await;
+    lose_responses(false);
+    let held = match lost {
+        Ok(held) => held,
+        Err(_) => attempt().await.expect("a read"),
+    };
+    assert_eq!(held.map(|held| held.epoch), Some(1));
+    let now = lease(table).await;
+    assert_eq!((now.owner.as_deref(), now.epoch, now.counter), (Some(PROCESS), 1, 1));
+}
+
+mod lost_responses {
+    use super::super::lost_responses::{embedded, simulated};
+
+    #[test]
+    fn embedded_engine() {
+        embedded(async |world, lose| {
+            let table = super::consumer_table(world);
+            super::a_lease_whose_response_is_lost_is_held(&table, |on| lose("UpdateItem", on)).await;
+        });
+    }
+
+    #[test]
+    fn simulated_tables() {
+        simulated(async |part, lose| super::a_lease_whose_response_is_lost_is_held(part, lose).await);
+    }
 }
 
 async fn only_the_holder_writes_to_a_lease<T: LeaseTable>(table: &T) {

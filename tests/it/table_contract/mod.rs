@@ -36,6 +36,35 @@ macro_rules! on_both {
 }
 use on_both;
 
+/// Runs cases in which responses of writes are lost.
+mod lost_responses {
+    use crate::harness::World;
+    use crate::harness::fault_proxy::Fault::LoseAnswer;
+    use crate::simulator::Part;
+
+    /// With the embedded engine. The case gets a function that begins or ends the loss of the responses of an operation.
+    pub fn embedded(case: impl AsyncFnOnce(&World, &dyn Fn(&str, bool))) {
+        crate::harness::test(async {
+            let world = World::new().await;
+            let lose = |operation: &str, on: bool| match on {
+                // More than the SDK makes attempts.
+                true => world.proxy.next(operation, vec![LoseAnswer; 10]),
+                false => world.proxy.forget(operation),
+            };
+            case(&world, &lose).await;
+        });
+    }
+
+    /// With the tables of the simulator. The case gets a function that begins or ends the loss of all responses.
+    pub fn simulated(case: impl AsyncFnOnce(&Part, &dyn Fn(bool))) {
+        crate::simulator::runtime().block_on(async {
+            let part = crate::simulator::calm_part();
+            let lose = |on: bool| part.world.lock().odds.lost_answer = if on { 1_000 } else { 0 };
+            case(&part, &lose).await;
+        });
+    }
+}
+
 fn participant(number: u128) -> Participant {
     let names = NameCopy { handle: format!("user{number}"), display_name: format!("User {number}") };
     Participant { uuid: UserUuid(Uuid::from_u128(number)), names: names.into() }

@@ -3,9 +3,13 @@
 use std::future::Future;
 
 use cruddur_messaging::aws::Aws;
-use cruddur_messaging::messages_table::{Created, GroupRow, GroupUpdate, Membership, Message, MessagesTable};
+use cruddur_messaging::messages_table::{
+    Created, FirstRequest, GroupRow, GroupUpdate, Membership, Message, MessagesTable,
+};
+use cruddur_messaging::model::IdempotencyKey;
+use uuid::Uuid;
 
-use super::{apply, group, legacy_key, membership, message, participant, put_of, row};
+use super::{apply, at, group, legacy_key, membership, message, participant, put_of, reading, row};
 use crate::harness::{TABLE, World, eventually, test};
 
 /// The table without the proxy that can hold calls.
@@ -48,6 +52,52 @@ fn a_membership_is_not_overwritten() {
         assert!(table.put_membership(&first).await.expect("a membership"));
         assert!(!table.put_membership(&membership(8)).await.expect("a membership"));
         assert_eq!(table.membership(group(8)).await.expect("a read"), Some(first));
+    });
+}
+
+#[test]
+fn the_first_request_with_a_key_is_kept() {
+    test(async {
+        let World { table, .. } = &World::new().await;
+        let first = message(8, 1, 1);
+        let request = FirstRequest {
+            author: first.author.uuid,
+            key: IdempotencyKey(Uuid::from_u128(7)),
+            message_uuid: first.uuid,
+            sort_key: first.sort_key,
+            recipient: participant(2).uuid,
+            group: Some(group(8)),
+            body_hash: [1; 32],
+            handle_hash: None,
+            expires_at: at(3600),
+        };
+        let second = FirstRequest { group: Some(group(9)), body_hash: [2; 32], ..request.clone() };
+        assert_eq!(table.put_first_request(&request).await.expect("a write"), None);
+        assert_eq!(table.put_first_request(&second).await.expect("a write"), Some(request.clone()));
+        assert_eq!(table.put_first_request(&request).await.expect("a write"), Some(request), "its own earlier attempt");
+    });
+}
+
+/// A read marker is written only to the row that was read: another marker was set, or messages were received meanwhile.
+#[test]
+fn a_read_marker_is_not_written_to_a_row_that_has_changed() {
+    test(async {
+        let World { table, .. } = &World::new().await;
+        let (key, marker) = (legacy_key(9), legacy_key(5));
+        let seen = GroupRow { reading: Some(reading(3, Some(&marker))), ..row(8, 1, &key) };
+        put_rows(table, vec![seen.clone()]).await;
+        let new = reading(4, Some(&legacy_key(7)));
+        for other in [
+            GroupRow { reading: Some(reading(2, Some(&marker))), ..seen.clone() },
+            GroupRow { reading: Some(reading(3, None)), ..seen.clone() },
+            GroupRow { reading: None, ..seen.clone() },
+            GroupRow { group: group(9), ..seen.clone() },
+        ] {
+            assert!(!table.put_reading(&other, new.clone()).await.expect("an attempt"), "{other:?}");
+        }
+        assert!(table.put_reading(&seen, new.clone()).await.expect("a write"));
+        let now = table.own_rows_of_group(seen.owner, group(8)).await.expect("rows");
+        assert_eq!(now.iter().map(|row| row.reading.clone()).collect::<Vec<_>>(), [Some(new)]);
     });
 }
 
