@@ -5,6 +5,7 @@
 //! each step: no checkpoint is written by a process that does not hold the lease, no record of a child is read before the end of
 //! its parent, no list has two rows of a group, and only malformed records are set aside.
 
+mod earlier;
 mod gaps;
 mod parts;
 mod repair;

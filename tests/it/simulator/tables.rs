@@ -12,6 +12,7 @@ use cruddur_messaging::stream::ids::{ShardId, StreamArn};
 use cruddur_messaging::stream::lease::{Checkpoint, Condition, Lease, LeaseTable, LeaseUpdate, NewLease};
 use cruddur_messaging::stream::rows::GroupRows;
 use cruddur_messaging::stream::set_aside::{SetAside, SetAsideTable};
+use cruddur_messaging::stream::source::Shard;
 use rand::RngExt;
 
 use super::parts::{Part, sequence};
@@ -35,21 +36,9 @@ impl LeaseTable for Part {
 
     async fn create(&self, _stream: &StreamArn, new: &NewLease) -> Result<(), TableError> {
         self.table("PutItem", |state| {
-            if state.before_leases.is_none() {
-                state.before_leases = Some(state.streamed.values().flatten().copied().collect());
-            }
-            state.leases.entry(new.shard.id.clone()).or_insert_with(|| Lease {
-                shard: new.shard.id.clone(),
-                parent: new.shard.parent.clone(),
-                owner: None,
-                epoch: 0,
-                feeds: true,
-                counter: 0,
-                step: 0,
-                checkpoint: new.is_behind_gap.then_some(Checkpoint::BehindGap),
-                created_at: Some(new.created_at),
-                handled_until: None,
-            });
+            let Shard { id, parent } = &new.shard;
+            let checkpoint = new.is_behind_gap.then_some(Checkpoint::BehindGap);
+            state.create_lease(id, parent.as_ref(), checkpoint, Some(new.created_at), true);
         })
         .await
     }
@@ -284,6 +273,32 @@ impl GroupRows for Part {
 }
 
 impl State {
+    /// Creates a lease, unless the shard has one.
+    pub fn create_lease(
+        &mut self,
+        shard: &ShardId,
+        parent: Option<&ShardId>,
+        checkpoint: Option<Checkpoint>,
+        created_at: Option<i64>,
+        feeds: bool,
+    ) {
+        if self.before_leases.is_none() {
+            self.before_leases = Some(self.streamed.values().flatten().copied().collect());
+        }
+        self.leases.entry(shard.clone()).or_insert_with(|| Lease {
+            shard: shard.clone(),
+            parent: parent.cloned(),
+            owner: None,
+            epoch: 0,
+            feeds,
+            counter: 0,
+            step: 0,
+            checkpoint,
+            created_at,
+            handled_until: None,
+        });
+    }
+
     /// Why the rows of a group cannot be written, as DynamoDB's conditions say.
     fn problem(&self, update: &GroupUpdate) -> Option<UpdateProblem> {
         let at = |row: &GroupRow| (row.owner, row.sort_key.clone());

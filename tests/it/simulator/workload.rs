@@ -18,11 +18,15 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::earlier;
 use super::parts::{Part, VirtualEnvironment, sequence};
 use super::world::{Odds, Outage, SimShard, SimWorld, State};
 
 const USERS: u128 = 5;
 const PROCESSES: usize = 3;
+/// Prefix of the names of processes of a version without feeds, and for how many steps they run beside the others.
+const EARLIER: &str = "earlier-";
+const EARLIER_STEPS: i64 = 10;
 /// The group with a malformed row.
 const UNMENDABLE: u128 = 13;
 /// The calls that an outage can affect.
@@ -57,8 +61,20 @@ pub async fn run(seed: u64) -> Vec<String> {
     if slow_repair {
         world.lock().scan_time = SLOW_SCAN;
     }
+    // In these worlds processes of a version without feeds run before the others, and then beside them.
+    let upgrade = {
+        let mut state = world.lock();
+        state.chance(200).then(|| state.random.random_range(0..steps / 2))
+    };
+    if upgrade.is_some() {
+        (1..=2).for_each(|number| earlier::start(&world, &format!("{EARLIER}{number}")));
+    }
     for step in 0..steps {
-        while world.lock().processes.len() < PROCESSES && (born < 2 || world.lock().chance(300)) {
+        if upgrade.is_some_and(|upgrade| step == upgrade + EARLIER_STEPS) {
+            end_earlier(&world);
+        }
+        let is_upgraded = upgrade.is_none_or(|upgrade| step >= upgrade);
+        while is_upgraded && world.lock().processes.len() < PROCESSES && (born < 2 || world.lock().chance(300)) {
             born += 1;
             give_birth(&world, seed, born);
         }
@@ -80,6 +96,7 @@ pub async fn run(seed: u64) -> Vec<String> {
         let mut state = world.lock();
         (state.odds, state.outage) = (Odds::default(), None);
     }
+    end_earlier(&world);
     let all_stop = world.lock().processes.values().all(|(_, stop)| stop.is_cancelled());
     if all_stop {
         give_birth(&world, seed, born + 1);
@@ -124,6 +141,17 @@ fn describe(state: &State) -> String {
     format!("{}\n{}", shards.join("\n"), leases.join("\n"))
 }
 
+/// Ends the processes of the version without feeds.
+fn end_earlier(world: &SimWorld) {
+    world.lock().processes.retain(|name, (process, _)| {
+        let is_earlier = name.starts_with(EARLIER);
+        if is_earlier {
+            process.abort();
+        }
+        !is_earlier
+    });
+}
+
 pub(super) fn kill_all(world: &SimWorld) {
     for (_, (process, _)) in std::mem::take(&mut world.lock().processes) {
         process.abort();
@@ -155,7 +183,7 @@ fn time(second: i64) -> DateTime<Utc> {
 }
 
 /// The users of the group `number`. Each pair has one group.
-fn pair(number: u128) -> [Participant; 2] {
+pub(super) fn pair(number: u128) -> [Participant; 2] {
     let one = number % USERS;
     [participant(one), participant((one + 1 + number / USERS % (USERS - 1)) % USERS)]
 }
@@ -360,7 +388,9 @@ fn compare_feeds(state: &mut State) {
             }
             let committed: Vec<MessageUuid> = state.streamed.get(&group).cloned().unwrap_or_default();
             let is_missing = |uuid: &&MessageUuid| {
-                !once.contains(uuid) && state.before_leases.as_ref().is_some_and(|before| !before.contains(uuid))
+                !once.contains(uuid)
+                    && !state.handled_without_feed.contains(uuid)
+                    && state.before_leases.as_ref().is_some_and(|before| !before.contains(uuid))
             };
             let missing: Vec<_> = committed.iter().filter(is_missing).collect();
             if !missing.is_empty() && !is_reset {

@@ -90,6 +90,8 @@ pub struct State {
     /// Messages that came into the stream before a consumer created the first lease. Their records can be trimmed before they
     /// are read, and nothing can tell.
     pub before_leases: Option<BTreeSet<MessageUuid>>,
+    /// Messages that processes of a version without feeds have handled.
+    pub handled_without_feed: BTreeSet<MessageUuid>,
     /// The last read markers.
     pub marked: BTreeMap<(UserUuid, MessageGroupUuid), SortKey>,
     pub malformed: usize,
@@ -135,6 +137,7 @@ impl SimWorld {
             messages: BTreeMap::new(),
             streamed: BTreeMap::new(),
             before_leases: None,
+            handled_without_feed: BTreeSet::new(),
             marked: BTreeMap::new(),
             malformed: 0,
             unreadable: BTreeMap::new(),
