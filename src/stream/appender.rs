@@ -1,12 +1,12 @@
-//! Appends to feeds: gives the entries of each commit the next positions of their feeds.
+//! Appends entries to feeds. Each entry of a commit gets the next position of its feed.
 //!
-//! A position is taken by a put on the condition that it is free, in the transaction that writes the rows. So positions have
-//! no gaps, and a reader that sees one position sees all positions before it.
+//! The transaction that writes the rows also puts the entry at its position, on the condition that the position is
+//! free. So positions have no gaps, and a reader that sees one position sees all positions before it.
 //!
-//! Two commits that append to one feed cannot be written at the same time. In one process they are therefore written in one
-//! transaction, or one after the other: a commit waits while a transaction of one of its users runs, and the next
-//! transaction takes all commits that waited. Commits of other users are not delayed. Between processes, the condition on the
-//! position decides, and the loser reads the head of the feed again.
+//! Two commits that append to one feed cannot be written at the same time. Within a process, a commit therefore waits
+//! while a transaction of one of its users runs, and the next transaction includes the commits that waited. Commits of
+//! other users do not wait. Between processes, the condition on the position lets one transaction succeed. The other
+//! process reads the head of the feed (its last entry) again.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -24,37 +24,39 @@ use crate::messages_table::{Applied, GroupUpdate, TableError, UpdateProblem};
 use crate::metrics::Count;
 use crate::model::UserUuid;
 
-/// How long feeds keep their entries, unless an operator decides otherwise.
+/// Default time for which feeds keep their entries.
 pub const FEED_RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Maximum number of commits in one transaction. A commit has six to eight items, and DynamoDB allows 100.
 const MAX_COMMITS: usize = 10;
 const MAX_ITEMS: usize = 90;
-/// Maximum size of the texts of one transaction in bytes. DynamoDB allows 4 MB with everything around them.
+/// Maximum size of the texts of one transaction in bytes. DynamoDB allows 4 MB, including keys and other attributes.
 const MAX_TEXT_BYTES: usize = 2_000_000;
-/// How often a transaction is repeated with heads that were read again, before its commits are planned again.
+/// Maximum number of attempts of a transaction. Each one reads the heads again. After the last one, the commits are
+/// planned again.
 const TRIES: u32 = 4;
 const FIRST_WAIT: Duration = Duration::from_millis(5);
 const MAX_WAIT: Duration = Duration::from_millis(100);
-/// Maximum number of heads that are remembered.
+/// Maximum number of heads in the cache.
 const MAX_HEADS: usize = 50_000;
-/// How long a head is remembered. Far less than entries live, so that no process continues after a head that has expired.
+/// How long a head stays in the cache. This is much shorter than the lifetime of entries, so that no process appends
+/// after a head that has expired.
 const HEAD_IS_VALID: Duration = Duration::from_secs(60);
 
 /// The outcome of a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Committed {
-    /// It is written.
+    /// The commit was written.
     Done,
-    /// It was not written, because of its rows.
+    /// The commit was not written, because the conditions on its rows failed.
     Problem(UpdateProblem),
-    /// It was not written, because other transactions held its items.
+    /// The commit was not written, because of conflicts with other transactions on its items.
     Conflict,
 }
 
 type Answer = Result<Committed, TableError>;
 
-/// The feeds, as one process appends to them.
+/// Appends to feeds for one process.
 pub struct Appender {
     queue: Mutex<Queue>,
     /// Wakes the commits that wait for users.
@@ -67,7 +69,7 @@ pub struct Appender {
 struct Queue {
     next: u64,
     waiting: VecDeque<Waiting>,
-    /// The users to whose feeds a transaction appends now.
+    /// Users for whom a transaction is running.
     busy: HashSet<UserUuid>,
 }
 
@@ -77,27 +79,28 @@ struct Waiting {
     answer: oneshot::Sender<Answer>,
 }
 
-/// Commits that are written together. When it is dropped, its users are free again.
+/// Commits that are written in one transaction. When the batch is dropped, the commits that wait for its users can
+/// continue.
 struct Batch<'a> {
     appender: &'a Appender,
     users: HashSet<UserUuid>,
     commits: Vec<Waiting>,
 }
 
-/// A commit that waits. When it is dropped, it does not wait any more.
+/// A commit in the queue. When the ticket is dropped, the commit leaves the queue.
 struct Ticket<'a> {
     appender: &'a Appender,
     id: u64,
 }
 
 impl Appender {
-    /// Entries expire after `retention`; `None` keeps them for ever.
+    /// Creates an appender. Entries expire after `retention`; with `None` they never expire.
     pub fn new(retention: Option<Duration>) -> Self {
         let (queue, changed, heads) = (Mutex::default(), Notify::new(), Cache::new(MAX_HEADS));
         Self { queue, changed, heads, retention }
     }
 
-    /// Writes a commit. Its rows must have been read before.
+    /// Writes a commit. The caller must have read its rows before.
     pub async fn commit<R: GroupRows>(
         &self,
         table: &R,
@@ -130,7 +133,8 @@ impl Appender {
         Ticket { appender: self, id }
     }
 
-    /// The batch of the commit `id` if its users are free: this commit, and those that wait for one of the same users.
+    /// Returns the batch of the commit `id`, or `None` if a transaction of one of its users is running. The batch
+    /// contains this commit and the commits that wait for one of the same users.
     fn next_batch(&self, id: u64) -> Option<Batch<'_>> {
         let mut queue = self.lock();
         let at = queue.waiting.iter().position(|waiting| waiting.id == id)?;
@@ -163,7 +167,7 @@ impl Appender {
         Some(Batch { appender: self, users, commits })
     }
 
-    /// The head of a feed: remembered, or read.
+    /// Returns the head of a feed, from the cache or from the table.
     async fn head<R: GroupRows>(&self, table: &R, user: UserUuid) -> Result<Option<FeedHead>, TableError> {
         if let Some((head, at)) = self.heads.get(&user)
             && at.elapsed() < HEAD_IS_VALID
@@ -180,11 +184,11 @@ impl Appender {
 }
 
 impl Batch<'_> {
-    /// Writes the commits, and answers each of them.
+    /// Writes the commits, and sends each of them its outcome.
     async fn write<R: GroupRows>(mut self, table: &R, environment: &dyn Environment) {
         let mut backoff = Backoff::new(FIRST_WAIT, MAX_WAIT);
         for attempt in 1.. {
-            // A commit whose task has ended is planned again by somebody else.
+            // If the task of a commit has ended, another task plans the commit again.
             self.commits.retain(|waiting| !waiting.answer.is_closed());
             if self.commits.is_empty() {
                 return;
@@ -228,7 +232,7 @@ impl Batch<'_> {
         }
     }
 
-    /// One transaction. Also returns the heads of the feeds after it.
+    /// Attempts one transaction. Also returns the heads that the feeds have after it.
     async fn attempt<R: GroupRows>(
         &self,
         table: &R,
@@ -302,7 +306,7 @@ impl GroupCommit {
         self.appends.iter().map(|(owner, _)| *owner).chain(rows)
     }
 
-    /// Number of items in the transaction, and about how many bytes of text they have.
+    /// Returns the number of items in the transaction and the approximate size of their texts in bytes.
     fn size(&self) -> (usize, usize) {
         let GroupUpdate { delete, put, update, bump, .. } = &self.update;
         let items = self.appends.len() + delete.len() + put.len() + update.len() + bump.iter().len();

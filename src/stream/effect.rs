@@ -22,34 +22,35 @@ use crate::model::{NameCopy, UserUuid};
 /// How long the index usually lags: the first wait before the rows are read again.
 const INDEX_LAG: Duration = Duration::from_millis(40);
 const MAX_WAIT: Duration = Duration::from_millis(640);
-/// How often the rows are read from the index before they are read from the table, which costs more.
+/// Number of reads of the rows from the index before they are read from the table, which costs more.
 const INDEX_READS: u32 = 2;
-/// Maximum number of reads. Each one that was in vain means that another writer was faster.
+/// Maximum number of reads. Each repeated read means that another writer changed the rows first.
 const MAX_READS: u32 = 12;
 
-/// Maximum number of tries of a move that fails permanently.
+/// Maximum number of attempts of a move that fails permanently.
 pub const FAULT_TRIES: u32 = 5;
 
 /// What happened to a group.
 #[derive(Clone, Copy)]
 pub enum Cause<'a> {
-    /// Messages arrived, at least one, in the order of the stream.
+    /// At least one message arrived.
     Arrived {
-        /// Where they come from.
+        /// The shard of the messages.
         origin: &'a dyn Origin,
         /// The messages.
         arrivals: &'a [Arrival],
     },
-    /// The group is checked: the newest message may not have arrived.
+    /// The repair checks the group, because the stream may not have delivered its newest message.
     Checked {
         /// The newest message.
         newest: &'a Message,
-        /// Whether records of the group may be lost. Otherwise they are if a row is behind.
+        /// Whether records of the group may be lost in any case. If false, they count as lost only if a row is older
+        /// than the newest message.
         may_be_lost: bool,
     },
 }
 
-/// What the rows and feeds of a group are written with.
+/// Writes the rows and feeds of groups.
 pub struct Writer<'a, R> {
     /// The rows.
     pub table: &'a R,
@@ -59,14 +60,14 @@ pub struct Writer<'a, R> {
     pub environment: &'a dyn Environment,
 }
 
-/// What a cause did to the rows of its group.
+/// The effect of a cause on the rows of its group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// They moved.
+    /// The rows moved.
     Moved,
-    /// They stayed where they are, and the feeds were written.
+    /// The rows kept their position in the lists, and the feeds were written.
     Fed,
-    /// They were up to date.
+    /// The rows and feeds were already up to date.
     UpToDate,
     /// The group has no rows and no membership, so its participants are unknown.
     NoParticipants,
@@ -80,10 +81,10 @@ impl Effect {
 /// Why the rows were not moved.
 #[derive(Debug, thiserror::Error)]
 pub enum EffectError {
-    /// A call failed.
+    /// A call to DynamoDB failed.
     #[error(transparent)]
     Table(#[from] TableError),
-    /// Another transaction held the rows. A retry will succeed at some time.
+    /// The transaction conflicted with other transactions. A later retry succeeds.
     #[error("other transactions held the rows")]
     Conflicting,
     /// The rows changed after each read. A limited number of retries makes sense.
@@ -95,8 +96,8 @@ pub enum EffectError {
 }
 
 impl EffectError {
-    /// Whether the error is not about this group: it will end, or an operator must repair something that all groups need, such
-    /// as an IAM permission.
+    /// Whether the cause of the error lies outside this group: an outage that will end, or something that all groups
+    /// need and that an operator must fix, such as an IAM permission.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Table(
@@ -152,7 +153,8 @@ impl<R: GroupRows> Writer<'_, R> {
             match self.appender.commit(self.table, self.environment, commit).await? {
                 Committed::Done => return Ok(effect),
                 Committed::Problem(UpdateProblem::Stale) => Count::Conflicts.add(1),
-                // Only a bare timestamp of the legacy system can be the sort key of another row too.
+                // Only a sort key of the legacy system, which is a timestamp alone, can be the sort key of another row
+                // too.
                 Committed::Problem(UpdateProblem::Taken) => {
                     attempt.to = SortKey::made_unique_by(&attempt.to, attempt.newest.uuid.0);
                 }
@@ -169,7 +171,7 @@ impl<R: GroupRows> Writer<'_, R> {
 enum Planned {
     Nothing,
     Commit(GroupCommit),
-    /// The rows that were read do not suffice for a decision.
+    /// The rows that were read do not suffice for a plan.
     ReadAgain,
     NoParticipants,
 }
@@ -180,11 +182,11 @@ struct Attempt<'a, R> {
     cause: Cause<'a>,
     /// The newest message of the group, as far as it is known.
     newest: Message,
-    /// The sort key that rows that move will have.
+    /// The sort key that rows get when they move.
     to: SortKey,
-    /// The rows that the index showed last.
+    /// The rows that the last read of the index returned.
     indexed: Vec<GroupRow>,
-    /// The version of the membership under which the previous read found a row missing.
+    /// The version of the membership at which the previous read did not find a row.
     missing_under: Option<u64>,
 }
 
@@ -257,7 +259,7 @@ impl<R: GroupRows> Attempt<'_, R> {
         self.writer.table.count_messages(self.newest.group, *author, after.as_ref(), up_to).await
     }
 
-    /// The messages that are not fed yet, and the positions after they are.
+    /// Returns the messages that are not fed yet, and the positions to store after they are fed.
     async fn unfed<'b>(
         &self,
         origin: &dyn Origin,
@@ -284,7 +286,7 @@ impl<R: GroupRows> Attempt<'_, R> {
 
     async fn find_membership(&self) -> Result<Option<Membership>, TableError> {
         let group = self.newest.group;
-        // Before the membership is read, because the group could be adopted between the two reads.
+        // This read comes before the read of the membership, because the group could be adopted between the two reads.
         let legacy_is_adopted = self.writer.table.legacy_is_adopted().await?;
         if let Some(membership) = self.writer.table.membership(group).await? {
             return Ok(Some(membership));
@@ -304,9 +306,9 @@ impl<R: GroupRows> Attempt<'_, R> {
         self.ensure_membership(&rows).await
     }
 
-    /// The rows of a participant, strongly consistent. A read of the whole list is the last resort: it costs as much as the
-    /// participant has conversations. Before that, the rows are read where the index showed them, and where moves to the `recent`
-    /// messages put them.
+    /// Reads the rows of a participant with strong consistency. First it reads the keys that the index returned and the
+    /// keys of the `recent` messages, to which moves put rows. It reads the whole list only if these reads do not
+    /// suffice, because the cost is proportional to the number of conversations of the participant.
     async fn rows_of(&self, owner: UserUuid, recent: &[SortKey]) -> Result<Vec<GroupRow>, TableError> {
         let group = self.newest.group;
         let indexed: BTreeSet<&SortKey> =
@@ -315,7 +317,8 @@ impl<R: GroupRows> Attempt<'_, R> {
         for sort_key in &indexed {
             found.extend(self.writer.table.row_at(owner, group, sort_key).await?);
         }
-        // The legacy system left two rows in some lists. A row of this system is the only one.
+        // Some lists of the legacy system contain two rows of a group. If a row was written by this system, it is the
+        // only one.
         let has_moved = |row: &GroupRow| !row.is_legacy();
         if found.iter().any(has_moved) || (!found.is_empty() && found.len() == indexed.len()) {
             return Ok(found);
@@ -341,7 +344,8 @@ impl<R: GroupRows> Attempt<'_, R> {
         Ok(None)
     }
 
-    /// With legacy rows, the newest message counts, in whatever order the messages arrive.
+    /// Used for groups with legacy rows. Reads the newest message of the group from the table, because messages can
+    /// arrive in another order.
     async fn prefer_newest(&mut self) -> Result<(), TableError> {
         if let Some(newest) = self.writer.table.newest_message(self.newest.group, None).await?
             && newest.sort_key > self.newest.sort_key

@@ -1,9 +1,11 @@
-//! The shard from which messages come. With it a group's rows can tell whether a message was fed.
+//! The shard that messages are read from. The rows of a group store, for each shard, which messages were fed: appended
+//! to the feeds of both participants.
 //!
-//! A row has the last fed position of each unfinished shard. If the shard of a message is not among them, either no message of
-//! this shard was fed, or the shard is finished: then this process has lost its lease without noticing it. So before the first
-//! message of a shard is fed to a group, the lease is read. The order counts: the rows are read first, and the transaction
-//! is conditional on them. If another process finishes the shard after the look at the lease, it changes the rows.
+//! A row has the last fed position of each unfinished shard. If the shard of a message is not among them, there are two
+//! cases: no message of this shard was fed, or the shard is finished. In the second case, this process has lost its
+//! lease and does not know it. So the consumer reads the lease before it feeds the first message of a shard to a group.
+//! The order is important: it reads the rows before the lease, and the transaction is conditional on the rows. If
+//! another process finishes the shard after the lease was read, it changes the rows, and the transaction fails.
 
 use std::collections::HashSet;
 use std::sync::Mutex;
@@ -18,23 +20,23 @@ use crate::messages_table::TableError;
 /// The shard from which messages come.
 #[async_trait]
 pub trait Origin: Send + Sync {
-    /// The name of the stream and the shard in [`Fed`](crate::messages_table::Fed).
+    /// Returns the name of the stream and the shard in [`Fed`](crate::messages_table::Fed).
     fn name(&self) -> &str;
 
     /// Whether this process still holds the lease of the shard.
     async fn is_held(&self) -> Result<bool, TableError>;
 
-    /// Whether the shard `name` is finished, so that none of its messages can come again.
+    /// Whether the shard `name` is finished, so that the stream delivers none of its messages again.
     async fn is_finished(&self, name: &str) -> Result<bool, TableError>;
 }
 
-/// A shard under a lease.
+/// A shard whose lease this process has acquired.
 pub struct LeasedShard<'a, T> {
     table: &'a T,
     stream: &'a StreamArn,
     lease: &'a HeldLease,
     name: String,
-    /// Names of shards that were found finished. They stay finished.
+    /// Names of finished shards. A finished shard stays finished, so its lease is read once.
     finished: Mutex<HashSet<String>>,
 }
 
@@ -61,7 +63,8 @@ impl<T: LeaseTable> Origin for LeasedShard<'_, T> {
 
     async fn is_finished(&self, name: &str) -> Result<bool, TableError> {
         let shard = name.strip_prefix(&stream_prefix(self.stream)).map(ShardId::from);
-        // A shard of an older stream. Its lease is not looked at: `is_held` is false for every process that reads it.
+        // This is a shard of an older stream. Its lease is not read, because `is_held` is false for every process that
+        // reads the shard.
         let Some(shard) = shard else { return Ok(true) };
         if self.finished.lock().is_ok_and(|finished| finished.contains(name)) {
             return Ok(true);

@@ -1,4 +1,4 @@
-//! Decides what to do about a batch of records and about the rows of a group, without I/O.
+//! Plans, without I/O, what the consumer writes for a batch of records and for the rows of a group.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,12 +11,12 @@ use crate::messages_table::keys::{PK, SK, group_of_messages_pk};
 use crate::messages_table::{Fed, GroupRow, GroupUpdate, ItemError, Membership, Message, Reading, SortKey};
 use crate::model::{MessageGroupUuid, Participant, UserUuid};
 
-/// A batch of records, classified.
+/// The records of a batch by kind.
 #[derive(Debug, Default)]
 pub struct Arrivals {
     /// The messages of each group that has a message in the batch, in the order of the stream.
     pub groups: Vec<Vec<Arrival>>,
-    /// Number of records that are not new messages, mostly the consumer's own writes.
+    /// Number of records that are not new messages. Most of them are writes of the consumer itself.
     pub skipped: usize,
     /// Messages whose items are malformed.
     pub malformed: Vec<Malformed>,
@@ -44,7 +44,7 @@ pub struct Malformed {
     pub error: ItemError,
 }
 
-/// Classifies a batch: only inserted messages count.
+/// Classifies the records of a batch. Only inserted messages are arrivals.
 pub fn arrivals(records: &[Record]) -> Arrivals {
     let mut arrivals = Arrivals::default();
     let mut groups: BTreeMap<MessageGroupUuid, Vec<Arrival>> = BTreeMap::new();
@@ -70,7 +70,7 @@ pub fn arrivals(records: &[Record]) -> Arrivals {
 const MAX_ENTRY_MESSAGES: usize = 100;
 const MAX_ENTRY_BYTES: usize = 100_000;
 
-/// The messages of one group in parts that fit into one feed entry.
+/// Splits the messages of one group into parts, each of which fits into one feed entry.
 pub fn parts_of(arrivals: &[Arrival]) -> impl Iterator<Item = &[Arrival]> {
     let mut rest = arrivals;
     std::iter::from_fn(move || {
@@ -79,7 +79,7 @@ pub fn parts_of(arrivals: &[Arrival]) -> impl Iterator<Item = &[Arrival]> {
             bytes += arrival.message.body.len();
             bytes <= MAX_ENTRY_BYTES
         };
-        // A message that is too long for every entry gets one of its own.
+        // A message that exceeds the maximum size gets its own entry.
         let count = rest.iter().take(MAX_ENTRY_MESSAGES).take_while(fits).count().max(1).min(rest.len());
         let (part, after) = rest.split_at(count);
         rest = after;
@@ -95,27 +95,27 @@ fn inserted_message(change: &RecordChange) -> Option<&Item> {
 
 /// Where the rows of a plan were read.
 pub enum RowsSource<'a> {
-    /// In the index, which may lag: a row that is missing there can be in the table.
+    /// The rows were read from the index, which lags: a row that is missing there can be in the table.
     Index {
         /// The participants, as the rows name them.
         participants: &'a [Participant; 2],
     },
-    /// In the table, after the membership was read.
+    /// The rows were read from the table, after the membership was read.
     Table {
-        /// The participants, and the version under which a missing row may be put.
+        /// The participants, and the version that a put of a missing row is conditional on.
         membership: &'a Membership,
     },
 }
 
-/// What a group needs.
+/// The input of a plan for one group.
 pub struct Task<'a> {
-    /// The newest message of the group, as far as it is known. It is shown by rows that move.
+    /// The newest known message of the group. Rows that move get its text.
     pub newest: &'a Message,
-    /// The sort key of rows that move.
+    /// The sort key that rows get when they move.
     pub to: &'a SortKey,
     /// Messages that are not fed yet, in the order of the stream.
     pub unfed: &'a [&'a Message],
-    /// What the rows say about the feeds after that.
+    /// The positions of fed messages to store in the rows.
     pub fed: &'a Fed,
     /// Whether messages of the group can be missing in the feeds.
     pub reset: Reset,
@@ -128,7 +128,7 @@ pub struct Task<'a> {
 pub enum Reset {
     /// No.
     Never,
-    /// Messages are missing if a row is behind the newest message.
+    /// Messages are missing if a row is older than the newest message.
     IfBehind,
     /// Yes.
     Always,
@@ -143,20 +143,20 @@ pub struct GroupCommit {
     pub appends: Vec<(UserUuid, FeedContent)>,
 }
 
-/// Unread messages to count in the table.
+/// A request to count unread messages in the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CountRequest {
     /// Owner of the row.
     pub owner: UserUuid,
     /// Author of the messages.
     pub author: UserUuid,
-    /// Count messages after this sort key. `None`: from the first one.
+    /// Count messages after this sort key. With `None`, count from the first message.
     pub after: Option<SortKey>,
     /// Count messages up to this sort key.
     pub up_to: SortKey,
 }
 
-/// What to do about the rows of a group.
+/// The next step for the rows of a group.
 #[derive(Debug, PartialEq, Eq)]
 pub enum MovePlan {
     /// Every row is at least as new as the message, and the feeds have every message.
@@ -169,11 +169,11 @@ pub enum MovePlan {
     Commit(GroupCommit),
 }
 
-/// The group before a commit, from the view of one participant.
+/// The rows that one participant has of the group before a commit.
 struct View<'a> {
     owner: &'a Participant,
     other: &'a Participant,
-    /// All rows of the group in the owner's list. The legacy system left two in some lists.
+    /// All rows of the group in the owner's list. Some lists of the legacy system contain two.
     rows: Vec<&'a GroupRow>,
 }
 
@@ -187,7 +187,7 @@ impl View<'_> {
         newest.is_none_or(|newest| newest < task.to && newest < &task.newest.sort_key)
     }
 
-    /// What the owner has received and read after the task, and the count that it depends on.
+    /// Returns what the owner has received and read after the task, and the count that is needed to know it.
     fn reading(&self, task: &Task<'_>) -> (Option<Reading>, Option<CountRequest>) {
         let before = self.rows.iter().rev().find_map(|row| row.reading.clone());
         let oldest = task.unfed.iter().map(|message| &message.sort_key).min();
@@ -228,7 +228,7 @@ impl View<'_> {
         }
     }
 
-    /// The entry for the owner's feed.
+    /// Returns the content of the entry for the owner's feed.
     fn content(&self, task: &Task<'_>, reading: Option<&Reading>) -> FeedContent {
         if task.unfed.is_empty() {
             return FeedContent::Reset(task.newest.group);
@@ -251,7 +251,7 @@ impl View<'_> {
     }
 }
 
-/// The newest message of a row. `None` for a legacy row, which lacks its author or its uuid.
+/// Returns the newest message of a row, or `None` for a legacy row, which lacks the author or the uuid of the message.
 fn newest_of_row(row: &GroupRow, owner: UserUuid) -> Option<FedMessage> {
     let (uuid, is_own) = (row.sort_key.message_uuid()?, row.author? == owner);
     Some(FedMessage { sort_key: row.sort_key.clone(), uuid, body: row.body.clone(), is_own })

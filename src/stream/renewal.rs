@@ -1,4 +1,4 @@
-//! Renews a lease beside the work that it covers.
+//! Renews a lease while the work under the lease runs.
 
 use std::future::Future;
 use std::time::Duration;
@@ -10,11 +10,12 @@ use crate::environment::Environment;
 use crate::messages_table::TableError;
 use crate::report;
 
-/// How often a lease is renewed, with jitter: at most every third of the lease time.
+/// Interval between renewals. With jitter, it is at most a third of the lease time.
 const RENEW_INTERVAL: Duration = Duration::from_millis(LEASE_TIME.as_millis() as u64 * 2 / 9);
 
-/// Renews a lease by `write` until it is lost: another process has it, or it could not be renewed for so long that another
-/// process may have it. `taken` is when the lease was requested, and `what` names it in the log.
+/// Renews a lease by calling `write` until the lease is lost: another process has it, or renewals have failed for so
+/// long that another process may have it. `taken` is the time at which the lease was requested, and `what` is its name
+/// in the log.
 pub async fn renew_until_lost<F>(environment: &dyn Environment, what: &str, taken: Instant, write: impl Fn() -> F)
 where
     F: Future<Output = Result<bool, TableError>>,

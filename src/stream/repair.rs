@@ -1,14 +1,14 @@
 //! The repair of gaps: after records of the stream were lost, all groups are [reconciled](super::reconcile), once for the
 //! whole table.
 //!
-//! A reader that finds a gap requests a repair in the consumer's table, and goes on reading. One process at a time holds the
-//! lease of the repair. It makes passes over all groups until a pass covers the last request:
+//! A reader that finds a gap writes a request for a repair to the consumer's table, and continues to read. One process
+//! at a time holds the lease of the repair. It makes passes over all groups until a pass covers the last request:
 //! - Requests are numbered. A pass covers the requests that were made before it began, because it looks at every group
 //!   afterwards. A gap that is found during a pass needs another one: the groups before the position of the scan may lack
 //!   its messages. Several gaps that are found before a pass begins need only this pass.
 //! - The position of the scan is stored after each page, so another process continues where the last one stopped.
-//! - The scan reads the index, which lags: a group whose rows are all being moved can be missing in it for a moment. Then a
-//!   reader has just moved it.
+//! - The scan reads the index, which lags: a group whose rows are all being moved can be missing in it for a moment.
+//!   This is harmless, because a reader has just moved them.
 //! - The lease works like those of the [shards](super::lease): counter, epoch and step have the same meaning.
 
 use std::future::Future;
@@ -17,16 +17,17 @@ use super::ids::LeaseOwner;
 use super::lease::Condition;
 use crate::messages_table::{ScanPosition, TableError};
 
-/// The row of the repair in the consumer's table. Without a row, nothing was ever requested: the default.
+/// The row of the repair in the consumer's table. The default value stands for a missing row: no repair was ever
+/// requested.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Repair {
-    /// The process that repairs. `None` if the lease was handed over or never taken.
+    /// The process that holds the lease. `None` if the last holder has released it or if no process has taken it.
     pub owner: Option<LeaseOwner>,
     /// Increases with each change of the holder.
     pub epoch: u64,
     /// Increases with each write of a holder.
     pub counter: u64,
-    /// Increases with each write of one holder that moves the repair on.
+    /// Increases with each write of a holder that records progress of the repair.
     pub step: u64,
     /// Number of the last request.
     pub requested: u64,
@@ -36,7 +37,7 @@ pub struct Repair {
     pub pass: Option<Pass>,
     /// The last finished pass.
     pub complete: Option<Complete>,
-    /// What the pass has done so far. Between two passes: what the last one did.
+    /// Counts of the current pass so far. Between two passes: counts of the last one.
     pub tally: Tally,
 }
 
@@ -56,14 +57,15 @@ pub struct Pass {
 pub struct Complete {
     /// The number of the last request that the pass covers.
     pub covers: u64,
-    /// When it began, in milliseconds since 1970: the lists have all messages that were stored before, except those of groups
-    /// that were set aside.
+    /// When the pass began, in milliseconds since 1970. The lists have all messages that were stored before this time,
+    /// except messages of groups that were set aside.
     pub since: i64,
     /// When it was finished, in milliseconds since 1970.
     pub finished_at: i64,
 }
 
-/// What a pass has done. A group whose rows are on two pages counts twice if a process continues with the second one.
+/// Counts of a pass. A group whose rows are on two pages is counted twice if another process continues between the two
+/// pages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Number of groups that were checked.
@@ -80,14 +82,14 @@ impl Repair {
         self.requested > self.complete.as_ref().map_or(0, |complete| complete.covers)
     }
 
-    /// Since about when a repair has been pending, in milliseconds since 1970.
+    /// Approximate time since which a repair has been pending, in milliseconds since 1970.
     pub fn pending_since(&self) -> Option<i64> {
         let begun = self.pass.as_ref().map(|pass| pass.started_at);
         begun.into_iter().chain(self.requested_at).min().filter(|_| self.is_pending())
     }
 
-    /// The number of the request to make for a gap that was found before this row was read, or `None` if none is needed:
-    /// the last request waits for its pass, and that will look at every group.
+    /// Returns the number of the request to write for a gap that was found before this row was read. Returns `None` if
+    /// no request is needed, because the pass of the last request has not begun and will check every group.
     pub fn next_request(&self) -> Option<u64> {
         let complete = self.complete.as_ref().map_or(0, |complete| complete.covers);
         let begun = self.pass.as_ref().map_or(complete, |pass| pass.covers.max(complete));
@@ -105,7 +107,7 @@ pub enum RepairUpdate {
         /// The new epoch.
         epoch: u64,
     },
-    /// The holder is alive.
+    /// The holder renews the lease.
     Renew,
     /// A pass begins, or a page of it is finished, unless the holder has written a later step.
     Advance {
@@ -125,18 +127,18 @@ pub enum RepairUpdate {
         /// What it has done.
         tally: Tally,
     },
-    /// The holder hands the lease over.
+    /// The holder releases the lease.
     Release,
 }
 
-/// The store of the repair: a seam with DynamoDB behind it, or the simulator of the tests.
+/// Storage of the repair. Implemented with DynamoDB, and by the simulator of the tests.
 pub trait RepairTable: Send + Sync + 'static {
-    /// The row of the repair, strongly consistent.
+    /// Reads the row of the repair with strong consistency.
     fn repair(&self) -> impl Future<Output = Result<Repair, TableError>> + Send;
-    /// Makes the request `number`, unless another process has made it. Returns whether this call did. Both outcomes cover a
-    /// gap that was found before `number` was read.
+    /// Writes the request `number` unless another process has written it. Returns whether this call wrote it. In both
+    /// cases, the request covers a gap that was found before `number` was read.
     fn request_repair(&self, number: u64, at: i64) -> impl Future<Output = Result<bool, TableError>> + Send;
-    /// Writes to the repair if `condition` holds. Returns whether it did.
+    /// Writes to the repair if `condition` holds. Returns whether the condition held.
     fn write_repair(
         &self,
         condition: &Condition,
@@ -161,7 +163,8 @@ impl HeldRepair {
     }
 }
 
-/// Takes the lease of the repair, which was read as `seen`. Returns `None` if another process was faster.
+/// Takes the lease of the repair if the row is still as in `seen`. Returns `None` if another process took the lease
+/// first.
 pub async fn take<T: RepairTable>(
     table: &T,
     seen: &Repair,

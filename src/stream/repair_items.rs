@@ -20,15 +20,16 @@ pub const POSITION: &str = "position";
 pub const REQUESTED: &str = "requested";
 pub const REQUESTED_AT: &str = "requested_at";
 pub const STARTED_AT: &str = "started_at";
-/// Both keys of the item. It is in no partition of leases, because processes of earlier versions take every lease there.
+/// Both keys of the item. The item is in a partition without leases of shards, because processes of earlier versions
+/// take every item in those partitions as a lease.
 const REPAIR: &str = "REPAIR";
 
-/// The key of the item.
+/// Returns the key of the item.
 pub fn repair_key() -> Item {
     key(REPAIR.to_owned(), REPAIR)
 }
 
-/// Reads the repair.
+/// Converts the item.
 pub fn to_repair(item: &Item) -> Result<Repair, ItemError> {
     let pass = match optional_number(item, PASS)? {
         Some(covers) => {
@@ -65,7 +66,7 @@ fn position(item: &Item) -> Result<Option<ScanPosition>, ItemError> {
     Ok(Some(ScanPosition::from_key(key.clone())))
 }
 
-/// The attributes of a tally with their values.
+/// Returns the attributes of a tally with their values.
 pub fn from_tally(tally: Tally) -> [(&'static str, AttributeValue); 3] {
     let Tally { groups, moved, failed } = tally;
     [(GROUPS, number(groups)), (MOVED, number(moved)), (FAILED, number(failed))]

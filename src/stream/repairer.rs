@@ -1,4 +1,4 @@
-//! The part of one process in the [repair](super::repair): it watches the lease, takes it, and makes the passes.
+//! Runs the [repair](super::repair) in one process: watches the lease, takes it, and makes the passes.
 
 use std::time::Duration;
 
@@ -21,11 +21,11 @@ use crate::report;
 
 /// How often each process reads the row of the repair. A repair is rare and not urgent, and each read costs a read unit.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
-/// How long a pass waits before it begins. If no process has run for a day, all shards find their gaps soon after the leases
-/// of the dead processes have expired, and one pass covers all of them.
+/// How long a pass waits before it begins. If no process has run for a day, the readers of all shards find their gaps
+/// soon after the leases of the dead processes have expired. After this wait, one pass covers all of the gaps.
 const GATHERING: Duration = Duration::from_secs(LEASE_TIME.as_secs() * 3 / 2);
 
-/// What this process knows of the lease of the repair.
+/// What this process knows about the lease of the repair.
 #[derive(Debug, Default)]
 pub struct RepairWatch {
     /// When the row is read again.
@@ -67,7 +67,8 @@ pub struct Repairer<'a, S, T, R> {
 }
 
 impl<S, T: RepairTable + SetAsideTable, R: GroupRows> Repairer<'_, S, T, R> {
-    /// Repairs as long as this process holds the lease, and renews the lease meanwhile. At the end it hands the lease over.
+    /// Repairs as long as this process holds the lease, and renews the lease meanwhile. At the end it releases the
+    /// lease.
     pub async fn hold(&self, taken: Instant) -> Left {
         let Parts { table, environment, health, .. } = self.parts;
         let renew = || self.lease.write(table, &RepairUpdate::Renew);
@@ -81,13 +82,13 @@ impl<S, T: RepairTable + SetAsideTable, R: GroupRows> Repairer<'_, S, T, R> {
         if left != Left::Lost
             && let Err(error) = self.lease.write(table, &RepairUpdate::Release).await
         {
-            tracing::warn!(error = report(&error), "handing the lease of the repair over failed");
+            tracing::warn!(error = report(&error), "releasing the lease of the repair failed");
         }
         left
     }
 
-    /// Makes passes until no request is left. Goes on with a pass that another process has begun. A pass without a finished
-    /// page begins again, because it then covers the latest request too.
+    /// Makes passes until no request is left. Continues a pass that another process has begun. If a pass has no
+    /// finished page, it begins again and then also covers the latest request.
     async fn run(&self) -> Result<(), Left> {
         let mut step = 0;
         loop {
@@ -128,7 +129,7 @@ impl<S, T: RepairTable + SetAsideTable, R: GroupRows> Repairer<'_, S, T, R> {
             let page = || reconciler.page(pass.position.clone(), last, || self.parts.health.repair_progressed());
             let page = tokio::select! {
                 biased;
-                // What is interrupted is done again: the stored position stays before this page.
+                // The stored position stays before this page, so the next process repeats the page.
                 () = self.stop.cancelled() => return Err(Left::Stopped),
                 page = self.retry("reconciling", page) => page?,
             };
@@ -172,13 +173,13 @@ impl<S, T: RepairTable + SetAsideTable, R: GroupRows> Repairer<'_, S, T, R> {
         self.retry("reading the repair", || self.parts.table.repair()).await
     }
 
-    /// Writes that the pass has begun, or has come to a position.
+    /// Stores that the pass has begun or has reached a position.
     async fn advance(&self, step: &mut u64, pass: &Pass, tally: Tally) -> Result<(), Left> {
         *step += 1;
         self.write(&RepairUpdate::Advance { step: *step, pass: pass.clone(), tally }).await
     }
 
-    /// Writes to the repair. The work ends if another process has the lease.
+    /// Writes to the repair. Returns an error that ends the work if another process has the lease.
     async fn write(&self, update: &RepairUpdate) -> Result<(), Left> {
         let write = || self.lease.write(&self.parts.table, update);
         if self.retry("writing the progress of the repair", write).await? { Ok(()) } else { Err(Left::Lost) }
