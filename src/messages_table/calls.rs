@@ -1,9 +1,9 @@
-//! Limits of concurrent calls. Each concurrent call opens a connection, so without limits a request that reads a list of
-//! groups with their messages would open hundreds.
+//! Limits the number of concurrent calls to DynamoDB. Each concurrent call needs a connection, so without limits a
+//! request that reads a list of groups with their messages would open hundreds of connections.
 //!
-//! A call that exceeds a limit waits. Permits are given in the order of the calls, and a request waits with at most
-//! [`CALLS_OF_REQUEST`] of its calls for a permit of the process, so a large request does not delay all others. Queries
-//! never have all permits of the process: mutations wait only for each other.
+//! A call that exceeds a limit waits. Calls get permits in the order in which they arrive. At most [`CALLS_OF_REQUEST`]
+//! calls of a request wait for a permit of the process, so a large request does not delay all others. A part of the
+//! permits is reserved for mutations, so mutations do not wait for queries.
 
 use std::sync::Arc;
 
@@ -14,29 +14,29 @@ use crate::metrics::{Limit, limit_reached};
 /// Maximum number of concurrent calls of a request.
 pub const CALLS_OF_REQUEST: usize = 16;
 
-/// The calls of all requests.
+/// The permits for the calls of all requests.
 #[derive(Debug)]
 pub struct StoreCalls {
     all: Semaphore,
-    /// Those of queries.
+    /// Permits for calls of queries. Such a call needs a permit of `all` too.
     queries: Semaphore,
 }
 
 impl StoreCalls {
-    /// Allows requests `maximum` concurrent calls. A quarter of them is reserved for mutations.
+    /// Allows `maximum` concurrent calls. A quarter of them is reserved for mutations.
     pub fn new(maximum: usize) -> Arc<Self> {
-        // A semaphore of tokio cannot have more permits.
+        // tokio panics if a semaphore has more permits.
         let maximum = maximum.min(Semaphore::MAX_PERMITS);
         let queries = maximum - maximum / 4;
         Arc::new(Self { all: Semaphore::new(maximum), queries: Semaphore::new(queries) })
     }
 
-    /// The calls of a query.
+    /// Returns the limits of the calls of a query.
     pub fn of_query(self: &Arc<Self>) -> Arc<RequestCalls> {
         self.of_request(true)
     }
 
-    /// The calls of a mutation.
+    /// Returns the limits of the calls of a mutation.
     pub fn of_mutation(self: &Arc<Self>) -> Arc<RequestCalls> {
         self.of_request(false)
     }
@@ -46,7 +46,7 @@ impl StoreCalls {
     }
 }
 
-/// The calls of one request.
+/// The permits for the calls of one request.
 #[derive(Debug)]
 pub struct RequestCalls {
     process: Arc<StoreCalls>,
@@ -54,7 +54,7 @@ pub struct RequestCalls {
     is_query: bool,
 }
 
-/// Allows one call. The semaphores are never closed, so each permit is there.
+/// Permission for one call. The permits are `Some` always, because the semaphores are never closed.
 #[must_use = "the call must end before its permit is dropped"]
 pub(super) struct CallPermit<'a> {
     _own: Option<SemaphorePermit<'a>>,
@@ -63,7 +63,7 @@ pub(super) struct CallPermit<'a> {
 }
 
 impl RequestCalls {
-    /// Waits until one more call is within the limits.
+    /// Waits until the limits allow one more call.
     pub(super) async fn permit(&self) -> CallPermit<'_> {
         let StoreCalls { all, queries } = &*self.process;
         let own = self.own.acquire().await.ok();

@@ -24,12 +24,12 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
-    /// A meter of the calls to `target`.
+    /// Creates a meter for the calls to `target`.
     pub fn new(target: Target) -> Self {
         Self { target, read: AtomicU64::new(0), write: AtomicU64::new(0) }
     }
 
-    /// The units counted so far.
+    /// Returns the number of units counted so far.
     pub fn consumed(&self) -> Consumed {
         let units = |halves: &AtomicU64| halves.load(Ordering::Relaxed) as f64 / 2.0;
         Consumed { read: units(&self.read), write: units(&self.write) }

@@ -1,15 +1,17 @@
-//! Which messages of a group are in the feeds of its participants.
+//! Stores which messages of a group are in the feeds of its participants. A message is *fed* when the consumer has
+//! appended it to these feeds.
 //!
-//! The stream delivers a message more than once, for example after a crash. Each row of a group therefore has the position of
-//! the last message that was fed, for each shard from which messages of the group came. One position does not suffice: the
-//! records of one partition key can be in sibling shards, because DynamoDB splits a hot partition by sort key, and sequence
-//! numbers are ordered only within a shard.
+//! The stream can deliver a message more than once, for example after a crash of the consumer. Each row of a group
+//! therefore has the position of the last message that was fed, for each shard from which messages of the group came.
+//! One position does not suffice: the records of one partition key can be in sibling shards, because DynamoDB splits a
+//! hot partition by sort key, and sequence numbers are ordered only within a shard.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// The last fed sequence number of each shard. Positions of finished shards are removed when the group is fed next.
+/// The last fed sequence number of each shard. The next message that is fed to the group removes the positions of
+/// finished shards.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fed(BTreeMap<String, String>);
 
@@ -23,13 +25,13 @@ pub struct StreamPosition<'a> {
 }
 
 impl Fed {
-    /// Reads the attribute `fed`. `None` if it is malformed.
+    /// Reads the attribute `fed`. Returns `None` if the text is malformed.
     pub fn read(text: &str) -> Option<Self> {
         let entry = |entry: &str| entry.rsplit_once('=').map(|(shard, number)| (shard.to_owned(), number.to_owned()));
         text.split_whitespace().map(entry).collect::<Option<_>>().map(Self)
     }
 
-    /// What the rows of one group say together. A transaction writes the same positions to all of them.
+    /// Combines the positions of the rows of one group. A transaction writes the same positions to all rows.
     pub fn of_rows<'a>(rows: impl IntoIterator<Item = &'a Self>) -> Self {
         let mut union = Self::default();
         for (shard, number) in rows.into_iter().flat_map(|fed| &fed.0) {
@@ -51,13 +53,15 @@ impl Fed {
         self.0.keys().map(String::as_str)
     }
 
-    /// Whether a message at `position` was fed. `None` if no message of its shard was fed, or if the shard is finished.
+    /// Whether a message at `position` was fed. Returns `None` if no message of its shard was fed or if the shard is
+    /// finished.
     pub fn contains(&self, position: StreamPosition<'_>) -> Option<bool> {
         let last = self.0.get(position.shard)?;
         Some(compare_numbers(position.sequence_number, last) != Ordering::Greater)
     }
 
-    /// The same after the messages up to `position` were fed. Keeps the positions of the shards for which `keep` is true.
+    /// Returns the positions after the messages up to `position` are fed. Keeps the positions of shards for which
+    /// `keep` returns true.
     #[must_use]
     pub fn advanced(&self, position: StreamPosition<'_>, keep: impl Fn(&str) -> bool) -> Self {
         let mut fed: BTreeMap<_, _> =
@@ -68,7 +72,7 @@ impl Fed {
 }
 
 impl fmt::Display for Fed {
-    /// The value of the attribute `fed`.
+    /// Formats the value of the attribute `fed`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, (shard, number)) in self.0.iter().enumerate() {
             let separator = if index == 0 { "" } else { " " };

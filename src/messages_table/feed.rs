@@ -1,5 +1,5 @@
-//! Feeds: for each user, every message of every group of theirs at one position, in the order in which the stream delivered
-//! them. [`FeedEntry`] is one item; `feed_items` converts it.
+//! Feeds. The feed of a user contains each message of the user's groups once, in the order in which the stream
+//! delivered the messages. A [`FeedEntry`] is one item of the table; `feed_items` converts it.
 
 use std::sync::Arc;
 
@@ -8,32 +8,32 @@ use super::reading::Reading;
 use super::records::Message;
 use crate::model::{MessageGroupUuid, Participant, UserUuid};
 
-/// One item of a feed: what one batch of the stream brought for one group.
+/// One item of a feed: the messages of one group that one batch of the stream contained.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FeedEntry {
     /// User who owns the feed.
     pub owner: UserUuid,
     /// Position in the feed: 1 for the first entry, without gaps.
     pub position: u64,
-    /// Random. An entry with the same position and another id is not the same entry: the table was restored, or all entries
-    /// had expired and the positions began again.
+    /// Random text. If an entry has the same position and another id, it is another entry: the table was restored, or
+    /// all entries expired and the positions began again at 1.
     pub id: String,
     /// Number of events in the feed up to the end of this entry.
     pub events: u64,
     /// When the consumer wrote the entry, in milliseconds since 1970.
     pub written_at: i64,
-    /// When DynamoDB may delete the entry, in seconds since 1970. `None`: never.
+    /// When DynamoDB may delete the entry, in seconds since 1970. `None` if the entry never expires.
     pub expires_at: Option<i64>,
-    /// What the entry is about.
+    /// The content of the entry.
     pub content: FeedContent,
 }
 
-/// What a feed entry is about.
+/// The content of a feed entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FeedContent {
     /// Messages of one group, in the order of their events.
     Messages(Arc<FedMessages>),
-    /// Records of the stream were lost. Messages of this group can be missing in the feed.
+    /// Records of the stream were lost, so messages of this group can be missing in the feed.
     Reset(MessageGroupUuid),
 }
 
@@ -44,11 +44,11 @@ pub struct FedMessages {
     pub group: MessageGroupUuid,
     /// The participant who does not own the feed.
     pub other: Participant,
-    /// At least one message, in the order of the stream.
+    /// The messages in the order of the stream. Not empty.
     pub messages: Vec<FedMessage>,
-    /// The newest message of the group, if it is none of `messages`.
+    /// The newest message of the group, if it is not in `messages`.
     pub newer: Option<FedMessage>,
-    /// What the owner has received and read.
+    /// Number of messages that the owner has received and read after this entry.
     pub reading: Reading,
 }
 
@@ -77,7 +77,7 @@ pub struct FeedHead {
 }
 
 impl FeedContent {
-    /// Number of events of an entry with this content.
+    /// Returns the number of events of an entry with this content.
     pub fn events(&self) -> u64 {
         match self {
             Self::Messages(fed) => fed.messages.len() as u64,
@@ -85,7 +85,7 @@ impl FeedContent {
         }
     }
 
-    /// The group.
+    /// Returns the group of the entry.
     pub fn group(&self) -> MessageGroupUuid {
         match self {
             Self::Messages(fed) => fed.group,
@@ -95,7 +95,7 @@ impl FeedContent {
 }
 
 impl FedMessage {
-    /// `message` in the feed of `owner`.
+    /// Creates the form of `message` that is stored in the feed of `owner`.
     pub fn of(message: &Message, owner: UserUuid) -> Self {
         Self {
             sort_key: message.sort_key.clone(),

@@ -29,7 +29,7 @@ const NEWER: &str = "newer";
 const OWN: &str = "own";
 const WRITTEN_AT: &str = "written_at";
 
-/// The item of a feed entry.
+/// Returns the item of a feed entry.
 pub fn from_feed_entry(entry: &FeedEntry) -> Item {
     let mut item = key(keys::feed_pk(entry.owner), &keys::feed_sk(entry.position));
     item.insert(ENTRY_ID.into(), text(&entry.id));
@@ -69,7 +69,7 @@ pub fn to_feed_entry(owner: UserUuid, item: &Item) -> Result<FeedEntry, ItemErro
     Ok(FeedEntry { owner, position, id, events, written_at, expires_at, content })
 }
 
-/// Converts what a writer of the next entry needs.
+/// Converts the item of the last entry of a feed to the values that the writer of the next entry needs.
 pub fn to_feed_head(item: &Item) -> Result<FeedHead, ItemError> {
     let reader = AttributeReader(item);
     let position = keys::position_of_feed_sk(reader.text(SK)?);

@@ -1,4 +1,5 @@
-//! Reads of feeds, and counts of unread messages. They are strongly consistent: a feed is the truth about what a client has missed.
+//! Reads feeds and counts unread messages. All reads are strongly consistent, because clients rely on a feed to contain
+//! all messages that they missed.
 
 use aws_sdk_dynamodb::operation::query::QueryOutput;
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
@@ -17,11 +18,12 @@ use crate::model::{MessageGroupUuid, UserUuid};
 pub const MAX_COUNTED: i32 = 1_000;
 
 impl MessagesTable {
-    /// Returns at most `limit` entries of a feed from `position` on, and whether more follow. DynamoDB ends a page at 1 MB, so
-    /// there can be fewer entries although more follow; there is at least one then.
+    /// Returns at most `limit` entries of a feed, from `position` on, and whether more entries follow. DynamoDB limits
+    /// a page to 1 MB. So the result can have fewer than `limit` entries although more follow, but in this case it has
+    /// at least one.
     ///
     /// # Errors
-    /// A malformed entry is an error: skipping it would hide messages.
+    /// Returns an error if an entry is malformed, because skipping the entry would hide messages.
     pub async fn feed_entries(
         &self,
         owner: UserUuid,

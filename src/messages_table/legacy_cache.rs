@@ -1,7 +1,8 @@
-//! What a process knows about legacy groups: whether all of them are adopted, and the legacy rows in the lists of users.
+//! Caches what a process has read about legacy groups: whether all of them are adopted, and the legacy rows in the
+//! lists of users.
 //!
-//! A legacy row leaves a list only after its group was adopted. Then the pair item exists, and callers read it before the lists.
-//! So a list that was read some time ago is still correct, unless the legacy system still writes.
+//! A legacy row leaves a list only after its group was adopted. The pair item then exists, and callers read it before
+//! the lists. So a cached list stays correct, unless the legacy system still writes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,28 +17,29 @@ use super::error::TableError;
 use crate::metrics::{Limit, limit_reached};
 use crate::model::{MessageGroupUuid, UserUuid};
 
-/// How long a process relies on the absence of the marker, and on a list that it has read. It never reads the marker again after
-/// it has found it.
+/// Lifetime of a cached list, and of the result that the marker is missing. After a process has found the marker, it
+/// never reads the marker again.
 const LIFETIME: Duration = Duration::from_secs(60);
 /// Maximum size of all lists in bytes.
 const CACHED_BYTES: u64 = 64 * 1024 * 1024;
-/// Size of a list without its groups in bytes. An estimate.
+/// Estimated size in bytes of a list without its groups.
 const BASE_WEIGHT: u64 = 128;
 /// With this number of entries, the cache is not divided into shards, whose parts of the maximum size would be too small for a
 /// long list.
 const ESTIMATED_LISTS: usize = 32;
 
-/// The legacy rows in the list of one user: the other participant and the group of each, in ascending order.
+/// The legacy rows in the list of one user: for each row, the other participant and the group. In ascending order.
 pub type LegacyGroups = Vec<(UserUuid, MessageGroupUuid)>;
 
-/// A list that was read at some time. The groups are `None` if reading them takes more than the maximum of read units.
+/// A list, and when it was read. The groups are `None` if reading them takes more than the maximum number of read
+/// units.
 type Read = (Instant, Option<Arc<LegacyGroups>>);
 
 #[derive(Debug)]
 pub struct LegacyCache {
     max_read_units: Option<u32>,
     is_adopted: AtomicBool,
-    /// When the marker was last read and missing. Locked during a read, so that concurrent requests share it.
+    /// When a read last found no marker. Locked during the read, so that concurrent requests share it.
     missing_at: Mutex<Option<Instant>>,
     lists: Cache<UserUuid, Read, Weight>,
 }
@@ -52,7 +54,7 @@ impl Weighter<UserUuid, Read> for Weight {
 }
 
 impl LegacyCache {
-    /// Without `max_read_units`, lists of any length are read.
+    /// Creates an empty cache. Without `max_read_units`, lists of any length are read.
     pub fn new(max_read_units: Option<u32>) -> Self {
         Self {
             max_read_units,
@@ -83,8 +85,8 @@ impl LegacyCache {
         Ok(is_adopted)
     }
 
-    /// The legacy groups in the list of `user`. `read` reads them, or returns `None` if that takes more than the maximum of read
-    /// units. Concurrent requests share one read.
+    /// Returns the legacy groups in the list of `user`. `read` reads them, or returns `None` if that takes more than
+    /// the maximum number of read units. Concurrent requests share one read.
     pub async fn groups(
         &self,
         user: UserUuid,

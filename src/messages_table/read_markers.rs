@@ -1,4 +1,4 @@
-//! The write of a read marker: what the owner of a row has read.
+//! Writes read markers. A read marker says which messages the owner of a row has read.
 
 use aws_sdk_dynamodb::error::ProvideErrorMetadata;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
@@ -12,14 +12,14 @@ use super::table::MessagesTable;
 use super::writes::{CONDITION_FAILED, unchanged};
 use crate::metrics::{self, Target};
 
-/// Error code when a transaction of the consumer is writing the row.
+/// Error code of DynamoDB if a transaction of the consumer is writing the row.
 const CONFLICT: &str = "TransactionConflictException";
 
 impl MessagesTable {
-    /// Writes `reading` to a row. Returns `false`, and writes nothing, if the row is not as it was read: it moved, messages
-    /// were fed, or its read marker moved.
+    /// Writes `reading` to a row. If the row has changed since it was read, returns `false` and writes nothing. The row
+    /// changes if it moves, if messages are fed, or if its read marker moves.
     ///
-    /// If the response of a write was lost, a retry of the SDK returns `false` too. The row then has the marker.
+    /// If the response to the write was lost, a retry of the SDK also returns `false`, although the row has the marker.
     pub async fn put_reading(&self, row: &GroupRow, reading: Reading) -> Result<bool, TableError> {
         let (mut condition, mut values) = unchanged(row);
         match &row.reading {

@@ -1,7 +1,8 @@
-//! What one participant has received and read in a group.
+//! Counts what one participant has received and read in a group.
 //!
-//! The number of unread messages is a subtraction, so that a read marker never has to wait for the consumer: the consumer
-//! counts what was received, and a marker remembers how much of it was read.
+//! The number of unread messages is the number of received messages minus the number of read messages. The consumer
+//! increments the first number, and a write of the read marker sets the second. So a write of the marker never has to
+//! wait for the consumer.
 
 use super::keys::SortKey;
 
@@ -10,9 +11,9 @@ use super::keys::SortKey;
 pub struct Reading {
     /// Number of messages of the other participant that the consumer has fed.
     pub received: u64,
-    /// How many of them are read.
+    /// Number of the received messages that are read.
     pub read: u64,
-    /// Messages up to this sort key are read. `None`: no message is.
+    /// Messages up to this sort key are read. `None` if no message is read.
     pub marker: Option<SortKey>,
     /// If the marker was set to an older message, the unread messages between the marker and this sort key were counted in
     /// the table. A message that was stored but not fed at that time was counted too, so the consumer counts again when it
@@ -21,8 +22,8 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// The reading of a participant in a group that starts with the message at `first`. Authors have read what they wrote. The
-    /// first message is received when it is fed.
+    /// Returns the reading of a participant in a new group whose first message has the sort key `first`. The author has
+    /// read this message. The other participant receives it when it is fed.
     pub fn of_new_group(is_author: bool, first: &SortKey) -> Self {
         Self { marker: is_author.then(|| first.clone()), ..Self::default() }
     }
@@ -37,38 +38,40 @@ impl Reading {
         self.marker.as_ref().is_some_and(|marker| key <= marker)
     }
 
-    /// The consumer feeds a message of the other participant.
+    /// Counts a message of the other participant that the consumer feeds.
     pub fn receive(&mut self, key: &SortKey) {
         self.received += 1;
         self.read += u64::from(self.is_read(key));
     }
 
-    /// The consumer feeds a message that the owner has written. With it, everything that was fed before is read. `newest` is
-    /// the newest sort key of the group so far.
+    /// Marks all messages that were fed before as read, because the consumer feeds a message that the owner has
+    /// written. `newest` is the newest sort key of the group so far.
     pub fn write(&mut self, key: &SortKey, newest: &SortKey) {
         self.read = self.received;
         self.marker = self.marker.take().max(Some(newest.clone())).max(Some(key.clone()));
         self.counted_to = None;
     }
 
-    /// Whether a message was perhaps counted as unread before it was fed.
+    /// Whether a count of unread messages may have included a message before it was fed.
     pub fn may_have_counted(&self, key: &SortKey) -> bool {
         !self.is_read(key) && self.counted_to.as_ref().is_some_and(|counted_to| key <= counted_to)
     }
 
-    /// All messages up to `newest`, the newest sort key of the group, are read.
+    /// Marks all messages up to `newest`, the newest sort key of the group, as read.
     pub fn mark_all(&mut self, newest: SortKey) {
         (self.read, self.marker, self.counted_to) = (self.received, Some(newest), None);
     }
 
-    /// Messages up to `marker` are read, and messages follow it. Their number has to be [`counted`](Self::count).
+    /// Marks the messages up to `marker` as read, where other messages follow `marker`. The caller has to count these
+    /// and pass their number to [`count`](Self::count).
     pub fn mark(&mut self, marker: SortKey) {
         self.marker = Some(marker);
     }
 
-    /// The table has `unread` messages of the other participant after the marker, up to `counted_to`.
+    /// Sets the number of unread messages: the table has `unread` messages of the other participant after the marker,
+    /// up to `counted_to`.
     pub fn count(&mut self, unread: u64, counted_to: SortKey) {
-        // What was counted may not have been received yet.
+        // The count may include messages that are not received yet.
         self.received = self.received.max(unread);
         self.read = self.received - unread;
         self.counted_to = Some(counted_to);

@@ -1,9 +1,9 @@
-//! Reading a user's feed: every message of the user's groups, each at one place, in the order in which the stream delivered
-//! them.
+//! Reads a user's feed. The feed contains each message of the user's groups once, in the order in which the stream
+//! delivered the messages.
 //!
-//! A page continues exactly after its cursor, or it ends with a reset that says that events are missing. One Query reads it,
-//! mostly. Another Query reads the head of the feed if there is a reset, and once for every [`CHECK_EVERY`] events while the
-//! reader catches up.
+//! A page continues exactly after its cursor, or it ends with a reset, which says that events are missing. Usually one
+//! Query reads a page. A second Query reads the head of the feed (its last entry) if the page ends with a reset, and
+//! once for every [`CHECK_EVERY`] events while the reader catches up.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,10 +19,10 @@ use crate::messages_table::feed::{FedMessage, FedMessages, FeedContent, FeedEntr
 use crate::metrics;
 use crate::model::{Participant, User};
 
-/// A reader that is catching up is checked for being too far behind every so many events.
+/// Number of events after which the server checks again whether a reader is too far behind.
 const CHECK_EVERY: u64 = 1_000;
-/// A cursor expires this long before the entries after it, or half of their time if that is shorter. DynamoDB deletes expired
-/// entries at any time and in any order, and the clocks of processes differ.
+/// A cursor expires this long before the entries after it. If half of the retention is shorter, it expires that long
+/// before them. DynamoDB deletes expired entries at any time and in any order, and the clocks of processes differ.
 const MARGIN: Duration = Duration::from_secs(24 * 3600);
 
 /// A page of a feed.
@@ -38,23 +38,23 @@ pub struct FeedPage {
 
 /// An event of a feed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "almost every event is the large one")]
+#[expect(clippy::large_enum_variant, reason = "almost all events have the largest variant")]
 pub enum FeedEvent {
     /// A message was stored.
     MessageAdded {
         /// The message.
         message: Message,
-        /// The group of the message, after this message and those that the stream delivered with it.
+        /// The group after this message and after all messages that the stream delivered together with it.
         group: GroupView,
     },
     /// Events are missing.
     Reset(FeedResetReason),
 }
 
-/// Why events are missing.
+/// Reason why events are missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FeedResetReason {
-    /// The feed no longer keeps them.
+    /// The events have expired.
     Expired,
     /// The reader is more than [`MAX_EVENTS_BEHIND`] events behind.
     TooFarBehind,
@@ -63,7 +63,7 @@ pub enum FeedResetReason {
 }
 
 impl FeedResetReason {
-    /// The name in metrics.
+    /// Returns the name of the reason in metrics.
     fn as_str(self) -> &'static str {
         match self {
             Self::Expired => "EXPIRED",
@@ -93,7 +93,8 @@ impl Messaging {
         size: usize,
         after: Option<FeedCursor>,
     ) -> Result<FeedPage, MessagingError> {
-        // Before the read, because an entry that is written after the read must not be older.
+        // The time is taken before the read, because an entry that is written after the read must not be older than
+        // this time.
         let now = self.environment.now().timestamp_millis();
         if after.as_ref().is_some_and(|after| is_expired(after.since, now, self.feed_retention)) {
             return self.reset(user, now, Vec::new(), FeedResetReason::Expired).await;
@@ -127,8 +128,8 @@ impl Messaging {
         Ok(FeedPage { events, end, has_next })
     }
 
-    /// Reads the entry of a cursor, those of `size` events after it, and one that shows that more follow. Also returns whether
-    /// entries follow those that were read.
+    /// Reads the entry of a cursor, the entries of `size` events after it, and one more entry, which shows whether more
+    /// events follow. Also returns whether the feed has entries after those that were read.
     async fn feed_entries(
         &self,
         user: &User,
@@ -175,14 +176,15 @@ fn reset_at(
     FeedPage { events, end, has_next: false }
 }
 
-/// An empty page would have no cursor that moves on, so unlike other pages, it must have an event.
+/// Returns the number of events of a page. Unlike for other pages, zero is invalid, because an empty page has no new
+/// cursor, so the reader would make no progress.
 fn page_size(first: Option<i32>) -> Result<usize, BadInput> {
     let Some(size) = first else { return Ok(DEFAULT_FEED_PAGE) };
     let in_bounds = usize::try_from(size).ok().filter(|size| (1..=MAX_PAGE).contains(size));
     in_bounds.ok_or(BadInput::PageSizeOutOfBounds { argument: "first", minimum: 1, size })
 }
 
-/// Whether entries after a cursor may be deleted.
+/// Whether DynamoDB may have deleted entries after a cursor.
 fn is_expired(since: i64, now: i64, retention: Option<Duration>) -> bool {
     retention.is_some_and(|retention| {
         let kept = retention - MARGIN.min(retention / 2);
@@ -190,7 +192,7 @@ fn is_expired(since: i64, now: i64, retention: Option<Duration>) -> bool {
     })
 }
 
-/// Where a page starts.
+/// The start of a page.
 #[derive(Debug, PartialEq, Eq)]
 struct Start<'a> {
     entries: &'a [FeedEntry],
@@ -207,14 +209,14 @@ enum Stop {
     CursorInvalid,
 }
 
-/// Finds the start of a page in the entries that were read from the position of `after` on.
+/// Finds the start of a page in `entries`, which were read from the position of `after` on.
 fn start<'a>(after: Option<&FeedCursor>, entries: &'a [FeedEntry]) -> Result<Start<'a>, Stop> {
     let at = |entries: &'a [FeedEntry], skip: usize| {
         let before_first = entries.first().map_or(0, |first| first.events.saturating_sub(first.content.events()));
         Start { entries, skip, events_before: before_first.saturating_add(skip as u64) }
     };
     let Some(after) = after else {
-        // Expired entries are deleted in no order. The feed begins after the last one that is missing.
+        // DynamoDB deletes expired entries in any order. The page starts after the last missing entry.
         let gap = entries.windows(2).rposition(|pair| !is_next(&pair[0], &pair[1]));
         return Ok(at(&entries[gap.map_or(0, |gap| gap + 1)..], 0));
     };
@@ -244,7 +246,7 @@ fn is_next(one: &FeedEntry, next: &FeedEntry) -> bool {
 struct Selected<'a> {
     /// An entry, and the index of an event in it.
     events: Vec<(&'a FeedEntry, usize)>,
-    /// Whether an entry is missing after them. The page has room for the event that says so.
+    /// Whether an entry is missing after the events. The page then has room for a reset.
     ends_at_gap: bool,
     has_next: bool,
 }
@@ -270,7 +272,7 @@ fn events_per_entry(selected: &[(&FeedEntry, usize)]) -> usize {
     }
 }
 
-/// The selected events as `user` sees them.
+/// Converts the selected events to the form that `user` receives.
 fn events(user: &User, selected: &[(&FeedEntry, usize)]) -> Vec<(FeedCursor, FeedEvent)> {
     let viewer = Participant::from(user);
     let event = |&(entry, index): &(&FeedEntry, usize)| {
@@ -298,7 +300,7 @@ fn message(fed: &FedMessages, message: &FedMessage, viewer: &Participant) -> Mes
     Message { uuid, group: fed.group, author: author.clone(), body, created_at, sort_key }
 }
 
-/// The group after all messages of an entry, of which `added` is one.
+/// Returns the group after all messages of an entry. `added` is one of these messages.
 fn group_after(fed: &FedMessages, added: &FedMessage, viewer: &Participant) -> GroupView {
     let newest = fed.messages.iter().chain(&fed.newer).max_by(|a, b| a.sort_key.cmp(&b.sort_key)).unwrap_or(added);
     GroupView {

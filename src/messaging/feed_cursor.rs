@@ -1,7 +1,8 @@
 //! Cursors of feeds: positions in the feed of one user, opaque to clients.
 //!
-//! A cursor names the entry after which it stands, not only the entry's position. So a reader can tell whether the feed still
-//! continues from the cursor: the entry can have expired, or the position can belong to another entry now.
+//! A cursor contains the id of the entry before it, not only the position of this entry. So a reader can tell whether
+//! the feed still continues from the cursor: the entry can have expired, or another entry can have the same position
+//! now.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -14,7 +15,7 @@ use crate::model::UserUuid;
 
 /// The first word of a cursor: the kind of list and the version of the format.
 const FEED: &str = "f1";
-/// Stands for [`Through::End`].
+/// The encoding of [`Through::End`].
 const END: &str = "end";
 
 /// A position in a user's feed.
@@ -22,25 +23,26 @@ const END: &str = "end";
 pub struct FeedCursor {
     /// User who owns the feed.
     pub(super) owner: UserUuid,
-    /// The entry of the event before the cursor. `None`: the feed was empty when the cursor was issued.
+    /// The entry of the event before the cursor. `None` if the feed was empty when the server issued the cursor.
     pub(super) entry: Option<EntryName>,
-    /// No entry after the cursor is older than this, in milliseconds since 1970. In the cursor of an event it is the time of
-    /// its entry; in a cursor at the end of the feed, the time of issue.
+    /// Time in milliseconds since 1970. No entry after the cursor is older. In the cursor of an event, it is the time
+    /// of the event's entry. In a cursor at the end of the feed, it is the time at which the server issued the cursor.
     pub(super) since: i64,
-    /// How a reader continues that has not reached the end of the feed. Zeros in every other cursor.
+    /// Hints for the next page, if the reader has not reached the end of the feed. Zero in all other cursors.
     pub(super) pace: Pace,
 }
 
-/// What a page knows for the next one. It decides how much is read, never what is returned.
+/// Hints that a page gives to the next one. They affect how much the server reads, but never the events that it
+/// returns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Pace {
-    /// From this number of events of the feed on, a page checks whether the reader is too far behind.
+    /// Number of events of the feed from which on a page checks whether the reader is too far behind.
     pub check_from: u64,
-    /// How many events an entry of the page had on average, rounded down.
+    /// Average number of events of an entry of the page, rounded down.
     pub events_per_entry: usize,
 }
 
-/// Names an entry of a feed, and how many of its events are before a cursor.
+/// Identifies an entry of a feed, and says how many of its events are before a cursor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct EntryName {
     /// Position of the entry, at least 1.
@@ -54,15 +56,15 @@ pub(super) struct EntryName {
 /// Which events of an entry are before a cursor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Through {
-    /// This many, at least one.
+    /// The first *n* events. At least one.
     Events(usize),
-    /// All.
+    /// All events.
     End,
 }
 
 impl FeedCursor {
-    /// The cursor at the end of a feed whose last entry is `head`. `now` is a time before the head was read, in milliseconds
-    /// since 1970.
+    /// Creates the cursor at the end of a feed whose last entry is `head`. `now` is a time before the head was read, in
+    /// milliseconds since 1970.
     pub(super) fn at_end(owner: UserUuid, head: Option<FeedHead>, now: i64) -> Self {
         let entry = head.map(|FeedHead { position, id, .. }| EntryName { position, id, through: Through::End });
         Self { owner, entry, since: now, pace: Pace::default() }
@@ -82,7 +84,7 @@ impl FeedCursor {
         URL_SAFE_NO_PAD.encode(text)
     }
 
-    /// Decodes the argument `name`, which must be a position in the feed of `owner`.
+    /// Decodes `text`, the value of the argument `name`. It must be a cursor of the feed of `owner`.
     pub fn decode(name: &'static str, text: &str, owner: UserUuid) -> Result<Self, BadInput> {
         let read = || {
             let decoded = decode(text)?;
@@ -104,7 +106,7 @@ impl FeedCursor {
             };
             Some(Self { owner, entry, since, pace: Pace { check_from, events_per_entry } })
         };
-        // Other encodings of the same position are rejected: clients must not build cursors.
+        // Rejects other encodings of the same position, because clients must not build cursors.
         read().filter(|cursor| cursor.owner == owner && cursor.encode() == text).ok_or(BadInput::CursorInvalid(name))
     }
 }

@@ -1,12 +1,13 @@
 //! Idempotent sends: requests of one user with the same idempotency key store one message.
 //!
-//! The first request stores the key with the uuid and the time of its message, and then the message. A request that finds the
-//! key stored writes the same message again. It has the same sort key, so it is stored at most once, whichever servers write
-//! it. If the first request ended between its two writes, the second one completes it, and the message is sorted at the time
-//! of the first request.
+//! The first request stores the key with the uuid and the time of its message, and then the message. A request that
+//! finds the key stored writes the same message again. The message has the same sort key, so it is stored at most once,
+//! even if several servers write it. If the first request ended between its two writes, the next request completes it.
+//! The message then has the time of the first request.
 //!
-//! A repeat must have the same body and lead to the same conversation, by handle or by group. A repeat with the handle of the
-//! first request always leads to the conversation of the first request, even if the handle belongs to another user now.
+//! A repeated request must have the same body, and its handle or group must identify the same conversation. A repeated
+//! request with the handle of the first request always identifies the conversation of the first request, even if the
+//! handle belongs to another user now.
 
 use std::sync::Arc;
 
@@ -24,7 +25,7 @@ use crate::model::{IdempotencyKey, User, UserUuid};
 /// Time for which a key is kept.
 const RETENTION: TimeDelta = TimeDelta::days(30);
 
-/// What the request says, as far as it is compared with the first request that has its key.
+/// The values of a request that are compared with the first request with the same key.
 struct Said {
     body_hash: Hash,
     handle_hash: Option<Hash>,
@@ -40,14 +41,14 @@ impl Said {
         Self { body_hash: sha256(&message.body), handle_hash, recipient: message.recipient }
     }
 
-    /// Whether the request repeats `first` and leads to `conversation` now.
+    /// Whether the request repeats `first`. `conversation` is the conversation that the request identifies now.
     fn repeats(&self, first: &FirstRequest, conversation: &Conversation) -> bool {
-        // Without a group in the first request, the users shared none then, so they share only one now.
+        // If the first request has no group, the users had no group at that time, so they have only one now.
         let is_same_group = first.group.is_none() || first.group == conversation.group();
         self.body_hash == first.body_hash && conversation.recipient() == first.recipient && is_same_group
     }
 
-    /// Whether the request repeats `first` with the same handle, whomever the handle belongs to now.
+    /// Whether the request repeats `first` with the same handle. The handle may belong to another user now.
     fn repeats_handle(&self, first: &FirstRequest) -> bool {
         self.body_hash == first.body_hash
             && self.handle_hash.is_some()
@@ -57,8 +58,8 @@ impl Said {
 }
 
 impl Messaging {
-    /// Stores a message with an idempotency key, unless the user has sent it before. In both cases returns its group, with the
-    /// message as the last one.
+    /// Stores a message with an idempotency key, unless the user has sent it before. In both cases, returns its group,
+    /// with this message as the last message.
     pub(super) async fn send_once(
         &self,
         author: &Arc<User>,
@@ -69,7 +70,8 @@ impl Messaging {
         let conversation = match self.conversation(author, &message.to, message.recipient).await {
             Ok(conversation) => conversation,
             Err(MessagingError::BadInput(problem)) => {
-                // Nothing may be written. But the handle may have led to the recipient of the first request.
+                // The request must not write anything. But it may repeat a first request whose handle belonged to
+                // another user at that time.
                 let first = self.table.first_request(author.uuid, key).await?;
                 let first = first.filter(|first| said.repeats_handle(first)).ok_or(problem)?;
                 return self.send_again(author, first, message.body).await;
@@ -100,7 +102,7 @@ impl Messaging {
         }
     }
 
-    /// Stores the message of `first` in the conversation of `first`, unless it is stored already.
+    /// Stores the message of `first` in the conversation of `first`, unless the table has the message already.
     async fn send_again(
         &self,
         author: &Arc<User>,

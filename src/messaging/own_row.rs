@@ -1,7 +1,7 @@
-//! The look-up of a participant's own row of a group.
+//! Looks up a participant's own row of a group.
 //!
-//! The key of a row is the sort key of the group's newest message, and the consumer moves the row when a message arrives. So
-//! a look-up guesses the key, and guesses again if the row has moved.
+//! The key of a row is the sort key of the group's newest message, and the consumer moves the row when a message
+//! arrives. So a look-up tries the probable key, and reads the current key from the index if the row has moved.
 
 use std::time::Duration;
 
@@ -12,20 +12,20 @@ use crate::backoff::Backoff;
 use crate::messages_table::{GroupRow, Reading, SortKey};
 use crate::model::UserUuid;
 
-/// How often the index is read before the whole list of the user is.
+/// Number of reads of the index before the whole list of the user is read.
 const INDEX_READS: usize = 4;
 /// The first wait for the index, which usually lags for some milliseconds.
 const FIRST_WAIT: Duration = Duration::from_millis(20);
 const MAX_WAIT: Duration = Duration::from_millis(160);
 
 impl Messaging {
-    /// Returns the member's own row of the group, strongly consistent. `None` if there is none. `likely` is the key that the
-    /// row probably has: the sort key of the newest message. If the row is there, one `GetItem` finds it. Otherwise the index
-    /// says where it is, and the row is read there.
+    /// Reads the member's own row of the group with strong consistency. Returns `None` if the row does not exist.
+    /// `likely` is the probable key of the row: the sort key of the newest message. If the row has this key, one
+    /// `GetItem` finds it. Otherwise this function reads the key from the index, and then the row.
     pub(super) async fn own_row(&self, member: &Member, likely: &SortKey) -> Result<Option<GroupRow>, MessagingError> {
         let (user, group) = (member.user.uuid, member.group());
         let row = self.table.row_at(user, group, likely).await?;
-        // The legacy system left two rows of one group in some lists, and the newer one counts.
+        // Some lists of the legacy system contain two rows of one group. The newer one is valid.
         if row.as_ref().is_some_and(|row| row.author.is_some()) {
             return Ok(row);
         }
@@ -39,7 +39,7 @@ impl Messaging {
             }
             tokio::time::sleep(backoff.next(&*self.environment)).await;
         }
-        // Reads the whole list. A row that moves meanwhile is still found.
+        // A read of the whole list finds the row even if it moves meanwhile.
         let rows = self.table.own_rows_of_group(user, group).await?;
         Ok(newest_row_of(rows, user))
     }
@@ -50,7 +50,7 @@ impl Messaging {
         Ok(row.and_then(|row| row.reading).unwrap_or_default())
     }
 
-    /// Returns the sort key up to which the other participant has read the group. Eventually consistent.
+    /// Returns the sort key up to which the other participant has read the group. The read is eventually consistent.
     pub async fn other_marker(&self, member: &Member) -> Result<Option<SortKey>, MessagingError> {
         let row = newest_row_of(self.table.indexed_rows(member.group()).await?, member.other().uuid);
         Ok(row.and_then(|row| row.reading).and_then(|reading| reading.marker))

@@ -1,5 +1,5 @@
-//! The reads of one request. Identical reads that run at the same time are one read, so aliases that repeat a field cost
-//! nothing. A read that begins after an identical one has ended runs again.
+//! The reads of one request. Fields that need the same read at the same time share it, so aliases that repeat a field
+//! cause no further read. A read that begins after an identical one has ended runs again.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -19,7 +19,7 @@ use super::service::Messaging;
 use crate::messages_table::Message;
 use crate::model::{MessageGroupUuid, User, UserUuid};
 
-/// The error of a read, which all fields that wait for the read get.
+/// The error of a read. All fields that wait for the read receive it.
 pub type ReadError = Arc<MessagingError>;
 
 /// A page of a user's message groups, each with its cursor.
@@ -38,7 +38,8 @@ pub struct RequestReads {
 }
 
 impl RequestReads {
-    /// The reads of one request by these rules: see [`Messaging::for_query`] and [`Messaging::for_mutation`].
+    /// Creates the reads of one request. `messaging` comes from [`Messaging::for_query`] or
+    /// [`Messaging::for_mutation`].
     pub fn new(messaging: Messaging) -> Self {
         Self {
             messaging,
@@ -49,7 +50,7 @@ impl RequestReads {
         }
     }
 
-    /// The rules.
+    /// Returns the messaging rules, with the limits of this request.
     pub fn messaging(&self) -> &Messaging {
         &self.messaging
     }
@@ -60,7 +61,7 @@ impl RequestReads {
         self.group_pages.read((user.uuid, page.clone()), read).await
     }
 
-    /// Returns the group `uuid`, or `None` when it does not exist or the user is not a participant.
+    /// Returns the group `uuid`, or `None` if it does not exist or the user is not a participant.
     pub async fn message_group(
         &self,
         user: &Arc<User>,
@@ -97,13 +98,13 @@ impl RequestReads {
     }
 }
 
-/// The reads that run, each with its result for all fields that wait for it.
+/// The running reads, each with a cell for the result that all waiting fields share.
 type RunningReads<K, T> = HashMap<K, Arc<OnceCell<Result<Arc<T>, ReadError>>>>;
 
-/// The reads of one kind that run at the moment, by what they read.
+/// The running reads of one kind. The key says what is read.
 ///
-/// A read is removed when it ends. So a later one, for example after a write of the same request, reads again, and nothing
-/// is kept in memory.
+/// A read is removed when it ends. So a later read, for example after a write of the same request, reads again, and no
+/// results stay in memory.
 struct Running<K, T>(Mutex<RunningReads<K, T>>);
 
 impl<K, T> Default for Running<K, T> {
@@ -113,8 +114,9 @@ impl<K, T> Default for Running<K, T> {
 }
 
 impl<K: Clone + Eq + Hash, T: Clone> Running<K, T> {
-    /// Runs `read`, or waits for the read of the same `key` that runs already. If the request gives up the field that runs
-    /// it, another one runs it. The future of the read is boxed, because it is large and most fields may wait for another.
+    /// Runs `read`, or waits for the running read of the same `key`. If the field that runs the read is cancelled,
+    /// another waiting field runs it. The future of the read is boxed, because it is large and fields that only wait do
+    /// not need it.
     async fn read<'a>(
         &self,
         key: K,
