@@ -1,13 +1,15 @@
-//! Adopts all groups of the legacy system: writes their pair and membership items, and at last the marker after which nothing
-//! looks for legacy rows any more.
+//! Adopts all groups of the legacy system: writes their pair and membership items, and then the marker. After the
+//! marker is written, requests no longer search for legacy rows.
 //!
-//! A pass scans the index once and keeps the pair and the group of each legacy row in memory (about 150 bytes for each group). Then it
-//! knows all groups of each pair, and the cost is linear in the number of rows: about 3 read and 2 write units for each group that
-//! is not adopted, 1 read unit for each one that is. Passes follow until a pass finds no group without membership. A group that an
-//! earlier pass has checked is not read again, because memberships are never removed.
+//! A pass scans the index once and keeps the pair and the group of each legacy row in memory (about 150 bytes for each
+//! group). The pass then knows all groups of each pair, so the cost is linear in the number of rows: about 3 read units
+//! and 2 write units for each group that is not adopted, and 1 read unit for each adopted group. The command repeats
+//! passes until a pass finds no group without membership. A group that an earlier pass has checked is not read again,
+//! because memberships are never removed.
 //!
-//! All writes are conditional, so adopting is safe beside live traffic, beside the stream consumer, and beside itself. Nothing is
-//! stored about its progress: after an interruption it starts again and only checks the groups that it has adopted before.
+//! All writes are conditional, so adoption can run at the same time as requests, the stream consumer, and other
+//! adoptions. Its progress is not stored. After an interruption it starts again, and only checks the groups that are
+//! already adopted.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
@@ -28,7 +30,7 @@ const MAX_PASSES: usize = 5;
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const MAX_WAIT: Duration = Duration::from_secs(10);
 
-/// What adopting has done.
+/// Counts and results of an adoption.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Adopted {
     /// Number of passes.
@@ -39,11 +41,12 @@ pub struct Adopted {
     pub groups: usize,
     /// Number of groups that had no membership.
     pub adopted: usize,
-    /// Malformed rows that the last pass has found. Nothing can read them, so they do not prevent the marker.
+    /// Malformed rows that the last pass found. The service cannot read these rows anyway, so the marker is written
+    /// despite them.
     pub malformed: Vec<String>,
-    /// Groups that cannot be adopted, with the reason. They prevent the marker.
+    /// Groups that cannot be adopted, with the reason. The marker is not written if there are any.
     pub failed: BTreeMap<MessageGroupUuid, String>,
-    /// Whether the last pass found only groups with membership. Then the marker is written.
+    /// Whether the last pass found only groups with membership. If so, the marker is written.
     pub is_complete: bool,
 }
 
@@ -51,22 +54,22 @@ pub struct Adopted {
 pub struct Adopter<'a> {
     /// The table.
     pub table: &'a MessagesTable,
-    /// Time and randomness of the waits.
+    /// Time and randomness, for waits.
     pub environment: &'a dyn Environment,
-    /// Maximum number of tries of a call that fails because of an outage.
+    /// Maximum number of attempts of a call that fails because of an outage.
     pub outage_tries: u32,
     /// Maximum number of read units, and of write units, per second.
     pub units_per_second: f64,
 }
 
-/// Both users in ascending order.
+/// The two users of a conversation, in ascending order.
 type Pair = [UserUuid; 2];
 
 /// Why a group was not adopted.
 enum Failure {
-    /// The group has a fault. Other groups can be adopted.
+    /// This group cannot be adopted. Other groups can.
     Group(String),
-    /// A call failed.
+    /// A call to DynamoDB failed.
     Call(TableError),
 }
 
@@ -83,7 +86,8 @@ impl Adopter<'_> {
     /// Adopts all groups and writes the marker. Calls `progress` after each page and each pair.
     ///
     /// # Errors
-    /// A call failed because of an outage that did not end, or permanently for all groups. A further run continues.
+    /// Returns an error if a call failed because of an outage that did not end, or because of a permanent problem of
+    /// all groups. A further run continues.
     pub async fn all(&self, mut progress: impl FnMut(&Adopted)) -> Result<Adopted, TableError> {
         let pace = Mutex::new(Pace::new(self.units_per_second, self.table.consumed(), self.environment.monotonic()));
         let mut done = Adopted::default();
@@ -148,7 +152,7 @@ impl Adopter<'_> {
         loop {
             pace.lock().await.wait(self.table.consumed(), self.environment).await;
             let scan = async || self.table.scan_rows(from.clone()).await.map_err(Failure::Call);
-            // The failure is never one of a group.
+            // A scan never returns the failure of a group.
             let Ok((rows, next)) = self.with_retries(scan).await? else { break };
             done.rows += rows.len();
             for row in rows {
@@ -175,8 +179,8 @@ impl Adopter<'_> {
         Ok(found)
     }
 
-    /// Adopts those of all legacy groups of a pair that are not adopted, and adds them to `unadopted`, which keeps what earlier
-    /// tries have added. Returns the groups that cannot be adopted.
+    /// Adopts the legacy groups of a pair that are not adopted, and adds them to `unadopted`, which already contains
+    /// those of earlier attempts. Returns the groups that cannot be adopted.
     async fn adopt_groups_of_pair(
         &self,
         groups: &[MessageGroupUuid],
@@ -205,14 +209,14 @@ impl Adopter<'_> {
         Ok(failed)
     }
 
-    /// The membership to write for a group that has none. `None` if it has one.
+    /// Returns the membership to write for a group, or `None` if the group has a membership.
     async fn missing_membership(&self, group: MessageGroupUuid) -> Result<Option<Membership>, Failure> {
         if self.table.membership(group).await?.is_some() {
             return Ok(None);
         }
         let rows = self.table.indexed_rows(group).await?;
         let Some(membership) = self.table.membership_of_rows(group, &rows).await? else {
-            // The index can miss rows that move. The membership is written before that.
+            // A row that is being moved can be missing in the index. The membership is always written before a move.
             return match self.table.membership(group).await? {
                 Some(_) => Ok(None),
                 None => {
@@ -230,7 +234,7 @@ impl Adopter<'_> {
         Ok(Some(membership))
     }
 
-    /// Repeats a call during an outage. The inner error is the fault of a group.
+    /// Repeats a call during an outage. The inner error says why a group cannot be adopted.
     async fn with_retries<T>(
         &self,
         mut call: impl AsyncFnMut() -> Result<T, Failure>,
@@ -246,7 +250,7 @@ impl Adopter<'_> {
                     if !error.is_unavailable() || tries >= self.outage_tries {
                         return Err(error);
                     }
-                    tracing::warn!(error = report(&error), "adopting is interrupted by an outage, retrying");
+                    tracing::warn!(error = report(&error), "an outage interrupted the adoption, retrying");
                 }
             }
             tokio::time::sleep(backoff.next(self.environment)).await;
@@ -259,7 +263,7 @@ fn pair_of(row: &GroupRow) -> Pair {
     [owner.min(other), owner.max(other)]
 }
 
-/// Spreads calls so that they consume at most some units per second.
+/// Delays calls so that they consume at most `units_per_second`.
 struct Pace {
     units_per_second: f64,
     consumed: Consumed,
@@ -271,13 +275,13 @@ impl Pace {
         Self { units_per_second, consumed, free_at: now }
     }
 
-    /// Waits as long as the units since the last call require. `consumed` counts all units so far.
+    /// Waits as long as the units that were consumed since the last call require. `consumed` is the total so far.
     async fn wait(&mut self, consumed: Consumed, environment: &dyn Environment) {
         let units = (consumed.read - self.consumed.read).max(consumed.write - self.consumed.write);
         self.consumed = consumed;
         self.free_at += Duration::from_secs_f64(units.max(0.0) / self.units_per_second);
         tokio::time::sleep_until(self.free_at.into()).await;
-        // A slow call leaves no room for a burst after it.
+        // After a slow call, the unused time does not permit a burst.
         self.free_at = self.free_at.max(environment.monotonic());
     }
 }

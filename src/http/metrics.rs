@@ -1,4 +1,4 @@
-//! The metrics, on an address of their own: `GET /metrics`.
+//! Serves the metrics on a separate address: `GET /metrics`.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -15,14 +15,14 @@ use crate::config::ConnectionLimits;
 use crate::metrics::collect;
 use crate::shutdown::Shutdown;
 
-/// Default address of the metrics.
+/// Default address of the metrics server.
 const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9464);
 /// Maximum number of connections of clients that read the metrics.
 const MAX_CONNECTIONS: usize = 100;
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Serves the metrics until the shutdown. If the default address is in use, metrics are disabled with a warning. A configured
-/// address must be free.
+/// Serves the metrics until shutdown. If the default address is in use, logs a warning and disables the metrics. If a
+/// configured address is in use, returns an error.
 pub async fn serve_metrics(address: Option<SocketAddr>, shutdown: &Shutdown) -> anyhow::Result<()> {
     let listener = match (address, TcpListener::bind(address.unwrap_or(DEFAULT_ADDRESS)).await) {
         (_, Ok(listener)) => listener,

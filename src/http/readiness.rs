@@ -1,4 +1,5 @@
-//! Whether the stores respond. Anybody may ask, so the number of requests does not decide how often the stores are read.
+//! Checks whether the stores respond. Any client can request the readiness, so results are cached: many requests cause
+//! few reads.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,11 +12,11 @@ use crate::messages_table::{MessagesTable, TableError};
 use crate::report;
 use crate::users::{Users, UsersError};
 
-/// How long a store may take to respond.
+/// Maximum time for the response of a store.
 const TIMEOUT: Duration = Duration::from_secs(2);
-/// For how long the result of a probe is valid.
+/// Time for which the result of a probe is valid.
 const VALID_FOR: Duration = Duration::from_secs(1);
-/// For how long it is the response to other requests while the next probe runs, so that requests do not pile up.
+/// Time for which other requests get this result while the next probe runs, so that they do not wait for the probe.
 const USABLE_FOR: Duration = VALID_FOR.saturating_add(TIMEOUT);
 
 /// Why a store is not ready.
@@ -57,12 +58,12 @@ pub struct StoresReady {
 }
 
 impl Readiness {
-    /// The readiness of these stores.
+    /// Creates the readiness check of these stores.
     pub fn new(table: MessagesTable, users: Users) -> Arc<Self> {
         Arc::new(Self { table, users, probes: Mutex::default() })
     }
 
-    /// Which stores respond, now or within the last second.
+    /// Returns which stores respond now or have responded within the last second.
     pub async fn stores(self: &Arc<Self>) -> StoresReady {
         let result = {
             let mut probes = self.lock();
@@ -98,14 +99,14 @@ impl Readiness {
         ready
     }
 
-    /// A panic while the lock is held leaves no half-done change behind.
+    /// Ignores the poisoning of the lock, because a panic cannot leave an incomplete change.
     fn lock(&self) -> MutexGuard<'_, Probes> {
         self.probes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Probe {
-    /// Starts a probe in a task: a client that closes the connection does not end it.
+    /// Starts a probe in a separate task, so that the probe continues if the client closes the connection.
     fn start(readiness: Arc<Readiness>) -> Self {
         let task = tokio::spawn(async move { readiness.probe().await });
         Self { task: task.abort_handle(), result: task.map(Result::unwrap_or_default).boxed().shared() }

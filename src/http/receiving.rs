@@ -1,7 +1,8 @@
-//! The requests that are being received: their bodies and tokens are not complete. A client decides how long that takes, so
-//! these requests have no permit. Instead, they have places, and a request can always get one: if none is free, the request
-//! loses its place that has taken longest, of the peer that has most. Several users can share the address of a proxy; a quick
-//! request has left its place before it could be the slowest.
+//! Limits the requests that are being received: their bodies are incomplete, or their tokens are not verified yet. A
+//! client controls how long receiving takes, so these requests hold no concurrency permit. Instead, each of them holds
+//! a place. A new request always gets a place: if none is free, the server takes the place of the oldest request of the
+//! peer with the most requests. This also works if several users share the address of a proxy, because a fast request
+//! leaves its place before it becomes the oldest.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
@@ -14,7 +15,7 @@ use super::server::Peer;
 use crate::config::ConnectionLimits;
 use crate::metrics::{self, Limit};
 
-/// The places of all requests.
+/// The places for all requests.
 pub struct Receiving {
     requests: usize,
     per_peer: usize,
@@ -37,7 +38,7 @@ struct Incomplete {
     _keep: oneshot::Sender<Infallible>,
 }
 
-/// The place of a request.
+/// The place of a request. Dropping it frees the place.
 pub struct Place<'a> {
     receiving: &'a Receiving,
     peer: Peer,
@@ -56,13 +57,13 @@ impl Lost {
 }
 
 impl Receiving {
-    /// All places are free.
+    /// Creates the places. All of them are free.
     pub fn new(limits: &ConnectionLimits) -> Self {
         let ConnectionLimits { receiving, receiving_per_peer, receiving_bytes, .. } = *limits;
         Self { requests: receiving, per_peer: receiving_per_peer, bytes: receiving_bytes, state: Mutex::default() }
     }
 
-    /// Gives a request of `peer` a place.
+    /// Gives a place to a request of `peer`.
     pub fn enter(&self, peer: Peer) -> (Place<'_>, Lost) {
         let mut state = self.lock();
         if state.peers.get(&peer).is_some_and(|requests| requests.len() >= self.per_peer) {
@@ -82,12 +83,12 @@ impl Receiving {
         (Place { receiving: self, peer, id }, Lost(lost))
     }
 
-    /// The number of requests that have places.
+    /// Returns the number of requests that hold places.
     pub fn count(&self) -> usize {
         self.lock().requests
     }
 
-    /// A panic while the lock is held leaves no half-done change behind.
+    /// Ignores the poisoning of the lock, because a panic cannot leave an incomplete change.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -111,19 +112,19 @@ impl State {
         }
     }
 
-    /// The oldest request of a peer.
+    /// Returns the oldest request of a peer.
     fn slowest_of(&self, peer: Peer) -> Option<(Peer, u64)> {
         self.peers.get(&peer)?.first_key_value().map(|(id, _)| (peer, *id))
     }
 
-    /// The oldest request of the peer that has most.
+    /// Returns the oldest request of the peer with the most requests.
     fn slowest(&self) -> Option<(Peer, u64)> {
         let oldest = |requests: &BTreeMap<u64, _>| Reverse(requests.first_key_value().map(|(id, _)| *id));
         let (peer, _) = self.peers.iter().max_by_key(|(_, requests)| (requests.len(), oldest(requests)))?;
         self.slowest_of(*peer)
     }
 
-    /// The oldest request with a part of a body.
+    /// Returns the oldest request of which a part of the body has arrived.
     fn slowest_body(&self) -> Option<(Peer, u64)> {
         let oldest = |requests: &BTreeMap<u64, Incomplete>| {
             requests.iter().find(|(_, request)| request.bytes > 0).map(|(id, _)| *id)
@@ -134,7 +135,7 @@ impl State {
 }
 
 impl Place<'_> {
-    /// A part of the body has arrived.
+    /// Counts a part of the body that has arrived.
     pub fn received(&self, bytes: usize) {
         let mut state = self.receiving.lock();
         if state.bytes + bytes > self.receiving.bytes {

@@ -54,7 +54,8 @@ pub struct RequestCalls {
     is_query: bool,
 }
 
-/// Permission for one call. The permits are `Some` always, because the semaphores are never closed.
+/// Permission for one call. Only calls of queries have the permit `_query`. The semaphores are never closed, so
+/// acquiring the other permits never fails.
 #[must_use = "the call must end before its permit is dropped"]
 pub(super) struct CallPermit<'a> {
     _own: Option<SemaphorePermit<'a>>,

@@ -174,7 +174,7 @@ impl Tries {
             return Err(error);
         }
         Count::Retries.add(1);
-        tracing::warn!(error = report(&error), "reconciling is interrupted by an outage, retrying");
+        tracing::warn!(error = report(&error), "an outage interrupted the reconciliation, retrying");
         tokio::time::sleep(self.backoff.next(of.environment)).await;
         Ok(())
     }

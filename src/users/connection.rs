@@ -1,9 +1,10 @@
 //! Connections to PostgreSQL that a hanging server or a silent network cannot block.
 //!
-//! sqlx waits without a limit for the server when it returns a connection to the pool, so each abandoned query could cost the
-//! pool a connection for good: <https://github.com/transact-rs/sqlx/issues/4349>. And it has no options for TCP keep-alive and
-//! `TCP_USER_TIMEOUT`: <https://github.com/transact-rs/sqlx/issues/3540>. Therefore each use of a connection has a time limit
-//! here: the test before a query, the query, and the return to the pool. What exceeds one is closed.
+//! sqlx waits without a limit for the server when it returns a connection to the pool, so each abandoned query could
+//! cost the pool a connection for good: <https://github.com/transact-rs/sqlx/issues/4349>. In addition, sqlx has no
+//! options for TCP keep-alive and `TCP_USER_TIMEOUT`: <https://github.com/transact-rs/sqlx/issues/3540>. Therefore this
+//! module gives each use of a connection a time limit: the test before a query, the query, and the return to the pool.
+//! A connection that exceeds a limit is closed.
 
 use std::io;
 use std::ops::{Deref, DerefMut};
@@ -17,14 +18,15 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::UsersError;
 use crate::metrics::{Limit, limit_reached};
 
-/// How long a query may wait for a connection. The test of an idle connection and connecting are part of it.
+/// Maximum time that a query waits for a connection. Includes the test of an idle connection, and connecting.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
-/// Time limit for the response of an idle connection before it is used, so that there is time left to open another one.
+/// Maximum time for the test of an idle connection. Shorter than `ACQUIRE_TIMEOUT`, so that time is left to open
+/// another one.
 const TEST_TIMEOUT: Duration = Duration::from_secs(1);
-/// Minimum time for the response of a connection that is returned to the pool.
+/// Minimum time in which a connection that is returned to the pool must respond.
 const RETURN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The options of a pool. PostgreSQL cancels a statement that takes longer than `statement_timeout`.
+/// Returns the options of a pool. PostgreSQL cancels a statement that takes longer than `statement_timeout`.
 pub fn pool_options(max_connections: u32, statement_timeout: Option<Duration>) -> PgPoolOptions {
     PgPoolOptions::new()
         .max_connections(max_connections)
@@ -53,7 +55,7 @@ async fn responds(connection: &mut PgConnection) -> bool {
     false
 }
 
-/// Sets the limit with a statement. As a parameter of the start of the connection, connection poolers such as PgBouncer reject it.
+/// Sets the limit with a statement, because connection poolers such as PgBouncer reject it as a startup parameter.
 async fn set_statement_timeout(connection: &mut PgConnection, limit: Duration) -> sqlx::Result<()> {
     let limit = limit.as_millis().to_string();
     sqlx::query_file_scalar!("sql/set_statement_timeout.sql", limit).fetch_one(connection).await?;
@@ -67,13 +69,13 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Acquires a connection for a query that may take as long as `query_timeout`.
+    /// Acquires a connection for a query that may take at most `query_timeout`.
     pub async fn acquire(pool: &PgPool, query_timeout: Duration) -> Result<Self, UsersError> {
         let inner = pool.acquire().await?;
         Ok(Self { inner, deadline: Instant::now() + query_timeout })
     }
 
-    /// The time at which the query must have ended.
+    /// Returns the time by which the query must have ended.
     pub fn deadline(&self) -> Instant {
         self.deadline
     }
@@ -94,10 +96,11 @@ impl DerefMut for Connection {
 }
 
 impl Drop for Connection {
-    /// Returns the connection to the pool, or closes it if the server does not respond in time. If the query was abandoned, the
-    /// server has the rest of its time to complete or cancel it.
+    /// Returns the connection to the pool, or closes it if the server does not respond in time. If the query was
+    /// abandoned, the server has the rest of the query's time limit to complete or cancel it.
     fn drop(&mut self) {
-        // This function is public but hidden. When its future is dropped, the connection is closed and its place is free.
+        // `return_to_pool` is public but not documented. When its future is dropped, the connection is closed and the
+        // pool can open another one.
         let returned = self.inner.return_to_pool();
         let deadline = self.deadline.max(Instant::now() + RETURN_TIMEOUT);
         tokio::spawn(async move {
@@ -108,7 +111,7 @@ impl Drop for Connection {
     }
 }
 
-/// Whether this process or PostgreSQL gave the query up.
+/// Whether this process or PostgreSQL cancelled the query because of its time limit.
 fn is_over_time(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(error) => error.kind() == io::ErrorKind::TimedOut,
@@ -118,7 +121,7 @@ fn is_over_time(error: &sqlx::Error) -> bool {
     }
 }
 
-/// The result of a query, or an error if it is not there at the `deadline`.
+/// Returns the result of a query, or an error if the query has not ended at the `deadline`.
 pub async fn until<T>(deadline: Instant, query: impl Future<Output = sqlx::Result<T>>) -> Result<T, UsersError> {
     let result = timeout_at(deadline, query).await.unwrap_or_else(|_| {
         let problem = "no response in time (DATABASE_STATEMENT_TIMEOUT_MS)";

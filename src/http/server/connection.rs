@@ -11,13 +11,13 @@ use super::peer::Peer;
 use crate::config::ConnectionLimits;
 use crate::metrics::{self, Limit};
 
-/// How long a connection without a request stays open after it was told to end. An HTTP/2 client can still send a request that
-/// crossed the message.
+/// How long a connection without a request stays open after the server has begun to close it. An HTTP/2 client may have
+/// sent a request before it received the server's GOAWAY frame.
 const LINGER: Duration = Duration::from_millis(500);
-/// Memory of a response besides its bytes: buffers, and the state of an HTTP/2 stream.
+/// Memory of a response in bytes, without its body: buffers, and the state of an HTTP/2 stream.
 const RESPONSE_OVERHEAD: usize = 4 * 1024;
 
-/// What the task of a connection must do. Only a later one replaces an earlier one.
+/// A command to the task of a connection. Commands are in ascending order: a command replaces only a lower one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Command {
     /// Serve requests.
@@ -30,7 +30,7 @@ pub enum Command {
 
 /// An open connection.
 pub struct Connection {
-    /// The peer that the connection counts for.
+    /// The peer to which the connection is counted.
     pub peer: Peer,
     state: Mutex<State>,
     /// Notified of each new command.
@@ -41,36 +41,37 @@ pub struct Connection {
 
 struct State {
     command: Command,
-    /// Since when there is another command than to serve.
+    /// When the command became another one than [`Command::Serve`].
     ending_since: Option<Instant>,
     is_http2: bool,
     has_served: bool,
-    /// Whether a handler has taken the connection over, for WebSocket.
+    /// Whether a handler has taken over the connection, for example for WebSocket.
     is_upgraded: bool,
     requests: Vec<RequestState>,
     next_request: u64,
-    /// Since when there is no unfinished request.
+    /// Time since which the connection has no unfinished request.
     waiting_since: Instant,
-    /// When the check first found a part of a head.
+    /// Time at which a check first found that a part of a request head had arrived.
     head_since: Option<Instant>,
-    /// Since when the client has accepted no bytes that the server wants to write.
+    /// Time since which the client has accepted none of the bytes that the server wants to write.
     blocked_since: Option<Instant>,
 }
 
 /// An unfinished request, and what the client has not read of its response.
 struct RequestState {
     id: u64,
-    /// Bytes of the response that are in memory.
+    /// Number of bytes of the response that are in memory.
     bytes: usize,
-    /// Those of them that are in no part yet.
+    /// Number of these bytes that no part contains yet.
     left: usize,
-    /// Number of parts that are not written.
+    /// Number of parts that the server has not finished writing.
     parts: usize,
-    /// When the client last read a part, or when it was offered the first one.
+    /// When the client last read a part. Before that, when the server offered it the first part.
     since: Instant,
 }
 
-/// The client of a request; in the extensions of each request. Keeps the request unfinished.
+/// The client of a request. It is in the extensions of each request, and the request is unfinished as long as a clone
+/// of it exists.
 #[derive(Clone)]
 pub struct Client {
     /// The IP address at the other end of the connection. It can be that of a proxy.
@@ -87,7 +88,7 @@ struct UnfinishedRequest {
     id: u64,
 }
 
-/// The memory that a connection takes because its client is slow, and since when.
+/// The memory that a connection takes because its client is slow, and the time since which it takes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held {
     pub bytes: usize,
@@ -95,7 +96,7 @@ pub struct Held {
 }
 
 impl Connection {
-    /// A connection that has just been accepted.
+    /// Creates the state of a connection that has just been accepted.
     pub fn new(peer: Peer, now: Instant) -> Arc<Self> {
         let state = State {
             command: Command::Serve,
@@ -112,10 +113,10 @@ impl Connection {
         Arc::new(Self { peer, state: Mutex::new(state), changed: Notify::new(), received: AtomicUsize::new(0) })
     }
 
-    /// Waits for a command that comes after `last`.
+    /// Waits for a command that is higher than `last`.
     pub async fn commanded(&self, last: Command) -> Command {
         loop {
-            // Created before the command is read, so that it sees each change after that.
+            // Created before the command is read, so that it is notified of each change after the read.
             let changed = self.changed.notified();
             let command = self.lock().command;
             if command > last {
@@ -125,12 +126,12 @@ impl Connection {
         }
     }
 
-    /// Gives a command because of a limit, or because the server stops.
+    /// Sets the command, because of a limit or because the server shuts down.
     pub fn command(&self, command: Command, limit: Option<Limit>, now: Instant) {
         self.lock().command(command, limit, now, &self.changed);
     }
 
-    /// A request starts.
+    /// Registers the start of a request.
     pub fn begin_request(self: &Arc<Self>, is_http2: bool) -> Unfinished {
         let id = {
             let mut state = self.lock();
@@ -145,17 +146,18 @@ impl Connection {
         Unfinished(Arc::new(UnfinishedRequest { connection: self.clone(), id }))
     }
 
-    /// HTTP ends on the connection. If it is open nevertheless, a handler has taken it over, and has time limits of its own.
+    /// Registers that HTTP has ended on the connection. If the connection is still open, a handler has taken it over
+    /// and applies its own time limits.
     pub fn end_http(&self) {
         self.lock().is_upgraded = true;
     }
 
-    /// Bytes have arrived.
+    /// Counts bytes that have arrived.
     pub fn received(&self, bytes: usize) {
         self.received.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// The client accepts no bytes from now on, or accepts them again.
+    /// Registers whether the client accepts bytes from now on.
     pub fn blocked(&self, is_blocked: bool) {
         self.lock().blocked_since = is_blocked.then(Instant::now);
     }
@@ -169,7 +171,7 @@ impl Connection {
         }
     }
 
-    /// What the client has not read of its responses.
+    /// Returns the memory of the responses that the client has not read.
     pub fn unread(&self) -> Option<Held> {
         let state = self.lock();
         let unread = state.requests.iter().filter(|request| request.bytes > 0);
@@ -178,7 +180,7 @@ impl Connection {
         (state.command < Command::Close).then_some(Held { bytes, since })
     }
 
-    /// The part of a head that has arrived.
+    /// Returns the memory of an incomplete request head.
     pub fn head(&self) -> Option<Held> {
         let state = self.lock();
         let is_head = !state.is_busy() && !state.is_http2 && state.command < Command::Close;
@@ -186,7 +188,7 @@ impl Connection {
         (is_head && bytes > 0).then_some(Held { bytes, since: state.head_since.unwrap_or(state.waiting_since) })
     }
 
-    /// If the connection waits for a request: whether it has had one, and since when it waits.
+    /// If the connection waits for a request, returns whether it has had a request before, and since when it waits.
     pub fn waiting(&self) -> Option<(bool, Instant)> {
         let state = self.lock();
         (!state.is_busy()).then_some((state.has_served, state.waiting_since))
@@ -196,11 +198,11 @@ impl Connection {
         let mut state = self.lock();
         state.requests.retain(|request| request.id != id);
         state.waiting_since = Instant::now();
-        // What has arrived belongs to this request.
+        // The bytes that have arrived belong to this request.
         self.received.store(0, Ordering::Relaxed);
     }
 
-    /// A panic while the lock is held leaves no half-done change behind.
+    /// Ignores the poisoning of the lock, because a panic cannot leave an incomplete change.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -219,7 +221,7 @@ impl State {
         changed.notify_waiters();
     }
 
-    /// The command that is due because of a time limit.
+    /// Returns the command that a time limit requires.
     fn due(&mut self, has_received: bool, limits: &ConnectionLimits, now: Instant) -> Option<(Command, Option<Limit>)> {
         let is_over = |since: Instant, limit: Duration| now.saturating_duration_since(since) >= limit;
         if self.is_upgraded {
@@ -232,7 +234,8 @@ impl State {
         let unread = self.requests.iter().filter(|request| request.parts > 0);
         let stalled = unread.clone().filter(|request| is_over(request.since, timeout)).count();
         if stalled > 0 {
-            // A proxy can send requests of several users on one HTTP/2 connection: the others are finished, for a while.
+            // A proxy can send requests of several users on one HTTP/2 connection, so the other requests get more time
+            // to finish.
             let is_last = stalled == self.requests.len() || unread.clone().any(|it| is_over(it.since, 2 * timeout));
             let command = if is_last { Command::Close } else { Command::Drain };
             return Some((command, Some(Limit::WriteTimeout)));
@@ -243,7 +246,7 @@ impl State {
         if self.ending_since.is_some_and(|since| is_over(since, LINGER)) {
             return Some((Command::Close, None));
         }
-        // On an HTTP/2 connection, other bytes than those of a head arrive at any time.
+        // On an HTTP/2 connection, bytes that are not part of a head can arrive at any time.
         if has_received && !self.is_http2 {
             self.head_since.get_or_insert(now);
         }
@@ -264,14 +267,14 @@ impl State {
 }
 
 impl Client {
-    /// The client with this address that has sent `request`.
+    /// Creates the client of `request`, with the IP address of the other end of the connection.
     pub fn new(address: IpAddr, request: Unfinished) -> Self {
         Self { address: address.to_canonical(), _request: request }
     }
 }
 
 impl Unfinished {
-    /// The server offers the client the next `part` bytes, after it has taken `taken` more bytes of the body.
+    /// Registers that the server has read `taken` more bytes of the body and offers the client a part of `part` bytes.
     pub fn begin_part(&self, taken: usize, part: usize) {
         let mut state = self.0.connection.lock();
         let Some(request) = state.request(self.0.id) else { return };
@@ -283,7 +286,7 @@ impl Unfinished {
         request.parts += 1;
     }
 
-    /// A part is written.
+    /// Registers that a part is written.
     pub fn end_part(&self) {
         let mut state = self.0.connection.lock();
         let Some(request) = state.request(self.0.id) else { return };

@@ -1,5 +1,5 @@
-//! The open connections, their number, and the memory that slow clients take. [`Connections::sweep`] looks at all of them
-//! several times a second: a timer for each would cost more.
+//! The open connections, their number, and the memory that slow clients take. [`Connections::sweep`] checks all
+//! connections several times per second, because a timer for each connection would cost more.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -11,7 +11,8 @@ use super::peer::Peer;
 use crate::config::ConnectionLimits;
 use crate::metrics::{self, Limit};
 
-/// If there are too many connections, this part of them is closed at once, so that finding them costs little.
+/// If there are too many connections, the server closes one in `CLOSED_PART` at once, so that it rarely has to search
+/// for connections to close.
 const CLOSED_PART: usize = 64;
 
 /// All open connections.
@@ -26,7 +27,7 @@ struct Open {
     by_id: HashMap<u64, Arc<Connection>>,
 }
 
-/// A connection is one of [`Connections`] until this value is dropped.
+/// The registration of a connection in [`Connections`]. Dropping it removes the connection.
 pub struct Registered {
     all: Arc<Connections>,
     id: u64,
@@ -34,19 +35,19 @@ pub struct Registered {
 }
 
 impl Connections {
-    /// No connections yet.
+    /// Creates an empty set of connections.
     pub fn new(limits: ConnectionLimits) -> Arc<Self> {
         Arc::new(Self { limits, open: Mutex::default() })
     }
 
-    /// Maximum number of concurrent requests of an HTTP/2 connection.
+    /// Returns the maximum number of concurrent requests of an HTTP/2 connection.
     pub fn streams(&self) -> u32 {
         self.limits.streams
     }
 
-    /// Registers a new connection. If there are too many, some that wait for a request are closed: those of the peer with most
-    /// connections, first those that have never had a request, and then those that have waited longest. Returns `None` if
-    /// no connection waits.
+    /// Registers a new connection. If there are too many connections, closes some that wait for a request, beginning
+    /// with the peer that has the most connections. Of its connections, it first closes those that have never had a
+    /// request, and then those that have waited longest. Returns `None` if no connection waits for a request.
     pub fn admit(self: &Arc<Self>, peer: Peer, now: Instant) -> Option<Registered> {
         let mut open = self.lock();
         if open.by_id.len() >= self.limits.connections {
@@ -71,21 +72,21 @@ impl Connections {
         open.release(Connection::head, self.limits.receiving_bytes, Limit::ReceivingBytes, now);
     }
 
-    /// Lets all connections finish their requests, and accept no further ones.
+    /// Tells all connections to finish their requests and to accept no further ones.
     pub fn drain(&self, now: Instant) {
         for connection in self.lock().by_id.values() {
             connection.command(Command::Drain, None, now);
         }
     }
 
-    /// The number of connections, and how many of them wait for a request.
+    /// Returns the number of connections, and the number of those that wait for a request.
     pub fn count(&self) -> (usize, usize) {
         let open = self.lock();
         let waiting = open.by_id.values().filter(|connection| connection.waiting().is_some());
         (open.by_id.len(), waiting.count())
     }
 
-    /// A panic while the lock is held leaves no half-done change behind.
+    /// Ignores the poisoning of the lock, because a panic cannot leave an incomplete change.
     fn lock(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -109,7 +110,7 @@ impl Open {
         waiting.sort_unstable();
         waiting.truncate(self.by_id.len().div_ceil(CLOSED_PART));
         for (_, _, id) in &waiting {
-            // Its place is free at once, although its task still has to end.
+            // The connection is removed at once, although its task has not ended yet.
             if let Some(connection) = self.by_id.remove(id) {
                 connection.command(Command::Close, None, now);
             }
@@ -117,7 +118,7 @@ impl Open {
         !waiting.is_empty()
     }
 
-    /// Closes the connections that hold memory for longest, until all together hold at most `maximum` bytes.
+    /// Closes the connections that have held memory longest, until the others hold at most `maximum` bytes together.
     fn release(&self, held: impl Fn(&Connection) -> Option<Held>, maximum: usize, limit: Limit, now: Instant) {
         let holders = || self.by_id.values().filter_map(|connection| Some((held(connection)?, connection)));
         let bytes: usize = holders().map(|(held, _)| held.bytes).sum();
@@ -135,7 +136,7 @@ impl Open {
 }
 
 impl Registered {
-    /// The connection.
+    /// Returns the connection.
     pub fn connection(&self) -> &Arc<Connection> {
         &self.connection
     }

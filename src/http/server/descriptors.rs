@@ -1,15 +1,15 @@
-//! The maximum number of open files, which limits the connections.
+//! The maximum number of open files of the process, which limits the number of connections.
 
 use crate::config::ConnectionLimits;
 
-/// Descriptors for everything else: connections to the stores, the listeners and the log.
+/// Number of descriptors for other uses: connections to the stores, listeners and the log.
 const RESERVED: usize = 512;
 
-/// Raises the number of files that the process may open as far as its connections need it, and as far as the system allows
-/// it. Returns `limits` with the number of connections for which there are descriptors.
+/// Raises the maximum number of open files as far as the connections need it and the operating system allows it.
+/// Returns `limits`, with the number of connections reduced to the number of available descriptors.
 pub fn affordable(mut limits: ConnectionLimits) -> ConnectionLimits {
     let Some(files) = raised(limits.connections.saturating_add(RESERVED)) else { return limits };
-    // At least a half is for connections, also where the process may open very few files.
+    // Even if the process may open very few files, at least half of them are for connections.
     let affordable = files.saturating_sub(RESERVED).max(files / 2);
     if affordable < limits.connections {
         tracing::warn!(
@@ -21,7 +21,8 @@ pub fn affordable(mut limits: ConnectionLimits) -> ConnectionLimits {
     limits
 }
 
-/// The number of files that the process may open. `None`: no limit is known.
+/// Raises the maximum number of open files to `wanted` if possible, and returns it. Returns `None` if no limit is
+/// known.
 #[cfg(unix)]
 fn raised(wanted: usize) -> Option<usize> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

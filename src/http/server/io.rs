@@ -9,20 +9,20 @@ use tokio::net::TcpStream;
 
 use super::connections::Registered;
 
-/// A stream that tells its connection when bytes arrive, and when the client accepts none.
+/// A stream that notifies its connection when bytes arrive and when the client accepts no bytes.
 ///
-/// While the client accepts no bytes, nothing is read from it either. Otherwise, a client that sends requests without reading
-/// the responses could make hyper's buffer of heads grow without a limit.
+/// While the client accepts no bytes, the server reads no bytes from it either. Otherwise, a client that sends requests
+/// and does not read the responses could make hyper's buffer of response heads grow without limit.
 pub struct Watched {
     stream: TcpStream,
     registered: Registered,
     is_blocked: bool,
-    /// The task whose read was put off because the client accepted no bytes.
+    /// The task that waits to read, because the client accepted no bytes.
     reader: Option<Waker>,
 }
 
 impl Watched {
-    /// The stream of a connection, which is registered until the stream is dropped.
+    /// Creates the stream of a connection. The connection stays registered until the stream is dropped.
     pub fn new(stream: TcpStream, registered: Registered) -> Self {
         Self { stream, registered, is_blocked: false, reader: None }
     }

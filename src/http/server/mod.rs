@@ -1,8 +1,8 @@
 //! Accepts connections and serves HTTP/1.1 and HTTP/2 on them, within the limits of [`ConnectionLimits`]. `axum::serve` has
 //! neither time limits nor a maximum of connections (github.com/tokio-rs/axum/issues/2741).
 //!
-//! A response can be a stream of any duration, as long as the client reads what the server sends. A handler can upgrade its
-//! connection; then the time limits are its own.
+//! A response can be a stream of any duration, as long as the client reads what the server sends. A handler can upgrade
+//! its connection. It must then apply its own time limits.
 //!
 //! [`ConnectionLimits`]: crate::config::ConnectionLimits
 
@@ -48,12 +48,13 @@ use self::unread::ResponseBody;
 const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
 /// How long the server waits after an error of `accept`, such as "too many open files".
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// How often an HTTP/2 client must prove that it is still there, and how long it may take.
+/// Interval at which the server sends a PING frame to an HTTP/2 client, and maximum time for the response.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
-/// Maximum size of the head of a request, as that of AWS's load balancers. A GET request has its document in the head.
+/// Maximum size of the head of a request in bytes. It equals the limit of AWS's load balancers, because a GET request
+/// has its document in the head.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
-/// How much an HTTP/2 client may send before the server has read it: the memory that a connection can take.
+/// Number of bytes that an HTTP/2 client may send before the server has read them. Limits the memory of a connection.
 const CONNECTION_WINDOW: u32 = 128 * 1024;
 const STREAM_WINDOW: u32 = 64 * 1024;
 
@@ -62,7 +63,7 @@ struct Shared {
     router: Router,
 }
 
-/// Serves `router` until `stop`. Requests that run then are finished; connections without a request are closed.
+/// Serves `router` until `stop`. The server then finishes running requests and closes connections without a request.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -90,7 +91,7 @@ pub async fn serve(
             }
             Err(error) if is_of_connection(&error) => {}
             Err(error) => {
-                tracing::error!(%error, "a connection cannot be accepted");
+                tracing::error!(%error, "accepting a connection failed");
                 sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -106,7 +107,7 @@ pub async fn serve(
     }
 }
 
-/// Whether only this connection failed, before it was accepted.
+/// Whether the error is about one connection, which failed before it was accepted. Other errors are about the listener.
 fn is_of_connection(error: &Error) -> bool {
     use ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
@@ -114,8 +115,9 @@ fn is_of_connection(error: &Error) -> bool {
 
 fn protocol(streams: u32) -> Builder<TokioExecutor> {
     let mut protocol = Builder::new(TokioExecutor::new());
-    // hyper's own time limit starts after the first bytes (github.com/hyperium/hyper/issues/3756), and it includes the wait
-    // for the next request (github.com/hyperium/hyper/pull/3828). `Connection::check` has the time limits.
+    // hyper's own time limit starts after the first bytes (github.com/hyperium/hyper/issues/3756), and it includes the
+    // wait for the next request (github.com/hyperium/hyper/pull/3828). So `Connection::check` applies the time limits
+    // instead.
     protocol.http1().header_read_timeout(None).max_buf_size(MAX_HEAD_BYTES);
     protocol
         .http2()
@@ -130,7 +132,8 @@ fn protocol(streams: u32) -> Builder<TokioExecutor> {
 }
 
 async fn serve_connection(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr, registered: Registered) {
-    // Without it, the last part of a response would wait until the client has acknowledged the part before it.
+    // Without `TCP_NODELAY`, the last part of a response would wait until the client has acknowledged the previous
+    // part.
     let _ = stream.set_nodelay(true);
     let connection = registered.connection().clone();
     let io = TokioIo::new(Watched::new(stream, registered));
@@ -140,7 +143,7 @@ async fn serve_connection(shared: Arc<Shared>, stream: TcpStream, peer: SocketAd
     loop {
         tokio::select! {
             biased;
-            // Errors of connections are the clients' and the network's.
+            // Errors of connections are not logged, because clients and networks cause them.
             _ = http.as_mut() => return connection.end_http(),
             next = connection.commanded(command) => command = next,
         }

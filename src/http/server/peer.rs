@@ -1,16 +1,17 @@
-//! The other end of a connection, as the limits count it.
+//! The other end of a connection, in the form in which the limits count it.
 
 use std::net::IpAddr;
 
-/// The part of an IPv6 address that names the network.
+/// Mask of the part of an IPv6 address that identifies the network.
 const NETWORK: u128 = !0 << 64;
 
-/// The IPv4 address of a client or proxy, or its IPv6 network: one user can have all addresses of a network.
+/// The IPv4 address of a client or proxy, or its IPv6 network (/64), because one user can have all addresses of such a
+/// network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Peer(IpAddr);
 
 impl Peer {
-    /// The peer with this address.
+    /// Returns the peer that `address` belongs to.
     pub fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V6(address) => Self(IpAddr::V6((address.to_bits() & NETWORK).into())),

@@ -1,4 +1,4 @@
-//! The body of a response, in parts: the connection learns which of them the client has not read.
+//! Splits the body of a response into parts, so that the connection knows which of them the client has not read.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -9,25 +9,26 @@ use hyper::body::{Frame, SizeHint};
 
 use super::connection::Unfinished;
 
-/// Maximum size of a part. A client that reads slower than one part within the write timeout is disconnected.
+/// Maximum size of a part in bytes. The server closes the connection if the client does not read a part within the
+/// write timeout.
 const PART_BYTES: usize = 16 * 1024;
 
 /// The body of a response. Its request is not finished until the server has written all of it.
 pub struct ResponseBody {
     body: Body,
-    /// What the server has taken from `body` and not written.
+    /// The bytes that the server has taken from `body` and not written.
     rest: Bytes,
     request: Unfinished,
 }
 
-/// A part of a response. hyper drops it after it has written it.
+/// A part of a response. hyper drops the part after it has written it.
 struct Part {
     bytes: Bytes,
     request: Unfinished,
 }
 
 impl ResponseBody {
-    /// The response to `request`.
+    /// Creates the body of the response to `request`.
     pub fn new(body: Body, request: Unfinished) -> Self {
         Self { body, rest: Bytes::new(), request }
     }
