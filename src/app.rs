@@ -47,7 +47,7 @@ pub struct ApiParts {
     pub requests: RequestParts,
     /// Whether clients may introspect.
     pub introspection: bool,
-    /// How long feeds keep their entries. `None`: for ever.
+    /// How long feeds keep their entries. `None` if entries never expire.
     pub feed_retention: Option<Duration>,
     /// The stream consumer of this process, if it runs one.
     pub consumer: Option<Arc<Health>>,

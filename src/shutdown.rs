@@ -23,7 +23,7 @@ pub struct Shutdown {
     failure: Arc<OnceLock<CriticalTaskError>>,
 }
 
-/// A critical task ended although nobody stopped it.
+/// A critical task ended before shutdown.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the {task} {problem}, so the process stops")]
 pub struct CriticalTaskError {

@@ -35,7 +35,7 @@ pub(super) struct ValidOperation {
     pub merged: Cache<Vec<bool>, Arc<EngineOperation>>,
 }
 
-/// What is the same for every execution of an operation.
+/// The data that is the same for every execution of an operation.
 #[derive(Debug)]
 pub struct OperationInfo {
     /// Its name.

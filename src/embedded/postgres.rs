@@ -144,7 +144,8 @@ async fn connect(address: Option<SocketAddr>) -> io::Result<TcpStream> {
     }
 }
 
-/// The engine's connection is closed properly after its last response, whatever the client does.
+/// Relays a client to the engine. Closes the connection to the engine properly after its last response, even if the
+/// client disconnects.
 async fn relay(engine: Arc<Engine>, client: TcpStream, stop: CancellationToken) {
     let server = match engine.connect().await {
         Ok(server) => server,

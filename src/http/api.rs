@@ -32,7 +32,7 @@ pub struct Api {
     pub receiving: Receiving,
     /// One permit for each request that is being executed.
     pub permits: Semaphore,
-    /// The rules.
+    /// The messaging rules.
     pub messaging: Arc<Messaging>,
     /// Verifies access tokens.
     pub verifier: Arc<Verifier>,

@@ -20,7 +20,7 @@ pub enum Refusal {
     #[error("The server has too many concurrent requests. Please try again.")]
     Overloaded,
     /// The request was the slowest one when the server was receiving too many.
-    #[error("The server is receiving too many requests, and this one took longest. Please try again.")]
+    #[error("The server is receiving too many requests, and the client sent this one too slowly. Try again later.")]
     LostPlace,
     /// Neither GET nor POST.
     #[error("Use GET or POST.")]

@@ -26,8 +26,8 @@ pub enum TableError {
         #[source]
         source: Source,
     },
-    /// DynamoDB rejected the call whatever the item: a permission is missing, the table is missing or differs, or the
-    /// program has a defect. A retry fails too.
+    /// DynamoDB rejected the call for a reason that does not depend on the item: a permission is missing, the table is
+    /// missing or differs, or the program has a defect. A retry fails too.
     #[error("{operation}: DynamoDB rejected the call")]
     Refused {
         /// The API operation.

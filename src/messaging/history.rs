@@ -19,9 +19,9 @@ const MAX_LEGACY_OFFSET: TimeDelta = TimeDelta::hours(25);
 /// A time window. It includes `from` and excludes `to`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Window {
-    /// Start of the window. `None`: no start.
+    /// Start of the window. `None` if the window has no start.
     pub from: Option<DateTime<Utc>>,
-    /// End of the window. `None`: no end.
+    /// End of the window. `None` if the window has no end.
     pub to: Option<DateTime<Utc>>,
 }
 
@@ -87,7 +87,8 @@ impl Messaging {
         };
         let keep = |message: &Message| window.contains(message.created_at);
         let slice = self.table.messages(group, &range, direction, size.limit(), keep).await?;
-        // The message of a cursor is on the other side of the cursor. It counts when the window contains it.
+        // The message of a cursor is outside the page. The page has a previous or next message if the window contains
+        // it.
         let in_window = |cursor: Option<MessageCursor>| {
             cursor.and_then(|cursor| cursor.sort_key.created_at()).is_some_and(|at| window.contains(at))
         };

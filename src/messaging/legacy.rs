@@ -1,7 +1,7 @@
 //! Legacy groups: who may read and write a group that was not adopted yet, and its adoption before the first message is sent to
 //! it.
 //!
-//! `messages_table/legacy.rs` says what the legacy system stored. After `ddb adopt-legacy` no request gets here.
+//! `messages_table/legacy.rs` says what the legacy system stored. After `ddb adopt-legacy`, no request calls this code.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use super::service::Messaging;
 use crate::messages_table::Membership;
 use crate::model::{MessageGroupUuid, Participant, User, UserUuid};
 
-/// How long a process relies on the absence of a group.
+/// Lifetime of a cached result that a group does not exist.
 const UNKNOWN_LIFETIME: Duration = Duration::from_secs(5);
 
 /// The uuids of both users in ascending order, the key of [`Messaging::pairs`].
@@ -85,7 +85,7 @@ impl Messaging {
                 if Retry::run_before_message(&*self.environment, put_pair).await? {
                     newest
                 } else {
-                    // Another process wrote the pair item first. Its group counts.
+                    // Another process wrote the pair item first, so the group of that item is used.
                     self.table.group_of_pair(&participants).await?.unwrap_or(newest)
                 }
             }
@@ -110,7 +110,7 @@ impl Messaging {
         }
         let membership = Membership { group, participants, is_legacy: true, version: 1 };
         Retry::run_before_message(&*self.environment, || self.table.put_membership(&membership)).await?;
-        // Another process may have written the item first, so the stored one counts.
+        // Another process may have written the item first, so the stored item is used.
         let stored = self.table.membership(group).await?;
         Ok(self.remember(stored.unwrap_or(membership)))
     }

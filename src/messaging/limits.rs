@@ -12,8 +12,8 @@ pub const DEFAULT_MESSAGES_PAGE: usize = 40;
 /// Default number of events in a page of a feed.
 pub const DEFAULT_FEED_PAGE: usize = 50;
 
-/// Maximum number of events that a reader of a feed may be behind. A client that is further behind reads its lists again,
-/// which costs less than so many events.
+/// Maximum number of events that a reader of a feed may be behind. A client that is further behind reads its lists
+/// again, because that costs less than reading that many events.
 pub const MAX_EVENTS_BEHIND: u64 = 10_000;
 
 /// Maximum length of a message in Unicode code points.

@@ -34,7 +34,7 @@ impl ReadAccess {
         Self { group: row.group, may_be_legacy: true }
     }
 
-    /// So does an entry in a user's own feed.
+    /// An entry in a user's own feed also proves that the user is a participant.
     pub(super) fn of_own_entry(fed: &FedMessages) -> Self {
         Self { group: fed.group, may_be_legacy: true }
     }
@@ -67,7 +67,7 @@ impl Messaging {
         if let Some(membership) = self.memberships.get(&group) {
             return Self::member_of(user, membership, true);
         }
-        // Before the membership is read, because a group could be adopted between the two reads.
+        // This read comes before the read of the membership, because the group could be adopted between the two reads.
         let legacy_is_adopted = self.table.legacy_is_adopted().await?;
         if let Some(membership) = self.table.membership(group).await? {
             return Self::member_of(user, self.remember(membership), true);

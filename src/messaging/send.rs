@@ -1,8 +1,8 @@
 //! Sending messages: access patterns C (to an existing group) and D (the first message to a handle).
 //!
-//! The uuid and time of a message are drawn once for each request and kept in all retries and when pattern D continues as
-//! pattern C. A retry whose first attempt stored the message finds it under the same key and reports success. The file
-//! `idempotency.rs` extends this to several requests.
+//! Each request generates the uuid and the time of its message once. They stay the same in all retries, and when
+//! pattern D continues as pattern C. A retry whose first attempt stored the message finds it under the same key and
+//! reports success. The file `idempotency.rs` extends this to several requests.
 
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ pub struct NewMessage {
     pub to: Recipient,
     /// Text of the message.
     pub body: String,
-    /// User whom the author means by `to`. If `to` leads to another user, nothing is stored.
+    /// User for whom the message is intended. If `to` identifies another user, the message is not stored.
     pub recipient: Option<UserUuid>,
     /// Requests of the same author with the same key store one message.
     pub idempotency_key: Option<IdempotencyKey>,
@@ -83,7 +83,8 @@ impl Draft {
 }
 
 impl Messaging {
-    /// Stores a message and returns its group, with the message as the last one. Reads neither of them back.
+    /// Stores a message and returns its group, with this message as the last message. Does not read them from the table
+    /// after the write.
     ///
     /// # Errors
     /// [`MessagingError::BadInput`], [`MessagingError::NoSuchGroup`] and [`MessagingError::Throttled`]: this request stored
@@ -100,8 +101,8 @@ impl Messaging {
         self.store(author, conversation, self.draft(author, message.body)).await
     }
 
-    /// Finds the conversation to which `to` leads. Checks that `author` may send to it, and that the recipient is the user
-    /// `expected`.
+    /// Finds the conversation that `to` identifies. Checks that `author` may send to it, and that the recipient is the
+    /// user `expected`.
     pub(super) async fn conversation(
         &self,
         author: &Arc<User>,
@@ -142,7 +143,7 @@ impl Messaging {
         Ok(self.users.by_handle(handle).await?.ok_or(BadInput::RecipientNotFound)?)
     }
 
-    /// Draws the uuid and the time of a message.
+    /// Generates the uuid and the time of a message.
     pub(super) fn draft(&self, author: &User, body: String) -> Draft {
         let uuid = MessageUuid(self.environment.new_uuid());
         Draft { uuid, sort_key: SortKey::of_message(self.environment.now(), uuid), author: author.into(), body }
@@ -179,8 +180,8 @@ impl Messaging {
         let message = draft.clone().for_group(group);
         let mut retry = Retry::new(&*self.environment);
         let shared = loop {
-            // With the same token, DynamoDB executes the transaction once in ten minutes, whatever the number of attempts. The
-            // token is drawn for each request: a repeat of the request has the same message, but another group.
+            // With the same token, DynamoDB executes the transaction only once in ten minutes. Each request generates
+            // its own token, because a repeated request has the same message but another group.
             let token = Some(group.to_string());
             match self.table.create_conversation(token, &membership, &message, &message).await {
                 Ok(Created::Done) => break group,

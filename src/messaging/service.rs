@@ -15,8 +15,8 @@ use crate::users::Users;
 /// expire.
 const CACHE_CAPACITY: usize = 50_000;
 
-/// What the rows of a group said about one user at some time: the membership and whether its item is stored. `None` if the user
-/// has no row, which holds for a few seconds.
+/// The result of a read of a group's rows for one user, and when it was read: the membership, and whether its item is
+/// stored. `None` if the user has no row. This result is valid for a few seconds.
 pub(super) type LegacyAnswer = (Instant, Option<(Arc<Membership>, bool)>);
 
 /// The rules of direct messages over the two stores. Cheap to clone: clones share caches and throttle.
@@ -26,9 +26,9 @@ pub struct Messaging {
     pub(super) users: Users,
     pub(super) environment: Arc<dyn Environment>,
     pub(super) throttle: Arc<Throttle>,
-    /// How long feeds keep their entries. `None`: for ever.
+    /// How long feeds keep their entries. `None` if entries never expire.
     pub(super) feed_retention: Option<Duration>,
-    /// The calls of all requests.
+    /// The permits for the calls of all requests.
     calls: Arc<StoreCalls>,
     /// Memberships that are stored in the table.
     pub(super) memberships: Arc<Cache<MessageGroupUuid, Arc<Membership>>>,
@@ -61,8 +61,8 @@ impl Messaging {
         }
     }
 
-    /// Feeds keep their entries for `retention`; `None` keeps them for ever, which is the default. It must be what the stream
-    /// consumer has.
+    /// Sets how long feeds keep their entries. With `None`, the default, entries never expire. The stream consumer must
+    /// have the same value.
     #[must_use]
     pub fn with_feed_retention(self, retention: Option<Duration>) -> Self {
         Self { feed_retention: retention, ..self }
@@ -84,7 +84,7 @@ impl Messaging {
         Self { table: self.table.for_request(calls), ..self.clone() }
     }
 
-    /// The users, for callers that show names.
+    /// Returns the users, for callers that need names.
     pub fn users(&self) -> &Users {
         &self.users
     }

@@ -12,8 +12,9 @@
 //!   the epoch in which it took it, so a paused process that continues cannot damage anything.
 //! - **Parents before children.** A shard is read when its parent is finished. The end of a shard is written after its children
 //!   have leases, so no child is forgotten.
-//! - **One bad record stops nobody.** A record that fails permanently is retried a few times and then set aside
-//!   ([`set_aside`]), where an operator can list and replay it. During an outage nothing is set aside: the consumer waits.
+//! - **One bad record does not stop the consumer.** A record that fails permanently is retried a few times and then set
+//!   aside ([`set_aside`]), where an operator can list and replay it. During an outage nothing is set aside: the
+//!   consumer waits.
 //! - **A gap is never skipped silently.** If records were trimmed before they were read, the reader requests a
 //!   [repair](repair), which [reconciles](reconcile) all groups with their newest messages, once for the whole table. The
 //!   reading goes on meanwhile, so a repair of any length makes no new gap.

@@ -1,4 +1,4 @@
-//! The calls of a stream that the consumer needs: a seam with DynamoDB Streams behind it, or the simulator of the tests.
+//! The calls of a stream that the consumer needs. Implemented with DynamoDB Streams, and by the simulator of the tests.
 
 use std::future::Future;
 

@@ -69,7 +69,8 @@ impl Users {
         &self.pool
     }
 
-    /// A connection for one query. It goes back to the pool, or is closed, soon after it is dropped, whatever the server does.
+    /// A connection for one query. Soon after it is dropped, the connection returns to the pool or is closed, even if
+    /// the server does not respond.
     pub async fn connection(&self) -> Result<Connection, UsersError> {
         Connection::acquire(&self.pool, self.query_timeout).await
     }

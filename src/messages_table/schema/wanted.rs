@@ -62,9 +62,9 @@ impl std::fmt::Display for Billing {
 pub struct Wanted {
     /// Billing mode.
     pub billing: Billing,
-    /// Whether deletion protection should be enabled. `None`: not checked.
+    /// Whether deletion protection should be enabled. `None` if it is not checked.
     pub deletion_protection: Option<bool>,
-    /// Whether point-in-time recovery should be enabled. `None`: not checked.
+    /// Whether point-in-time recovery should be enabled. `None` if it is not checked.
     pub point_in_time_recovery: Option<bool>,
 }
 
