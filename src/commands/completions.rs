@@ -17,7 +17,7 @@ pub struct Completions {
 
 #[derive(Args, Debug)]
 pub struct Man {
-    /// Folder to write a page for each command to [default: print the main page to standard output]
+    /// Folder to which the command writes one page for each command [default: print the main page to standard output]
     #[arg(long, value_name = "DIR")]
     out_dir: Option<PathBuf>,
 }

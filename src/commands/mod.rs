@@ -62,7 +62,7 @@ enum Command {
     /// Print the completion script for a shell
     #[command(after_help = "Example:\n  cruddur-messaging completions bash > /etc/bash_completion.d/cruddur-messaging")]
     Completions(completions::Completions),
-    /// Print the manual page, or write one for each command
+    /// Print the manual page, or write one page for each command
     #[command(after_help = "Example:\n  cruddur-messaging man --out-dir /usr/local/share/man/man1")]
     Man(completions::Man),
     /// Print an access token for a user of `dev`
@@ -75,7 +75,7 @@ const EXIT_STATUSES: &str = "Exit status:
   0  success
   1  failure; one line on standard error gives the reason
   2  wrong usage, a missing or wrong setting, or a missing flag; the command did nothing
-  3  partial success: differences, records that still fail or missing users are left for the operator";
+  3  partial success; one line on standard error says what the command could not do";
 
 /// Parses the command line and runs the command. Prints an error as one line on standard error.
 pub fn main() -> ExitCode {

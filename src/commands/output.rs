@@ -10,7 +10,7 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 /// Output options of a command.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct Output {
-    /// Print one JSON value for each line; notes go to standard error
+    /// Print one JSON value per line to standard output, and notes to standard error
     #[arg(long, global = true)]
     pub json: bool,
 }

@@ -34,7 +34,7 @@ pub struct Options {
     database: DatabaseSettings,
     #[command(flatten)]
     cognito: CognitoSettings,
-    /// Run the API without the stream consumer; other processes must run it
+    /// Run the API without the stream consumer; another process must run the consumer
     #[arg(long)]
     no_worker: bool,
 }

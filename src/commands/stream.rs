@@ -31,14 +31,14 @@ pub struct Options {
 
 #[derive(Subcommand, Debug)]
 enum Command {
-    /// Print the shards with their readers, checkpoints and waiting messages, the repair, and the number of set-aside records
+    /// Print the shards with their owners, checkpoints and waiting messages, the repair, and the number of set-aside records
     #[command(after_help = "Example:\n  cruddur-messaging stream status --prod")]
     Status {
         /// Also print how many events the feed of this user has
         #[arg(long, value_name = "USER_UUID")]
         feed: Option<Uuid>,
     },
-    /// Move message groups to their newest messages: all groups that have a row, or one group
+    /// Move message groups to their newest messages in the conversation lists: all groups in a list, or one group
     #[command(after_help = "Example:\n  cruddur-messaging stream reconcile --prod")]
     Reconcile {
         /// Reconcile only this group

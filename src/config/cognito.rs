@@ -22,13 +22,13 @@ pub struct CognitoSettings {
     /// Id of the app client whose access tokens are accepted
     #[arg(long, env = "AWS_COGNITO_USER_POOL_CLIENT_ID", value_name = "AWS_COGNITO_USER_POOL_CLIENT_ID")]
     pub cognito_user_pool_client_id: Option<String>,
-    /// Issuer of the accepted access tokens, their claim `iss` [default: the address that Cognito documents for the pool]
+    /// Claim `iss` of the accepted access tokens [default: the address that Cognito documents for the user pool]
     #[arg(long, env = "COGNITO_ISSUER", value_name = "COGNITO_ISSUER")]
     pub cognito_issuer: Option<String>,
     /// URL of the user pool's public keys [default: the issuer followed by /.well-known/jwks.json]
     #[arg(long, env = "COGNITO_JWKS_URL", value_name = "COGNITO_JWKS_URL")]
     pub cognito_jwks_url: Option<String>,
-    /// Time in seconds for which a public key stays valid after it vanished from the user pool's public keys
+    /// Time in seconds for which a public key stays valid after the user pool no longer publishes it
     #[arg(
         long,
         env = "JWKS_GRACE_SECONDS",

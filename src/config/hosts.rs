@@ -8,7 +8,8 @@ use clap::Args;
 /// Names the hosts that are local. All other hosts may be production.
 #[derive(Args, Clone, Debug, Default)]
 pub struct LocalHosts {
-    /// Hosts besides localhost and the loopback addresses that need no --prod, separated by commas, such as dynamodb-local
+    /// Hosts that commands may use without --prod, besides localhost and the loopback addresses, separated by commas, such
+    /// as dynamodb-local
     #[arg(
         long,
         env = "LOCAL_HOSTS",

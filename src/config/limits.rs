@@ -25,20 +25,21 @@ pub struct HttpLimits {
     #[arg(long = "request-timeout-ms", env = "REQUEST_TIMEOUT_MS", value_name = "REQUEST_TIMEOUT_MS",
         default_value_t = Self::DEFAULT.request_timeout_ms, value_parser = clap::value_parser!(u32).range(100..))]
     pub request_timeout_ms: u32,
-    /// Maximum number of messages that a user may send in a minute, counted by each process; 0 means no limit
+    /// Maximum number of messages that a user may send in a minute; each process counts separately; 0 means no limit
     #[arg(long = "messages-per-minute", env = "MESSAGES_PER_MINUTE", value_name = "MESSAGES_PER_MINUTE",
         default_value_t = Self::DEFAULT.messages_per_minute)]
     pub messages_per_minute: u32,
-    /// Maximum number of read units for finding the legacy groups of one user; above it, a first message to or from that user
-    /// gets UNAVAILABLE. Nothing is read after `ddb adopt-legacy`
+    /// Maximum number of read units for reading the list of one user to find legacy groups; if a list needs more, the first
+    /// message to or from this user fails with UNAVAILABLE. The limit has no effect after `ddb adopt-legacy`
     #[arg(long = "max-legacy-read-units", env = "MAX_LEGACY_READ_UNITS", value_name = "MAX_LEGACY_READ_UNITS",
         default_value_t = Self::DEFAULT.legacy_read_units, value_parser = clap::value_parser!(u32).range(1..))]
     pub legacy_read_units: u32,
-    /// Maximum size of a response in bytes: its texts as JSON, and 100 for each value; a larger response becomes an error
+    /// Maximum size of a response in bytes: the size of its strings in JSON, and 100 for each value; a larger response is
+    /// replaced by an error
     #[arg(long = "graphql-max-response-bytes", env = "GRAPHQL_MAX_RESPONSE_BYTES", value_name = "GRAPHQL_MAX_RESPONSE_BYTES",
         default_value_t = Self::DEFAULT.response_bytes, value_parser = RangedU64ValueParser::<usize>::new().range(1_024..=U32_MAX))]
     pub response_bytes: usize,
-    /// Maximum number of concurrent DynamoDB calls of requests; further calls wait. A quarter is reserved for mutations
+    /// Maximum number of concurrent DynamoDB calls of all requests; further calls wait. A quarter is reserved for mutations
     #[arg(long = "max-store-calls", env = "MAX_STORE_CALLS", value_name = "MAX_STORE_CALLS",
         default_value_t = Self::DEFAULT.store_calls, value_parser = RangedU64ValueParser::<usize>::new().range(4..=U32_MAX))]
     pub store_calls: usize,
@@ -48,7 +49,8 @@ pub struct HttpLimits {
 /// `limits_reached_total` under the name of the setting.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 pub struct ConnectionLimits {
-    /// Maximum number of open connections; for a further one, connections that wait for a request are closed
+    /// Maximum number of open connections; before it accepts a further connection, the server closes connections that wait for
+    /// a request
     #[arg(long = "max-connections", env = "MAX_CONNECTIONS", value_name = "MAX_CONNECTIONS",
         default_value_t = Self::DEFAULT.connections, value_parser = RangedU64ValueParser::<usize>::new().range(1..=U32_MAX))]
     pub connections: usize,
@@ -56,32 +58,36 @@ pub struct ConnectionLimits {
     #[arg(long = "max-concurrent-streams", env = "MAX_CONCURRENT_STREAMS", value_name = "MAX_CONCURRENT_STREAMS",
         default_value_t = Self::DEFAULT.streams, value_parser = clap::value_parser!(u32).range(1..))]
     pub streams: u32,
-    /// Maximum time in milliseconds for the head of a request; then the connection is closed
+    /// Maximum time in milliseconds to receive the head of a request; the server closes a slower connection
     #[arg(long = "header-timeout-ms", env = "HEADER_TIMEOUT_MS", value_name = "HEADER_TIMEOUT_MS",
         default_value_t = Self::DEFAULT.header_timeout_ms, value_parser = clap::value_parser!(u32).range(100..))]
     pub header_timeout_ms: u32,
-    /// Time in milliseconds after which a connection without requests is closed; the time of a load balancer should be shorter
+    /// Time in milliseconds after which the server closes a connection without requests; the idle timeout of a load balancer
+    /// must be shorter
     #[arg(long = "idle-timeout-ms", env = "IDLE_TIMEOUT_MS", value_name = "IDLE_TIMEOUT_MS",
         default_value_t = Self::DEFAULT.idle_timeout_ms, value_parser = clap::value_parser!(u32).range(100..))]
     pub idle_timeout_ms: u32,
-    /// Time in milliseconds after which the connection is closed if the client reads nothing of a response
+    /// Time in milliseconds after which the server closes a connection if the client reads nothing of a response
     #[arg(long = "write-timeout-ms", env = "WRITE_TIMEOUT_MS", value_name = "WRITE_TIMEOUT_MS",
         default_value_t = Self::DEFAULT.write_timeout_ms, value_parser = clap::value_parser!(u32).range(100..))]
     pub write_timeout_ms: u32,
-    /// Maximum number of bytes of responses that clients have not read; above it, the slowest clients are disconnected
+    /// Maximum number of bytes of all responses that clients have not read; above it, the server closes the connections of the
+    /// slowest clients
     #[arg(long = "max-unread-bytes", env = "MAX_UNREAD_BYTES", value_name = "MAX_UNREAD_BYTES",
         default_value_t = Self::DEFAULT.unread_bytes, value_parser = RangedU64ValueParser::<usize>::new().range(1_024..))]
     pub unread_bytes: usize,
-    /// Maximum number of requests that are being received; for a further one, the slowest gets 503
+    /// Maximum number of requests of which the server is receiving the body or verifying the token; if there are more, the
+    /// oldest one gets 503
     #[arg(long = "max-requests-receiving", env = "MAX_REQUESTS_RECEIVING", value_name = "MAX_REQUESTS_RECEIVING",
         default_value_t = Self::DEFAULT.receiving, value_parser = RangedU64ValueParser::<usize>::new().range(1..=U32_MAX))]
     pub receiving: usize,
-    /// Maximum number of requests that are being received from one IP address; for a further one, its slowest gets 503
+    /// The same maximum for one IPv4 address or IPv6 network (/64); if there are more, the oldest one of this address gets 503
     #[arg(long = "max-requests-receiving-per-peer", env = "MAX_REQUESTS_RECEIVING_PER_PEER",
         value_name = "MAX_REQUESTS_RECEIVING_PER_PEER",
         default_value_t = Self::DEFAULT.receiving_per_peer, value_parser = RangedU64ValueParser::<usize>::new().range(1..=U32_MAX))]
     pub receiving_per_peer: usize,
-    /// Maximum number of bytes of incomplete requests; above it, the slowest gets 503, or is disconnected
+    /// Maximum number of bytes of all incomplete bodies, and of all incomplete heads; above it, the request with the oldest
+    /// body gets 503, or the connection with the oldest head is closed
     #[arg(long = "max-receiving-bytes", env = "MAX_RECEIVING_BYTES", value_name = "MAX_RECEIVING_BYTES",
         default_value_t = Self::DEFAULT.receiving_bytes, value_parser = RangedU64ValueParser::<usize>::new().range(1_024..))]
     pub receiving_bytes: usize,
@@ -90,7 +96,7 @@ pub struct ConnectionLimits {
 /// Limits of a GraphQL document. The error for a document that exceeds one names the limit.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 pub struct DocumentLimits {
-    /// Maximum size of a GraphQL document in bytes; variables do not count
+    /// Maximum size of a GraphQL document in bytes, without variables
     #[arg(long = "graphql-max-document-bytes", env = "GRAPHQL_MAX_DOCUMENT_BYTES", value_name = "GRAPHQL_MAX_DOCUMENT_BYTES",
         default_value_t = Self::DEFAULT.bytes, value_parser = RangedU64ValueParser::<usize>::new().range(100..=U32_MAX))]
     pub bytes: usize,
@@ -114,8 +120,8 @@ pub struct DocumentLimits {
     #[arg(long = "graphql-max-directives", env = "GRAPHQL_MAX_DIRECTIVES", value_name = "GRAPHQL_MAX_DIRECTIVES",
         default_value_t = Self::DEFAULT.directives)]
     pub directives: usize,
-    /// Maximum cost of an operation: 1 for each field, 10 for a field that reads or writes a store, multiplied by the
-    /// page sizes of the connections around it
+    /// Maximum cost of an operation: 10 for a field that reads or writes a store, 1 for any other field, multiplied by the
+    /// sizes of the pages that contain the field
     #[arg(long = "graphql-max-cost", env = "GRAPHQL_MAX_COST", value_name = "GRAPHQL_MAX_COST",
         default_value_t = Self::DEFAULT.cost, value_parser = clap::value_parser!(u64).range(1..))]
     pub cost: u64,

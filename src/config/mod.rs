@@ -42,7 +42,7 @@ pub struct RequestSettings {
     pub documents: DocumentLimits,
     #[command(flatten)]
     pub cors: CorsSettings,
-    /// File with the only GraphQL documents that the server executes, by name: {"name": "document", …}
+    /// File with GraphQL documents by name: {"name": "document", …}. The server executes only these documents
     #[arg(long, env = "TRUSTED_DOCUMENTS", value_name = "TRUSTED_DOCUMENTS")]
     pub trusted_documents: Option<PathBuf>,
 }

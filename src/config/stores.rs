@@ -9,7 +9,7 @@ use super::setting::{SettingError, given};
 /// Names the DynamoDB table.
 #[derive(Args, Clone, Debug)]
 pub struct TableSettings {
-    /// Name of the messages table; the table of the stream consumer has the same name followed by `-leases`
+    /// Name of the messages table; the name of the stream consumer's table is this name followed by `-leases`
     #[arg(
         long,
         env = "DDB_MESSAGE_TABLE",
@@ -24,7 +24,8 @@ pub struct TableSettings {
 /// Settings of the feeds.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct FeedSettings {
-    /// Number of days for which feeds keep their entries; 0 keeps them for ever
+    /// Number of days for which the server keeps feed entries; 0 means that they never expire. Use the same value in all
+    /// processes
     #[arg(
         long,
         env = "FEED_RETENTION_DAYS",
@@ -64,7 +65,7 @@ pub struct DatabaseSettings {
         value_parser = clap::value_parser!(u32).range(1..=1000)
     )]
     pub database_max_connections: u32,
-    /// Maximum duration of a query for users in milliseconds; migrations and updates by commands have no limit
+    /// Maximum duration of a PostgreSQL query in milliseconds; migrations and updates by commands have no limit
     #[arg(
         long,
         env = "DATABASE_STATEMENT_TIMEOUT_MS",

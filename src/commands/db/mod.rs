@@ -29,15 +29,15 @@ enum Command {
     /// Apply the migrations that the database lacks
     #[command(after_help = "Example:\n  cruddur-messaging db migrate")]
     Migrate,
-    /// Add the seed users whose handles are free
+    /// Add the seed users whose handles are not in use
     #[command(after_help = "Example:\n  cruddur-messaging db seed")]
     Seed,
     /// Copy the users' ids from the Cognito user pool
     ///
-    /// A user of the pool gets the account of the user in PostgreSQL whose e-mail address they have verified. They must also
-    /// be confirmed and enabled. Their preferred_username need not be the handle, because anybody can choose any name.
-    /// The command fills in only an id that is empty or MOCK: see --replace. It does not match an e-mail address that two
-    /// users of the pool, or two users in PostgreSQL, have.
+    /// A user of the pool gets the account of the user in PostgreSQL who has the same e-mail address. The user of the pool must
+    /// be confirmed and enabled, and must have verified the address. The preferred_username may differ from the handle, because
+    /// anybody can choose any name. The command writes an id only if the existing id is empty or MOCK: see --replace. It skips
+    /// an e-mail address that two users of the pool, or two users in PostgreSQL, have.
     #[command(after_help = update_cognito_user_ids::EXAMPLE)]
     UpdateCognitoUserIds(update_cognito_user_ids::Options),
 }

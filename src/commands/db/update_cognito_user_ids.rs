@@ -27,14 +27,14 @@ pub struct Options {
     /// Print the changes without writing them, and without locking rows
     #[arg(long)]
     dry_run: bool,
-    /// Match preferred_username in Cognito with handle in PostgreSQL, whatever the e-mail addresses are
+    /// Compare preferred_username in Cognito with handle in PostgreSQL, instead of the e-mail addresses
     ///
     /// Everybody who can sign up can set preferred_username to any name, even before they have confirmed their account. With
-    /// this option, the first one who chose the handle of a user gets the account of that user.
+    /// this option, a person who chose the handle of another user gets the account of that user.
     #[arg(long)]
     by_handle_only: bool,
-    /// Replace the id of the user with this handle even if it is not empty or MOCK; may be repeated. If one of the handles
-    /// cannot be replaced, nothing is changed
+    /// Handle of a user whose id the command replaces even if the id is not empty or MOCK; may be repeated. If the command
+    /// cannot replace one of the ids, it changes nothing
     #[arg(long, value_name = "HANDLE")]
     replace: Vec<String>,
 }

@@ -15,7 +15,7 @@ pub const EXAMPLE: &str = "Examples:
   cruddur-messaging ddb adopt-legacy
   cruddur-messaging ddb adopt-legacy --prod --units-per-second 200
 
-With --json each line is {\"malformed\": …} or {\"group\": …, \"failed\": …}, and the last one is the summary.";
+With --json, each line is {\"malformed\": …} or {\"group\": …, \"failed\": …}, and the last line is the summary.";
 
 /// Maximum number of tries of a call during an outage: about a minute.
 const OUTAGE_TRIES: u32 = 12;
@@ -26,8 +26,8 @@ const ON_DEMAND_UNITS: f64 = 100.0;
 
 #[derive(Args, Debug)]
 pub struct Options {
-    /// Maximum number of read units, and of write units, to consume per second [default: half of the provisioned capacity,
-    /// 100 for a table that is billed on demand]
+    /// Maximum number of read units, and of write units, to consume per second [default: half of the provisioned capacity, or
+    /// 100 for a table with on-demand billing]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     units_per_second: Option<u32>,
 }

@@ -20,7 +20,7 @@ pub const EXAMPLE: &str = "Examples:
   cruddur-messaging ddb patterns get-conversation 5f1f3c3a-7d3c-5a52-9d2e-3a5a9b1c2d3e --year 2026
   cruddur-messaging ddb patterns get-conversation 5f1f3c3a-7d3c-5a52-9d2e-3a5a9b1c2d3e --from 2026-01-01 --to 2026-02-01
 
-`ddb patterns list-conversations HANDLE` prints the uuids. The handle of an author is the one at the time of the message.";
+`ddb patterns list-conversations HANDLE` prints the uuids. The handle of an author is the handle at the time of the message.";
 
 #[derive(Args, Debug)]
 pub struct Options {
@@ -30,7 +30,7 @@ pub struct Options {
     /// Print only messages of this year (UTC)
     #[arg(long, conflicts_with_all = ["from", "to"], value_parser = clap::value_parser!(u16).range(1..9999))]
     year: Option<u16>,
-    /// Print only messages from this day (UTC) or time on: 2026-01-31 or 2026-01-31T18:00:00+01:00
+    /// Print only messages at or after this day (UTC) or time: 2026-01-31 or 2026-01-31T18:00:00+01:00
     #[arg(long, value_parser = instant)]
     from: Option<DateTime<Utc>>,
     /// Print only messages before this day (UTC) or time

@@ -16,7 +16,7 @@ use crate::instant::format_instant;
 pub const EXAMPLE: &str = "Example:
   cruddur-messaging ddb patterns list-conversations ana
 
-The handle of the other user is the one at the time of the last message.";
+The handle of the other user is the handle at the time of the last message.";
 
 #[derive(Args, Debug)]
 pub struct Options {

@@ -26,8 +26,9 @@ pub struct Options {
 enum Command {
     /// Create or check the messages table, its index and stream, and the stream consumer's table
     ///
-    /// For tables that exist, the command prints which properties match. It enables the stream and, with --prod, deletion
-    /// protection and point-in-time recovery. It does not change any other property: if one differs, the exit status is 3.
+    /// For existing tables, the command prints the properties that match. It enables the stream, time to live and, with --prod,
+    /// deletion protection and point-in-time recovery. It does not change any other property; if one differs, it exits with
+    /// status 3.
     #[command(after_help = schema_load::EXAMPLE)]
     SchemaLoad(schema_load::Options),
     /// Print the names of all tables of the endpoint
@@ -41,9 +42,9 @@ enum Command {
     Seed(seed::Options),
     /// Write the pair and membership items of all groups of the legacy system
     ///
-    /// Stop the legacy system before. The command can run beside `serve` and `worker`, and it can be interrupted and run again.
-    /// When every group is adopted, it writes a marker, after which requests and the stream consumer no longer look for legacy
-    /// rows.
+    /// First stop the legacy system. The command is safe while `serve` and `worker` run, and you can interrupt it and run it
+    /// again. After it has written the items of all groups, it writes a marker. Then requests and the stream consumer no longer
+    /// read legacy rows to find groups.
     #[command(after_help = adopt_legacy::EXAMPLE)]
     AdoptLegacy(adopt_legacy::Options),
     /// Print the items of the messages table in no particular order; for development
@@ -56,10 +57,10 @@ enum Command {
 
 #[derive(Subcommand, Debug)]
 enum Patterns {
-    /// Print the newest messages of a conversation, from oldest to newest
+    /// Print the newest messages of a conversation, the oldest of them first
     #[command(after_help = get_conversation::EXAMPLE)]
     GetConversation(get_conversation::Options),
-    /// Print the conversations of a user, the most recent message first
+    /// Print the conversations of a user, with the most recent message first
     #[command(after_help = list_conversations::EXAMPLE)]
     ListConversations(list_conversations::Options),
 }

@@ -15,7 +15,7 @@ pub const EXAMPLE: &str = "Examples:
   cruddur-messaging ddb scan --limit 20
   cruddur-messaging ddb scan --json | jq .item.message
 
-With --json each line is {\"item\": …}, and the last one {\"items\": …, \"more\": …, \"readUnits\": …}.";
+With --json, each line is {\"item\": …}, and the last line is {\"items\": …, \"more\": …, \"readUnits\": …}.";
 
 #[derive(Args, Debug)]
 pub struct Options {
