@@ -81,7 +81,8 @@ pub struct ConnectionLimits {
     #[arg(long = "max-requests-receiving", env = "MAX_REQUESTS_RECEIVING", value_name = "MAX_REQUESTS_RECEIVING",
         default_value_t = Self::DEFAULT.receiving, value_parser = RangedU64ValueParser::<usize>::new().range(1..=U32_MAX))]
     pub receiving: usize,
-    /// The same maximum for one IPv4 address or IPv6 network (/64); if there are more, the oldest one of this address gets 503
+    /// Maximum number of such requests from one IPv4 address or IPv6 network (/64): see MAX_REQUESTS_RECEIVING; if there are
+    /// more, the oldest one from this address or network gets 503
     #[arg(long = "max-requests-receiving-per-peer", env = "MAX_REQUESTS_RECEIVING_PER_PEER",
         value_name = "MAX_REQUESTS_RECEIVING_PER_PEER",
         default_value_t = Self::DEFAULT.receiving_per_peer, value_parser = RangedU64ValueParser::<usize>::new().range(1..=U32_MAX))]
