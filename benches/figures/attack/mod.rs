@@ -1,5 +1,6 @@
-//! Drives `serve` with well-behaved clients, first alone and then beside clients that attack it, and compares. All of them run
-//! on this machine, so the attacks have rates that leave it enough CPU time: not the machine is tested but the server.
+//! Drives `serve` with well-behaved clients alone and beside clients that attack it, and compares. All of them run on this
+//! machine, so the attacks have rates that leave it enough CPU time: not the machine is tested but the server. The embedded
+//! engine becomes slower with each message, so the last minute of the attacks is compared with the minute after them.
 
 mod attackers;
 mod clients;
@@ -16,7 +17,6 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use self::attackers::{ATTACKS, Target};
-use self::clients::Answers;
 use super::{Caller, Engines, cpu_time, free_port, interrupt, resident, token, until_ready};
 
 /// Number of conversations of the user who attacks.
@@ -112,22 +112,30 @@ async fn measure(
         anyhow::Ok(peak)
     };
     let before = cpu_time(child)?;
-    let (attacked, peak) = futures::join!(clients::run(&ana, &esi, how_long), peak);
+    let attacked = async {
+        let attacked = clients::run(&ana, &esi, how_long.saturating_sub(time_alone)).await;
+        (attacked, clients::run(&ana, &esi, time_alone).await)
+    };
+    let ((attacked, last), peak) = futures::join!(attacked, peak);
     let (peak, cpu, at_the_end) = (peak?, share(cpu_time(child)? - before, how_long), open_descriptors(child)?);
     tasks.shutdown().await;
     for (name, count) in counts {
         println!("  {name}: done {} times", count.load(Ordering::Relaxed));
     }
     println!("attacked: {attacked}; {cpu}, at most {peak:.1} MB resident, {at_the_end} descriptors at the end");
+    println!("at the end of the attacks, {} s: {last}", time_alone.as_secs());
+    let alone_after = clients::run(&ana, &esi, time_alone).await;
+    println!("alone again: {alone_after}");
     let (settled, took) = settle(child, descriptors).await?;
     println!("afterwards: {:.1} MB resident, {settled} descriptors after {} s", resident(child)?, took.as_secs());
-    verdict(&alone, &attacked, peak, descriptors, settled)
+    let ratio = last.p99().as_secs_f64() / alone_after.p99().as_secs_f64();
+    let error = [alone, attacked, last, alone_after].into_iter().find_map(|answers| answers.error);
+    verdict(ratio, error, peak, descriptors, settled)
 }
 
-fn verdict(alone: &Answers, attacked: &Answers, peak: f64, before: usize, after: usize) -> anyhow::Result<()> {
-    let ratio = attacked.p99().as_secs_f64() / alone.p99().as_secs_f64();
+fn verdict(ratio: f64, error: Option<String>, peak: f64, before: usize, after: usize) -> anyhow::Result<()> {
     let mut missed = Vec::new();
-    if let Some(error) = alone.error.as_ref().or(attacked.error.as_ref()) {
+    if let Some(error) = error {
         missed.push(format!("well-behaved clients got errors, such as: {error}"));
     }
     if ratio > MAX_RATIO {
