@@ -182,7 +182,7 @@ async fn costs(world: &World) -> anyhow::Result<()> {
             let records: Vec<Record> = messages.iter().enumerate().map(|(at, it)| record(at, it)).collect();
             let before = world.table.consumed().write;
             for arrivals in arrivals(&records).groups {
-                writer.apply(Cause::Arrived { origin: &OneShard, arrivals: &arrivals }).await?;
+                writer.apply(Cause::Arrived { origin: &OneShard, arrivals: &arrivals, may_be_lost: false }).await?;
             }
             spent += world.table.consumed().write - before;
         }
@@ -198,7 +198,7 @@ async fn takeovers(world: &World) -> anyhow::Result<()> {
     let stream = world.source().stream().await?;
     let leases = world.leases();
     let is_held_by = async |name: &str| {
-        let leases = LeaseTable::list(&leases, &stream).await?;
+        let leases = LeaseTable::list(&leases, &stream, false).await?;
         Ok(leases.iter().any(|lease| lease.owner.as_deref() == Some(name)))
     };
     let (mut stopped, mut died) = (Vec::new(), Vec::new());

@@ -34,7 +34,7 @@ pub async fn status(
     let source = DynamoDbStream::new(aws.dynamodb.clone(), aws.streams.clone(), name);
     let stream = source.stream().await?;
     let listed = source.shards(&stream).await?;
-    let leases = LeaseTable::list(table, &stream).await?;
+    let leases = LeaseTable::list(table, &stream, false).await?;
     let repair = table.repair().await?;
     let aside = SetAsideTable::list(table).await?.len();
     output.say(format!("Stream {stream}"));

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::task::{self, JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -12,8 +13,11 @@ use tokio_util::sync::CancellationToken;
 use super::appender::{Appender, FEED_RETENTION};
 use super::health::Health;
 use super::ids::{LeaseOwner, ShardId, StreamArn};
-use super::lease::{HeldLease, LEASE_TIME, Lease, LeaseTable, LeaseUpdate, Watch, leases_to_take, take};
-use super::parts::{Left, Parts, retry_backoff};
+use super::lease::{
+    HeldLease, LEASE_TIME, Lease, LeaseTable, LeaseUpdate, LeaseVersion, Watch, is_upgraded, leases_to_take, take,
+};
+use super::lost_records::LostRecords;
+use super::parts::{Left, Parts, retry_backoff, sleep};
 use super::reader::ShardReader;
 use super::renewal::renew_until_lost;
 use super::repair::{self, RepairTable};
@@ -66,6 +70,8 @@ struct StreamState {
     listing_due: Instant,
     listing_backoff: Backoff,
     watch: Watch,
+    /// Whether no process of an earlier version can write rows any more. Until then no shard is read.
+    upgraded: watch::Sender<bool>,
 }
 
 /// The work of this process.
@@ -98,7 +104,8 @@ impl<S: StreamSource, T: LeaseTable + RepairTable + SetAsideTable, R: GroupRows>
     /// No other process may use the same `name` at the same time.
     pub fn new(source: S, table: T, rows: R, name: impl Into<LeaseOwner>, environment: Arc<dyn Environment>) -> Self {
         let (appender, health) = (Appender::new(Some(FEED_RETENTION)), Arc::default());
-        let parts = Parts { source, table, rows, appender, environment, retention: RETENTION, health };
+        let (retention, lost_records) = (RETENTION, LostRecords::default());
+        let parts = Parts { source, table, rows, appender, environment, retention, health, lost_records };
         Self { parts, name: name.into() }
     }
 
@@ -203,7 +210,11 @@ impl<S: StreamSource, T: LeaseTable + RepairTable + SetAsideTable, R: GroupRows>
             stream.listing_due = Instant::now() + LISTING_INTERVAL;
             stream.listing_backoff.reset();
         }
-        let leases = LeaseTable::list(&self.parts.table, &stream.arn).await?;
+        let was_upgraded = *stream.upgraded.borrow();
+        let leases = LeaseTable::list(&self.parts.table, &stream.arn, !was_upgraded).await?;
+        if !was_upgraded && is_upgraded(&leases) {
+            stream.upgraded.send_replace(true);
+        }
         let now = Instant::now();
         stream.watch.observe(&leases, now);
         let reading: HashSet<ShardId> = work.readers.keys().cloned().collect();
@@ -211,9 +222,9 @@ impl<S: StreamSource, T: LeaseTable + RepairTable + SetAsideTable, R: GroupRows>
             if let Some((held, taken)) = self.try_take(&stream.arn, &leases, lease).await {
                 let (consumer, arn, stop) = (self.clone(), stream.arn.clone(), stop.clone());
                 let shard = held.shard.clone();
-                // In this time the former holder renews its lease, notices that it has lost it, and stops to write rows.
-                let wait = if lease.may_be_read_without_feed() { LEASE_TIME } else { Duration::ZERO };
-                let reader = work.tasks.spawn(async move { consumer.hold(&arn, held, taken, wait, &stop).await });
+                let (version, upgraded) = (lease.version, stream.upgraded.subscribe());
+                let reader =
+                    work.tasks.spawn(async move { consumer.hold(&arn, held, taken, version, upgraded, &stop).await });
                 work.readers.insert(shard, reader.id());
             }
         }
@@ -228,8 +239,8 @@ impl<S: StreamSource, T: LeaseTable + RepairTable + SetAsideTable, R: GroupRows>
         work: &mut Work,
         stop: &CancellationToken,
     ) -> Result<(), TableError> {
-        let Parts { table, environment, .. } = &self.parts;
-        let seen = work.repair_watch.look(table, &**environment, &self.name).await?;
+        let Parts { table, environment, lost_records, .. } = &self.parts;
+        let seen = work.repair_watch.look(table, &**environment, &self.name, lost_records).await?;
         let Some(seen) = seen.filter(|_| work.repair.is_none()) else { return Ok(()) };
         let requested = Instant::now();
         let Some(lease) = repair::take(table, &seen, &self.name).await? else { return Ok(()) };
@@ -289,7 +300,8 @@ impl<S: StreamSource, T: LeaseTable + RepairTable + SetAsideTable, R: GroupRows>
                 table.note_stream(&arn).await?;
             }
             let (listing_due, listing_backoff, watch) = (Instant::now(), retry_backoff(), Watch::default());
-            *stream = Some(StreamState { arn, listing_due, listing_backoff, watch });
+            let upgraded = watch::Sender::new(false);
+            *stream = Some(StreamState { arn, listing_due, listing_backoff, watch, upgraded });
         } else {
             self.list(&arn, false).await?;
         }
@@ -303,7 +315,7 @@ impl<S: StreamSource, T: LeaseTable + RepairTable + SetAsideTable, R: GroupRows>
         let Parts { source, table, .. } = &self.parts;
         // The leases are read before the shards: a lease that was finished then, and whose shard is not listed now, belongs to
         // a shard that is gone. In the other order, the shard could have been listed and finished in between.
-        let leases = LeaseTable::list(table, stream).await?;
+        let leases = LeaseTable::list(table, stream, false).await?;
         let shards = source.shards(stream).await?;
         let known: HashSet<&ShardId> = leases.iter().map(|lease| &lease.shard).collect();
         let listed: HashSet<&ShardId> = shards.iter().map(|shard| &shard.id).collect();
@@ -345,13 +357,14 @@ impl<S: StreamSource, T: LeaseTable + RepairTable + SetAsideTable, R: GroupRows>
         Ok(())
     }
 
-    /// Reads a shard, after `wait`, as long as this process holds the lease, and renews the lease meanwhile.
+    /// Reads a shard as long as this process holds the lease, and renews the lease meanwhile.
     async fn hold(
         &self,
         stream: &StreamArn,
         lease: HeldLease,
         taken: Instant,
-        wait: Duration,
+        version: LeaseVersion,
+        upgraded: watch::Receiver<bool>,
         stop: &CancellationToken,
     ) -> Ended {
         let shard = lease.shard.clone();
@@ -364,25 +377,52 @@ impl<S: StreamSource, T: LeaseTable + RepairTable + SetAsideTable, R: GroupRows>
             biased;
             () = renew_until_lost(&*self.parts.environment, &shard, taken, renew) => Left::Lost,
             left = async {
-                match stop.run_until_cancelled(tokio::time::sleep_until(taken + wait)).await {
-                    Some(()) => reader.read().await,
-                    None => Left::Stopped,
+                match self.upgrade(stream, &lease, taken, version, upgraded, stop).await {
+                    Ok(()) => reader.read().await,
+                    Err(left) => left,
                 }
             } => left,
         };
-        // During the wait the lease is not handed over, because the next holder has to wait as well.
-        if left == Left::Stopped && taken.elapsed() >= wait {
+        if left == Left::Stopped {
             match lease.write(&self.parts.table, stream, &LeaseUpdate::Release).await {
                 Ok(true) => {
                     Count::LeasesReleased.add(1);
-                    tracing::info!(%shard, "lease handed over");
+                    tracing::info!(%shard, "lease released");
                 }
                 Ok(false) => tracing::info!(%shard, "another process has taken the lease already"),
-                Err(error) => tracing::warn!(error = report(&error), %shard, "handing the lease over failed"),
+                Err(error) => tracing::warn!(error = report(&error), %shard, "releasing the lease failed"),
             }
         }
         Count::LeasesLost.add(usize::from(left == Left::Lost));
         Ended::Reader(lease.shard, left)
+    }
+}
+
+impl<S: StreamSource, T: LeaseTable, R> Consumer<S, T, R> {
+    /// Waits until no process of an earlier version can write rows. The former holder of this lease renews it several times in
+    /// the lease time, so it has noticed by then that it has lost the lease, and stopped.
+    async fn upgrade(
+        &self,
+        stream: &StreamArn,
+        lease: &HeldLease,
+        taken: Instant,
+        version: LeaseVersion,
+        mut upgraded: watch::Receiver<bool>,
+        stop: &CancellationToken,
+    ) -> Result<(), Left> {
+        if version != LeaseVersion::WithFeed {
+            tracing::info!(shard = %lease.shard, "lease taken from an earlier version, waiting until its process has stopped");
+            sleep(stop, (taken + LEASE_TIME).saturating_duration_since(Instant::now())).await?;
+            let attempt = || lease.write(&self.parts.table, stream, &LeaseUpdate::FinishUpgrade);
+            if !self.parts.retry(stop, "UpdateItem", attempt, || {}).await? {
+                return Err(Left::Lost);
+            }
+        }
+        match stop.run_until_cancelled(upgraded.wait_for(|upgraded| *upgraded)).await {
+            // If the sender is gone, the stream is another one, and nobody waits for this shard any more.
+            Some(Ok(_)) => Ok(()),
+            Some(Err(_)) | None => Err(Left::Stopped),
+        }
     }
 }
 

@@ -39,6 +39,8 @@ pub enum Cause<'a> {
         origin: &'a dyn Origin,
         /// The messages.
         arrivals: &'a [Arrival],
+        /// Whether records of the group may be lost.
+        may_be_lost: bool,
     },
     /// The repair checks the group, because the stream may not have delivered its newest message.
     Checked {
@@ -122,8 +124,8 @@ impl<'a> Cause<'a> {
 
     fn reset(&self) -> Reset {
         match self {
-            Self::Arrived { .. } => Reset::Never,
-            Self::Checked { may_be_lost: true, .. } => Reset::Always,
+            Self::Arrived { may_be_lost: false, .. } => Reset::Never,
+            Self::Arrived { may_be_lost: true, .. } | Self::Checked { may_be_lost: true, .. } => Reset::Always,
             Self::Checked { may_be_lost: false, .. } => Reset::IfBehind,
         }
     }
@@ -227,9 +229,13 @@ impl<R: GroupRows> Attempt<'_, R> {
     }
 
     async fn plan(&self, source: &RowsSource<'_>, rows: &[GroupRow]) -> Result<Planned, EffectError> {
-        let before = Fed::of_rows(rows.iter().map(|row| &row.fed));
+        // The transaction is conditional on the newest row of each owner. An older row can be one that the index shows although
+        // it was replaced.
+        let is_newest =
+            |row: &&GroupRow| rows.iter().all(|other| other.owner != row.owner || other.sort_key <= row.sort_key);
+        let before = Fed::of_rows(rows.iter().filter(is_newest).map(|row| &row.fed));
         let (unfed, fed) = match self.cause {
-            Cause::Arrived { origin, arrivals } => self.unfed(origin, arrivals, &before).await?,
+            Cause::Arrived { origin, arrivals, .. } => self.unfed(origin, arrivals, &before).await?,
             Cause::Checked { .. } => (Vec::new(), before),
         };
         let mut counts = BTreeMap::new();

@@ -33,6 +33,18 @@ pub enum Checkpoint {
     ShardEnd,
 }
 
+/// Which versions of the consumer can write the rows of a shard's groups. An earlier version, which writes no feed, removes from
+/// the rows what was fed, so no shard may be read while it can write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeaseVersion {
+    /// The earlier version has created the lease. It can hold it, or take it.
+    WithoutFeed,
+    /// A process of this version has taken the lease from the earlier version, whose process may not have noticed it yet.
+    Upgrading,
+    /// Only this version.
+    WithFeed,
+}
+
 /// A shard's row in the consumer's table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
@@ -44,9 +56,8 @@ pub struct Lease {
     pub owner: Option<LeaseOwner>,
     /// Increases with each change of the holder.
     pub epoch: u64,
-    /// Whether a version of the consumer that writes feeds created the lease or took it. A process of an earlier version can
-    /// hold another lease.
-    pub feeds: bool,
+    /// Which versions of the consumer can write the rows of its groups.
+    pub version: LeaseVersion,
     /// Increases with each write.
     pub counter: u64,
     /// Increases with each checkpoint of one holder.
@@ -66,11 +77,6 @@ impl Lease {
     /// Whether the shard is finished.
     pub fn is_finished(&self) -> bool {
         self.checkpoint == Some(Checkpoint::ShardEnd)
-    }
-
-    /// Whether a process of an earlier version, which writes no feed, may be reading the shard.
-    pub fn may_be_read_without_feed(&self) -> bool {
-        !self.feeds && self.owner.is_some()
     }
 
     /// A reading from the oldest record on loses no record that is younger than this, in milliseconds since 1970.
@@ -102,7 +108,11 @@ pub enum LeaseUpdate {
         owner: LeaseOwner,
         /// The new epoch.
         epoch: u64,
+        /// Whether the lease is of the earlier version.
+        is_upgrade: bool,
     },
+    /// The process of the earlier version that held the lease has stopped.
+    FinishUpgrade,
     /// The holder is alive.
     Renew,
     /// The holder writes a checkpoint, unless it has written a later one.
@@ -131,8 +141,9 @@ pub struct NewLease {
 
 /// The table of leases: a seam with DynamoDB behind it, or the simulator of the tests.
 pub trait LeaseTable: Send + Sync + 'static {
-    /// All leases of a stream.
-    fn list(&self, stream: &StreamArn) -> impl Future<Output = Result<Vec<Lease>, TableError>> + Send;
+    /// All leases of a stream. A list that is not strongly consistent can lag.
+    fn list(&self, stream: &StreamArn, consistent: bool)
+    -> impl Future<Output = Result<Vec<Lease>, TableError>> + Send;
     /// One lease, strongly consistent.
     fn get(
         &self,
@@ -193,7 +204,8 @@ pub async fn take<T: LeaseTable>(
     owner: &LeaseOwner,
 ) -> Result<Option<HeldLease>, TableError> {
     let epoch = seen.epoch + 1;
-    let update = LeaseUpdate::Take { owner: owner.clone(), epoch };
+    let is_upgrade = seen.version == LeaseVersion::WithoutFeed;
+    let update = LeaseUpdate::Take { owner: owner.clone(), epoch, is_upgrade };
     let held = HeldLease { shard: seen.shard.clone(), owner: owner.clone(), epoch };
     if table.write(stream, &seen.shard, &Condition::CounterIs(seen.counter), &update).await? {
         return Ok(Some(held));
@@ -263,6 +275,11 @@ pub fn open_leases(leases: &[Lease]) -> Vec<&Lease> {
     leases.iter().filter(is_open).collect()
 }
 
+/// Whether no process of the earlier version can hold or take a lease that may be read.
+pub fn is_upgraded(leases: &[Lease]) -> bool {
+    open_leases(leases).iter().all(|lease| lease.version == LeaseVersion::WithFeed)
+}
+
 /// The leases that the process `me`, which reads the shards `reading`, should take. First all leases of an earlier version that
 /// writes no feed, because its moves remove from the rows what was fed. Otherwise, all living processes get about the same
 /// number: the leases without a holder and those of dead processes, or else one of the process that has most.
@@ -274,13 +291,14 @@ pub fn leases_to_take<'a>(
     reading: &HashSet<ShardId>,
 ) -> Vec<&'a Lease> {
     let open = open_leases(leases);
-    let without_feed: Vec<&Lease> = open.iter().copied().filter(|lease| !lease.feeds).collect();
-    if !without_feed.is_empty() {
-        return without_feed;
-    }
     // We hold the leases of the shards that we read, even if a list that lags shows other holders.
     let (mine, others): (Vec<&Lease>, Vec<&Lease>) =
         open.iter().copied().partition(|lease| reading.contains(&lease.shard));
+    let without_feed: Vec<&Lease> =
+        others.iter().copied().filter(|lease| lease.version == LeaseVersion::WithoutFeed).collect();
+    if !without_feed.is_empty() {
+        return without_feed;
+    }
     let living = |lease: &Lease| {
         let owner = lease.owner.as_ref().filter(|owner| *owner != me);
         owner.filter(|_| !watch.is_expired(lease, now)).cloned()
@@ -310,7 +328,7 @@ mod tests {
             parent: parent.map(ShardId::from),
             owner: owner.map(LeaseOwner::from),
             epoch: 1,
-            feeds: true,
+            version: LeaseVersion::WithFeed,
             counter: 1,
             step: 0,
             checkpoint: None,
@@ -339,9 +357,13 @@ mod tests {
             lease("c", Some("b"), None),
             lease("d", None, None),
         ];
-        leases[..3].iter_mut().for_each(|lease| lease.feeds = false);
+        leases[..3].iter_mut().for_each(|lease| lease.version = LeaseVersion::WithoutFeed);
         let taken = leases_to_take(&leases, &Watch::default(), Instant::now(), &"me".into(), &HashSet::new());
         assert_eq!(shards(&taken), ["a", "b"]);
+        // A list that lags shows the lease of a shard that we read already.
+        let reading: HashSet<ShardId> = ["a".into()].into();
+        let taken = leases_to_take(&leases, &Watch::default(), Instant::now(), &"me".into(), &reading);
+        assert_eq!(shards(&taken), ["b"]);
     }
 
     #[test]

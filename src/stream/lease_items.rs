@@ -5,7 +5,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use uuid::Uuid;
 
 use super::ids::StreamArn;
-use super::lease::{Checkpoint, Lease, NewLease};
+use super::lease::{Checkpoint, Lease, LeaseVersion, NewLease};
 use super::set_aside::{SetAside, Subject};
 use crate::messages_table::ItemError;
 use crate::messages_table::items::{Item, key};
@@ -21,6 +21,8 @@ pub const OWNER: &str = "owner";
 pub const STEP: &str = "step";
 /// The epoch. Versions that write no feed have it in [`EPOCH`], and do not read a lease without that attribute.
 pub const FEED_EPOCH: &str = "feed_epoch";
+/// Present after the lease was taken from an earlier version, until its former holder has stopped.
+pub const UPGRADING: &str = "upgrading";
 const CREATED_AT: &str = "created_at";
 const PARENT: &str = "parent";
 /// Values of `checkpoint` that are not sequence numbers.
@@ -59,16 +61,17 @@ pub fn from_new_lease(stream: &StreamArn, new: &NewLease) -> Item {
 
 /// Reads a lease.
 pub fn to_lease(item: &Item) -> Result<Lease, ItemError> {
-    let (epoch, feeds) = match optional_number(item, FEED_EPOCH)? {
-        Some(epoch) => (epoch, true),
-        None => (required(optional_number(item, EPOCH)?, item, FEED_EPOCH)?, false),
+    let (epoch, version) = match optional_number(item, FEED_EPOCH)? {
+        Some(epoch) if item.contains_key(UPGRADING) => (epoch, LeaseVersion::Upgrading),
+        Some(epoch) => (epoch, LeaseVersion::WithFeed),
+        None => (required(optional_number(item, EPOCH)?, item, FEED_EPOCH)?, LeaseVersion::WithoutFeed),
     };
     Ok(Lease {
         shard: required_text(item, SK)?.into(),
         parent: optional_text(item, PARENT)?.map(Into::into),
         owner: optional_text(item, OWNER)?.map(Into::into),
         epoch,
-        feeds,
+        version,
         counter: required(optional_number(item, COUNTER)?, item, COUNTER)?,
         step: optional_number(item, STEP)?.unwrap_or_default(),
         checkpoint: optional_text(item, CHECKPOINT)?.map(|text| match text {
@@ -186,7 +189,7 @@ mod tests {
         let good = from_new_lease(&"stream".into(), &NewLease { shard, created_at: 7, is_behind_gap: false });
         assert_eq!(to_lease(&good).map(|lease| (lease.epoch, lease.created_at)), Ok((0, Some(7))));
         for (attribute, value) in
-            [(EPOCH, None), (COUNTER, Some(text("1"))), (EPOCH, Some(number("-1"))), (OWNER, Some(number(1)))]
+            [(FEED_EPOCH, None), (COUNTER, Some(text("1"))), (FEED_EPOCH, Some(number("-1"))), (OWNER, Some(number(1)))]
         {
             let mut item = good.clone();
             match value {

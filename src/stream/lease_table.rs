@@ -3,7 +3,7 @@
 //!
 //! | item | pk | sk | attributes |
 //! |---|---|---|---|
-//! | lease | `LEASE#{stream}` | shard id | `feed_epoch`, `counter` and `created_at` (numbers) always, but `epoch` instead of `feed_epoch` until a version that writes feeds takes the lease; `parent` if there is one; `owner` while a process holds it; `checkpoint` (a sequence number, `TRIM_HORIZON`, `BEHIND_GAP` or `SHARD_END`), `step` and `handled_until` (numbers) once they are written |
+//! | lease | `LEASE#{stream}` | shard id | `feed_epoch`, `counter` and `created_at` (numbers) always, but `epoch` instead of `feed_epoch` until this version takes a lease of an earlier version; `upgrading` (true) after that, until the former holder has stopped; `parent` if there is one; `owner` while a process holds it; `checkpoint` (a sequence number, `TRIM_HORIZON`, `BEHIND_GAP` or `SHARD_END`), `step` and `handled_until` (numbers) once they are written |
 //! | the [repair](super::repair) | `REPAIR` | `REPAIR` | `requested`, `epoch` and `counter` (numbers) always; `requested_at`; `owner` while a process holds the lease; `step`; while a pass is not finished, `pass` (the request that it covers), `started_at` and `position` (a map: the exclusive start key of the scan); `completed`, `complete_since` and `finished_at` of the last finished pass; `groups`, `moved`, `failed` (numbers) |
 //! | the stream that was consumed last | `STREAM` | `STREAM` | `stream` |
 //! | set-aside record | `ASIDE` | `{stream}#{sequence number}` | `reason`, `message_pk`, `message_sk`, `set_aside_at` |
@@ -138,8 +138,8 @@ where
 impl LeaseTable for ConsumerTable {
     /// Every process lists the leases twice a second, so with reads that may lag, for half the price. Conditions check what is
     /// decided by such a list. A malformed lease is reported and left out: it must not stop the other shards.
-    async fn list(&self, stream: &StreamArn) -> Result<Vec<Lease>, TableError> {
-        let items = self.partition(items::lease_pk(stream), false).await?;
+    async fn list(&self, stream: &StreamArn, consistent: bool) -> Result<Vec<Lease>, TableError> {
+        let items = self.partition(items::lease_pk(stream), consistent).await?;
         let lease = |item: &Item| {
             let report =
                 |error: &_| tracing::error!(table = self.name, %error, "a lease is malformed, its shard is not read");

@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use super::ids::LeaseOwner;
 use super::lease::{Condition, LeaseUpdate};
 use super::lease_items::{
-    CHECKPOINT, COUNTER, EPOCH, FEED_EPOCH, HANDLED_UNTIL, OWNER, STEP, from_checkpoint, number, text,
+    CHECKPOINT, COUNTER, EPOCH, FEED_EPOCH, HANDLED_UNTIL, OWNER, STEP, UPGRADING, from_checkpoint, number, text,
 };
 use super::repair::{Complete, Pass, RepairUpdate};
 use super::repair_items::{
@@ -32,11 +32,15 @@ impl UpdateExpression {
         match update {
             LeaseUpdate::Renew => {}
             LeaseUpdate::Release => expression.remove(OWNER),
-            LeaseUpdate::Take { owner, epoch } => {
+            LeaseUpdate::Take { owner, epoch, is_upgrade } => {
                 expression.take(owner, FEED_EPOCH, *epoch);
-                // From now on, a version that writes no feed neither holds nor takes the lease.
-                expression.remove(EPOCH);
+                if *is_upgrade {
+                    // Without its epoch, the earlier version can neither renew the lease nor take it.
+                    expression.remove(EPOCH);
+                    expression.set(UPGRADING, AttributeValue::Bool(true));
+                }
             }
+            LeaseUpdate::FinishUpgrade => expression.remove(UPGRADING),
             LeaseUpdate::Advance { step, checkpoint, handled_until } => {
                 expression.advance(*step);
                 expression.set(CHECKPOINT, from_checkpoint(checkpoint));

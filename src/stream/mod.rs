@@ -51,6 +51,7 @@ pub mod lease;
 mod lease_items;
 pub mod lease_table;
 mod lease_update;
+mod lost_records;
 pub mod origin;
 mod parts;
 pub mod planner;

@@ -9,6 +9,7 @@ use super::appender::Appender;
 use super::health::Health;
 use super::ids::StreamArn;
 use super::lease::NewLease;
+use super::lost_records::LostRecords;
 use super::set_aside::{SetAside, Subject};
 use super::source::Shard;
 use crate::backoff::Backoff;
@@ -32,6 +33,8 @@ pub struct Parts<S, T, R> {
     pub retention: Duration,
     /// Whether the consumer makes progress.
     pub health: Arc<Health>,
+    /// Which groups may lack records.
+    pub lost_records: LostRecords,
 }
 
 /// Why the work under a lease ended.

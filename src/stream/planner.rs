@@ -230,9 +230,6 @@ impl View<'_> {
 
     /// Returns the content of the entry for the owner's feed.
     fn content(&self, task: &Task<'_>, reading: Option<&Reading>) -> FeedContent {
-        if task.unfed.is_empty() {
-            return FeedContent::Reset(task.newest.group);
-        }
         let messages: Vec<FedMessage> =
             task.unfed.iter().map(|message| FedMessage::of(message, self.owner.uuid)).collect();
         let newest_fed = messages.iter().map(|message| &message.sort_key).max();
@@ -285,7 +282,10 @@ pub fn plan(task: &Task<'_>, source: &RowsSource<'_>, rows: &[GroupRow]) -> Move
     for view in &views {
         let (reading, count) = view.reading(task);
         counts.extend(count);
-        if is_reset || !task.unfed.is_empty() {
+        if is_reset {
+            appends.push((view.owner.uuid, FeedContent::Reset(group)));
+        }
+        if !task.unfed.is_empty() {
             appends.push((view.owner.uuid, view.content(task, reading.as_ref())));
         }
         let row = GroupRow {

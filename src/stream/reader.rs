@@ -185,7 +185,7 @@ impl<S: StreamSource, T: LeaseTable + RepairTable + SetAsideTable, R: GroupRows>
     }
 
     async fn request_repair(&self, position: &Position) -> Result<(), Left> {
-        let Parts { table, .. } = self.parts;
+        let Parts { table, lost_records, .. } = self.parts;
         let (shard, now) = (&self.lease.shard, self.parts.now());
         Count::Gaps.add(1);
         tracing::error!(%shard, ?position, "records were trimmed before they were read, requesting a repair");
@@ -193,6 +193,7 @@ impl<S: StreamSource, T: LeaseTable + RepairTable + SetAsideTable, R: GroupRows>
         if let Some(number) = repair.next_request() {
             self.retry("requesting a repair", || table.request_repair(number, now)).await?;
         }
+        lost_records.repair_is_pending(true);
         Ok(())
     }
 
@@ -271,13 +272,18 @@ impl<S: StreamSource, T: LeaseTable + RepairTable + SetAsideTable, R: GroupRows>
 
     /// Applies messages that fit into one feed entry.
     async fn apply_part(&self, origin: &LeasedShard<'_, T>, arrivals: &[Arrival]) -> Result<(), Left> {
-        let Parts { rows, appender, environment, .. } = self.parts;
+        let Parts { rows, appender, environment, lost_records, .. } = self.parts;
         let writer = Writer { table: rows, appender, environment: &**environment };
+        let group = arrivals[0].message.group;
         let mut faults = 0;
         let mut backoff = retry_backoff();
         loop {
-            let (reason, is_transient) = match writer.apply(Cause::Arrived { origin, arrivals }).await {
+            let may_be_lost = lost_records.are_unreported(group);
+            let (reason, is_transient) = match writer.apply(Cause::Arrived { origin, arrivals, may_be_lost }).await {
                 Ok(effect) if effect != Effect::NoParticipants => {
+                    if may_be_lost {
+                        lost_records.report(group);
+                    }
                     Count::Moves.add(usize::from(effect == Effect::Moved));
                     return Ok(());
                 }
@@ -286,7 +292,7 @@ impl<S: StreamSource, T: LeaseTable + RepairTable + SetAsideTable, R: GroupRows>
                 Err(error) => (report(&error), error.is_transient()),
             };
             Count::Retries.add(1);
-            tracing::warn!(reason, group = %arrivals[0].message.group, "moving the group failed");
+            tracing::warn!(reason, %group, "moving the group failed");
             faults += u32::from(!is_transient);
             if faults == FAULT_TRIES {
                 for Arrival { sequence_number, message } in arrivals {

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::ids::{LeaseOwner, StreamArn};
 use super::lease::{CounterWatch, LEASE_TIME};
+use super::lost_records::LostRecords;
 use super::parts::{Left, Parts, sleep};
 use super::reconcile::{FailedGroup, Reconciled, Reconciler};
 use super::renewal::renew_until_lost;
@@ -41,11 +42,13 @@ impl RepairWatch {
         table: &T,
         environment: &dyn Environment,
         me: &LeaseOwner,
+        lost_records: &LostRecords,
     ) -> Result<Option<Repair>, TableError> {
         if self.due.is_some_and(|due| Instant::now() < due) {
             return Ok(None);
         }
         let repair = table.repair().await?;
+        lost_records.repair_is_pending(repair.is_pending());
         let now = Instant::now();
         self.due = Some(now + environment.jitter(LOOK_INTERVAL));
         let wall_clock = environment.now().timestamp_millis();

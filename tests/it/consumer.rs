@@ -257,7 +257,7 @@ pub(crate) async fn arrive(world: &World, number: u32, message: &Message) -> Res
     let arrivals = [Arrival { sequence_number: number.to_string().into(), message: message.clone() }];
     let (appender, environment) = (Appender::new(None), &SystemEnvironment);
     let writer = Writer { table: &world.table, appender: &appender, environment };
-    writer.apply(Cause::Arrived { origin: &OneShard, arrivals: &arrivals }).await
+    writer.apply(Cause::Arrived { origin: &OneShard, arrivals: &arrivals, may_be_lost: false }).await
 }
 
 /// The texts in a user's feed, each with the position of its entry.

@@ -6,12 +6,12 @@ use std::time::Duration;
 use cruddur_messaging::messages_table::items::to_message;
 use cruddur_messaging::messages_table::{Fed, GroupRow, Membership, Message};
 use cruddur_messaging::stream::ids::ShardId;
-use cruddur_messaging::stream::lease::{Checkpoint, Lease};
+use cruddur_messaging::stream::lease::{Checkpoint, Lease, LeaseVersion};
 use cruddur_messaging::stream::source::{Record, RecordChange};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::parts::sequence;
+use super::parts::{now_millis, sequence};
 use super::workload::pair;
 use super::world::{SimWorld, State};
 
@@ -54,15 +54,22 @@ fn step(state: &mut State, name: &str, held: &mut Vec<Believed>) {
         .map(|shard| (shard.id.clone(), shard.parent.clone()))
         .collect();
     for (shard, parent) in listed {
-        state.create_lease(&shard, parent.as_ref(), None, None, false);
+        let since = parent.as_ref().and_then(|parent| state.leases.get(parent)?.complete_since());
+        state.create_lease(
+            &shard,
+            parent.as_ref(),
+            None,
+            Some(since.unwrap_or_else(now_in_millis)),
+            LeaseVersion::WithoutFeed,
+        );
     }
     // A lease of the later version is malformed for this one: it neither takes it nor one of its children.
     let is_free = |state: &State, lease: &Lease| {
         let parent = lease.parent.as_ref().and_then(|parent| state.leases.get(parent));
-        !lease.feeds
+        lease.version == LeaseVersion::WithoutFeed
             && !lease.is_finished()
             && lease.owner.is_none()
-            && parent.is_none_or(|it| !it.feeds && it.is_finished())
+            && parent.is_none_or(|it| it.version == LeaseVersion::WithoutFeed && it.is_finished())
     };
     let free: Vec<ShardId> =
         state.leases.values().filter(|lease| is_free(state, lease)).map(|lease| lease.shard.clone()).collect();
@@ -84,10 +91,11 @@ fn step(state: &mut State, name: &str, held: &mut Vec<Believed>) {
 
 /// Writes to a lease under the condition of the earlier version.
 fn write(state: &mut State, name: &str, believed: &Believed, change: impl FnOnce(&mut Lease)) -> bool {
-    let lease = state
-        .leases
-        .get_mut(&believed.shard)
-        .filter(|lease| !lease.feeds && lease.owner.as_deref() == Some(name) && lease.epoch == believed.epoch);
+    let lease = state.leases.get_mut(&believed.shard).filter(|lease| {
+        lease.version == LeaseVersion::WithoutFeed
+            && lease.owner.as_deref() == Some(name)
+            && lease.epoch == believed.epoch
+    });
     let Some(lease) = lease else { return false };
     lease.counter += 1;
     change(lease);
@@ -121,13 +129,22 @@ fn read(state: &mut State, name: &str, believed: &mut Believed) -> bool {
         believed.checkpoint = Some(Checkpoint::ShardEnd);
     }
     let checkpoint = believed.checkpoint.clone();
-    if write(state, name, believed, |lease| lease.checkpoint = checkpoint) {
+    let handled_until = records.is_empty().then(now_in_millis);
+    let advance = |lease: &mut Lease| {
+        lease.checkpoint = checkpoint;
+        lease.handled_until = handled_until.or(lease.handled_until);
+    };
+    if write(state, name, believed, advance) {
         state.handled_without_feed.extend(messages.iter().map(|message| message.uuid));
         // The earlier version has set these aside.
         let inserted = records.iter().filter(|record| matches!(record.change, RecordChange::Inserted(_))).count();
         state.malformed -= inserted - messages.len();
     }
     !is_end
+}
+
+fn now_in_millis() -> i64 {
+    i64::try_from(now_millis()).expect("a time")
 }
 
 fn message_of(record: &Record) -> Option<Message> {

@@ -233,7 +233,7 @@ impl StreamSource for Part {
 }
 
 /// Milliseconds of the virtual clock since the start of the seed.
-fn now_millis() -> u128 {
+pub(super) fn now_millis() -> u128 {
     thread_local! {
         static BEGIN: std::cell::Cell<Option<Instant>> = const { std::cell::Cell::new(None) };
     }

@@ -9,7 +9,7 @@ use cruddur_messaging::messages_table::{
 };
 use cruddur_messaging::model::{MessageGroupUuid, UserUuid};
 use cruddur_messaging::stream::ids::{ShardId, StreamArn};
-use cruddur_messaging::stream::lease::{Checkpoint, Condition, Lease, LeaseTable, LeaseUpdate, NewLease};
+use cruddur_messaging::stream::lease::{Checkpoint, Condition, Lease, LeaseTable, LeaseUpdate, LeaseVersion, NewLease};
 use cruddur_messaging::stream::rows::GroupRows;
 use cruddur_messaging::stream::set_aside::{SetAside, SetAsideTable};
 use cruddur_messaging::stream::source::Shard;
@@ -26,8 +26,9 @@ fn key_of_index(row: &GroupRow) -> [String; 3] {
 }
 
 impl LeaseTable for Part {
-    async fn list(&self, _stream: &StreamArn) -> Result<Vec<Lease>, TableError> {
-        self.table("Query", State::listed_leases).await
+    async fn list(&self, _stream: &StreamArn, consistent: bool) -> Result<Vec<Lease>, TableError> {
+        let all = |state: &mut State| state.leases.values().cloned().collect();
+        self.table("Query", if consistent { all } else { State::listed_leases }).await
     }
 
     async fn get(&self, _stream: &StreamArn, shard: &ShardId) -> Result<Option<Lease>, TableError> {
@@ -38,7 +39,7 @@ impl LeaseTable for Part {
         self.table("PutItem", |state| {
             let Shard { id, parent } = &new.shard;
             let checkpoint = new.is_behind_gap.then_some(Checkpoint::BehindGap);
-            state.create_lease(id, parent.as_ref(), checkpoint, Some(new.created_at), true);
+            state.create_lease(id, parent.as_ref(), checkpoint, Some(new.created_at), LeaseVersion::WithFeed);
         })
         .await
     }
@@ -58,7 +59,10 @@ impl LeaseTable for Part {
                 Condition::CounterIs(counter) => lease.counter == *counter,
                 Condition::HeldSince { owner, epoch } => {
                     let in_turn = !matches!(&update, LeaseUpdate::Advance { step, .. } if *step < lease.step);
-                    lease.feeds && lease.owner.as_ref() == Some(owner) && lease.epoch == *epoch && in_turn
+                    lease.version != LeaseVersion::WithoutFeed
+                        && lease.owner.as_ref() == Some(owner)
+                        && lease.epoch == *epoch
+                        && in_turn
                 }
             };
             if !holds {
@@ -66,9 +70,13 @@ impl LeaseTable for Part {
             }
             lease.counter += 1;
             match &update {
-                LeaseUpdate::Take { owner, epoch } => {
+                LeaseUpdate::FinishUpgrade => lease.version = LeaseVersion::WithFeed,
+                LeaseUpdate::Take { owner, epoch, is_upgrade } => {
                     lease.owner = Some(owner.clone());
-                    (lease.epoch, lease.step, lease.feeds) = (*epoch, 0, true);
+                    (lease.epoch, lease.step) = (*epoch, 0);
+                    if *is_upgrade {
+                        lease.version = LeaseVersion::Upgrading;
+                    }
                 }
                 LeaseUpdate::Renew => {}
                 LeaseUpdate::Advance { step, checkpoint, handled_until } => {
@@ -280,7 +288,7 @@ impl State {
         parent: Option<&ShardId>,
         checkpoint: Option<Checkpoint>,
         created_at: Option<i64>,
-        feeds: bool,
+        version: LeaseVersion,
     ) {
         if self.before_leases.is_none() {
             self.before_leases = Some(self.streamed.values().flatten().copied().collect());
@@ -290,7 +298,7 @@ impl State {
             parent: parent.cloned(),
             owner: None,
             epoch: 0,
-            feeds,
+            version,
             counter: 0,
             step: 0,
             checkpoint,

@@ -4,7 +4,7 @@ use cruddur_messaging::messages_table::ScanPosition;
 use cruddur_messaging::messages_table::items::Item;
 use cruddur_messaging::stream::ids::StreamArn;
 use cruddur_messaging::stream::lease::{
-    Checkpoint, Condition, Lease, LeaseTable, LeaseUpdate, NewLease, take as take_lease,
+    Checkpoint, Condition, Lease, LeaseTable, LeaseUpdate, LeaseVersion, NewLease, take as take_lease,
 };
 use cruddur_messaging::stream::lease_table::ConsumerTable;
 use cruddur_messaging::stream::repair::{Complete, Pass, Repair, RepairTable, RepairUpdate, Tally};
@@ -22,6 +22,7 @@ super::on_both!(
     only_the_holder_writes_to_a_lease,
     a_holder_of_an_earlier_epoch_does_not_write,
     a_checkpoint_that_arrives_late_is_ignored,
+    a_lease_of_an_earlier_version_is_upgraded_by_its_holder,
     a_lease_that_was_removed_is_not_written,
     the_last_stream_is_noted,
     of_two_equal_requests_one_is_made,
@@ -65,7 +66,7 @@ async fn write<T: LeaseTable>(table: &T, condition: Condition, update: LeaseUpda
 }
 
 fn take(owner: &str, epoch: u64) -> LeaseUpdate {
-    LeaseUpdate::Take { owner: owner.into(), epoch }
+    LeaseUpdate::Take { owner: owner.into(), epoch, is_upgrade: false }
 }
 
 fn advance(step: u64, handled_until: Option<i64>) -> LeaseUpdate {
@@ -81,7 +82,7 @@ async fn a_lease_is_created_once<T: LeaseTable>(table: &T) {
     let taken = lease(table).await;
     create(table, 9, false).await;
     assert_eq!(lease(table).await, taken);
-    assert_eq!(table.list(&stream()).await.expect("a list"), [taken]);
+    assert_eq!(table.list(&stream(), true).await.expect("a list"), [taken]);
 }
 
 async fn of_two_processes_that_take_a_lease_one_gets_it<T: LeaseTable>(table: &T) {
@@ -166,6 +167,20 @@ async fn a_checkpoint_that_arrives_late_is_ignored<T: LeaseTable>(table: &T) {
     let end = LeaseUpdate::Advance { step: 1, checkpoint: Checkpoint::ShardEnd, handled_until: None };
     assert!(write(table, mine(2), end).await);
     assert!(lease(table).await.is_finished());
+}
+
+async fn a_lease_of_an_earlier_version_is_upgraded_by_its_holder<T: LeaseTable>(table: &T) {
+    create(table, 5, false).await;
+    assert_eq!(lease(table).await.version, LeaseVersion::WithFeed);
+    let upgrade = LeaseUpdate::Take { owner: "another".into(), epoch: 1, is_upgrade: true };
+    assert!(write(table, Condition::CounterIs(0), upgrade).await);
+    assert!(write(table, of_another(1), LeaseUpdate::Renew).await);
+    assert!(write(table, Condition::CounterIs(2), take(PROCESS, 2)).await);
+    assert_eq!(lease(table).await.version, LeaseVersion::Upgrading, "the next holder has to wait as well");
+    assert!(!write(table, of_another(1), LeaseUpdate::FinishUpgrade).await);
+    assert_eq!(lease(table).await.version, LeaseVersion::Upgrading);
+    assert!(write(table, mine(2), LeaseUpdate::FinishUpgrade).await);
+    assert_eq!(lease(table).await.version, LeaseVersion::WithFeed);
 }
 
 async fn a_lease_that_was_removed_is_not_written<T: LeaseTable>(table: &T) {
