@@ -275,9 +275,11 @@ pub fn open_leases(leases: &[Lease]) -> Vec<&Lease> {
     leases.iter().filter(is_open).collect()
 }
 
-/// Whether no process of the earlier version can hold or take a lease that may be read.
+/// Whether no process of the earlier version can read a shard. It could take the lease of a shard whose parent it sees finished,
+/// so finished leases count as well.
 pub fn is_upgraded(leases: &[Lease]) -> bool {
-    open_leases(leases).iter().all(|lease| lease.version == LeaseVersion::WithFeed)
+    let finished = leases.iter().filter(|lease| lease.is_finished());
+    finished.chain(open_leases(leases)).all(|lease| lease.version == LeaseVersion::WithFeed)
 }
 
 /// The leases that the process `me`, which reads the shards `reading`, should take. First all leases of an earlier version that
@@ -294,8 +296,9 @@ pub fn leases_to_take<'a>(
     // We hold the leases of the shards that we read, even if a list that lags shows other holders.
     let (mine, others): (Vec<&Lease>, Vec<&Lease>) =
         open.iter().copied().partition(|lease| reading.contains(&lease.shard));
+    let finished = leases.iter().filter(|lease| lease.is_finished() && !reading.contains(&lease.shard));
     let without_feed: Vec<&Lease> =
-        others.iter().copied().filter(|lease| lease.version == LeaseVersion::WithoutFeed).collect();
+        others.iter().copied().chain(finished).filter(|lease| lease.version == LeaseVersion::WithoutFeed).collect();
     if !without_feed.is_empty() {
         return without_feed;
     }
@@ -364,6 +367,14 @@ mod tests {
         let reading: HashSet<ShardId> = ["a".into()].into();
         let taken = leases_to_take(&leases, &Watch::default(), Instant::now(), &"me".into(), &reading);
         assert_eq!(shards(&taken), ["b"]);
+        // The earlier version could take a child of a finished shard.
+        leases[0].checkpoint = Some(Checkpoint::ShardEnd);
+        let taken = leases_to_take(&leases, &Watch::default(), Instant::now(), &"me".into(), &HashSet::new());
+        assert_eq!(shards(&taken), ["b", "a"]);
+        leases[0].version = LeaseVersion::WithFeed;
+        assert!(!is_upgraded(&leases));
+        leases[1].version = LeaseVersion::WithFeed;
+        assert!(is_upgraded(&leases), "the child of an unfinished shard cannot be taken");
     }
 
     #[test]
