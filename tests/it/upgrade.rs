@@ -36,7 +36,9 @@ impl<'a> Earlier<'a> {
         let lease = [("pk".to_owned(), text(&format!("LEASE#{stream}"))), ("sk".to_owned(), text(&shard))];
         let put = world.aws.dynamodb.put_item().table_name(leases_table_name(TABLE));
         let put = put.set_item(Some(lease.clone().into())).item("owner", text("earlier")).item("epoch", number(3));
-        put.item("counter", number(70)).item("created_at", number(1)).send().await.expect("a lease");
+        // If it were old, records could be lost.
+        let now = number(chrono::Utc::now().timestamp_millis());
+        put.item("counter", number(70)).item("created_at", now).send().await.expect("a lease");
         Self { world, lease }
     }
 
