@@ -7,6 +7,7 @@
 
 mod earlier;
 mod gaps;
+mod lagging;
 mod parts;
 mod repair;
 mod tables;
@@ -16,6 +17,7 @@ mod world;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use cruddur_messaging::stream::effect::EffectError;
 use tokio_util::sync::CancellationToken;
 
 pub use self::parts::Part;
@@ -73,6 +75,13 @@ pub fn calm_part() -> Part {
 pub fn runtime() -> tokio::runtime::Runtime {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.expect("a runtime")
+}
+
+/// Only rows on which the transaction is conditional decide what was fed.
+#[test]
+fn a_replaced_row_that_the_index_still_shows_does_not_decide_what_was_fed() {
+    let effect = runtime().block_on(lagging::message_of_a_lost_shard());
+    assert!(matches!(effect, Err(EffectError::LeaseLost)), "{effect:?}");
 }
 
 /// If nothing is written, no record is lost, whatever happens to the shards.
