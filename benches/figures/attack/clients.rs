@@ -9,6 +9,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
+use uuid::Uuid;
 
 use super::super::{Caller, LIST, SEND, TOP, median_and};
 
@@ -80,7 +81,7 @@ async fn client(caller: &Caller, turn: usize, how_long: Duration) -> Answers {
         }
         sleep_until(due).await;
         let answer = match number % 4 {
-            0 => caller.ask(SEND, json!({ "body": format!("message {number}") })).await,
+            0 => caller.ask(SEND, json!({ "body": format!("message {number}"), "key": Uuid::new_v4() })).await,
             1 => caller.ask(TOP, json!({})).await,
             _ => caller.ask(LIST, json!({})).await,
         };

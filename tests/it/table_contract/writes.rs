@@ -105,13 +105,14 @@ fn a_read_marker_is_not_written_to_a_row_that_has_changed() {
 fn a_conversation_of_a_pair_is_created_once() {
     test(async {
         let World { table, .. } = &World::new().await;
-        let create = async |of: u128| {
-            let first = message(of, 1, 1);
+        // Messages of different times, so that only the pair is in use.
+        let create = async |of: u128, second: i64| {
+            let first = message(of, 1, second);
             table.create_conversation(None, &membership(of), &first, &first).await.expect("a transaction")
         };
-        assert_eq!(create(8).await, Created::Done);
-        assert_eq!(create(9).await, Created::PairExists(group(8)));
-        assert_eq!(create(8).await, Created::PairExists(group(8)), "its own earlier attempt");
+        assert_eq!(create(8, 1).await, Created::Done);
+        assert_eq!(create(9, 2).await, Created::PairExists(group(8)));
+        assert_eq!(create(8, 1).await, Created::PairExists(group(8)), "its own earlier attempt");
         assert_eq!(table.membership(group(9)).await.expect("a read"), None);
         assert_eq!(table.newest_message(group(9)).await.expect("a read"), None);
         assert_eq!(table.indexed_rows(group(9)).await.expect("rows"), []);
