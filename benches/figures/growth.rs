@@ -11,23 +11,16 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 use chrono::{DateTime, TimeDelta, Utc};
-use cruddur_messaging::aws::Aws;
 use cruddur_messaging::embedded::dynamodb::EmbeddedDynamoDb;
-use cruddur_messaging::embedded::issuer::LocalIssuer;
-use cruddur_messaging::embedded::postgres::EmbeddedPostgres;
 use cruddur_messaging::messages_table::items::{Item, from_group_row, from_membership, from_message, from_pair};
-use cruddur_messaging::messages_table::schema::{Billing, load_leases_table, load_messages_table};
 use cruddur_messaging::messages_table::{Fed, GroupRow, Membership, Message, SortKey};
 use cruddur_messaging::model::{MessageGroupUuid, MessageUuid, NameCopy, Participant, User, UserUuid};
-use cruddur_messaging::seed::{local_cognito_user_id, seed_users};
 use cruddur_messaging::users::Users;
 use futures::{StreamExt, stream};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Caller, TABLE, cpu_time, free_port, interrupt, serve_command, token, units, until_ready};
+use super::{Caller, Stores, TABLE, cpu_time, free_port, interrupt, serve_command, token, units, until_ready};
 
 /// Number of messages and of conversations in the small data.
 const SMALL: usize = 100;
@@ -106,17 +99,7 @@ fn requests() -> Vec<Request> {
 
 /// Measures, prints a table, and fails if a cost grows.
 pub async fn run(production: &Path, large: Size) -> anyhow::Result<()> {
-    // In memory, because each write to a file waits for the disk.
-    let dynamodb = EmbeddedDynamoDb::start(None, TcpListener::bind("127.0.0.1:0").await?)?;
-    let aws = Aws::local(dynamodb.url()).await;
-    load_messages_table(&aws.dynamodb, TABLE, Billing::FREE_TIER).await?;
-    load_leases_table(&aws.dynamodb, TABLE, Billing::FREE_TIER).await?;
-    let postgres = EmbeddedPostgres::start(None, TcpListener::bind("127.0.0.1:0").await?).await?;
-    let users = Users::new(postgres.pool()?);
-    users.migrate().await?;
-    seed_users(&users, local_cognito_user_id).await?;
-    let issuer = LocalIssuer::generate()?;
-    let jwks_url = issuer.serve(CancellationToken::new()).await?.jwks_url;
+    let (Stores { dynamodb, postgres, issuer, jwks_url }, _, users) = Stores::start().await?;
     let (port, metrics) = (free_port()?, format!("127.0.0.1:{}", free_port()?));
     let url = format!("http://127.0.0.1:{port}");
     let small_size = Size { messages: SMALL, conversations: SMALL };

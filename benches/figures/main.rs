@@ -129,6 +129,33 @@ fn median_and(times: &mut [Duration], quantile: f64) -> (Duration, Duration) {
     (at(0.5), at(quantile))
 }
 
+/// Engines with the seeded users, and the issuer of their tokens.
+struct Stores {
+    dynamodb: EmbeddedDynamoDb,
+    postgres: EmbeddedPostgres,
+    issuer: LocalIssuer,
+    jwks_url: String,
+}
+
+impl Stores {
+    /// Also returns a client of DynamoDB and the users. The users must be closed before `serve` starts, because the embedded
+    /// PostgreSQL has only one connection.
+    async fn start() -> anyhow::Result<(Self, Aws, Users)> {
+        // In memory, because each write to a file waits for the disk.
+        let dynamodb = EmbeddedDynamoDb::start(None, TcpListener::bind("127.0.0.1:0").await?)?;
+        let aws = Aws::local(dynamodb.url()).await;
+        load_messages_table(&aws.dynamodb, TABLE, Billing::FREE_TIER).await?;
+        load_leases_table(&aws.dynamodb, TABLE, Billing::FREE_TIER).await?;
+        let postgres = EmbeddedPostgres::start(None, TcpListener::bind("127.0.0.1:0").await?).await?;
+        let users = Users::new(postgres.pool()?);
+        users.migrate().await?;
+        seed_users(&users, local_cognito_user_id).await?;
+        let issuer = LocalIssuer::generate()?;
+        let jwks_url = issuer.serve(CancellationToken::new()).await?.jwks_url;
+        Ok((Self { dynamodb, postgres, issuer, jwks_url }, aws, users))
+    }
+}
+
 /// Engines with data for `serve`.
 struct Engines {
     dynamodb: EmbeddedDynamoDb,
@@ -143,14 +170,7 @@ struct Engines {
 
 impl Engines {
     async fn start() -> anyhow::Result<Self> {
-        let dynamodb = EmbeddedDynamoDb::start(None, TcpListener::bind("127.0.0.1:0").await?)?;
-        let aws = Aws::local(dynamodb.url()).await;
-        load_messages_table(&aws.dynamodb, TABLE, Billing::FREE_TIER).await?;
-        load_leases_table(&aws.dynamodb, TABLE, Billing::FREE_TIER).await?;
-        let postgres = EmbeddedPostgres::start(None, TcpListener::bind("127.0.0.1:0").await?).await?;
-        let users = Users::new(postgres.pool()?);
-        users.migrate().await?;
-        seed_users(&users, local_cognito_user_id).await?;
+        let (Stores { dynamodb, postgres, issuer, jwks_url }, aws, users) = Stores::start().await?;
         let table = MessagesTable::new(aws.dynamodb.clone(), TABLE);
         seed_messages(&table, &users).await?;
         let groups = cpu::prepare(&table, &users, "esi", cpu::GROUPS).await?;
@@ -159,8 +179,6 @@ impl Engines {
         let (esi, ben) = (user("esi").await?.uuid, user("ben").await?.uuid);
         let ana = Participant::from(&*user("ana").await?);
         users.close().await;
-        let issuer = LocalIssuer::generate()?;
-        let jwks_url = issuer.serve(CancellationToken::new()).await?.jwks_url;
         Ok(Self { dynamodb, postgres, issuer, jwks_url, esi, groups, ben, ana })
     }
 
