@@ -18,6 +18,7 @@ pub mod environment;
 pub mod graphql;
 pub(crate) mod http;
 pub mod instant;
+pub mod live;
 pub mod messages_table;
 pub(crate) mod messaging;
 pub(crate) mod metrics;

@@ -11,13 +11,13 @@ use std::time::Duration;
 use super::error::{BadInput, MessagingError};
 use super::feed_cursor::{EntryName, FeedCursor, Pace, Through};
 use super::groups::GroupView;
-use super::limits::{DEFAULT_FEED_PAGE, MAX_EVENTS_BEHIND, MAX_PAGE};
+use super::limits::{DEFAULT_FEED_PAGE, MAX_EVENTS_BEHIND, MAX_PAGE, SUBSCRIPTION_PAGE};
 use super::membership::ReadAccess;
 use super::service::Messaging;
 use crate::messages_table::Message;
 use crate::messages_table::feed::{FedMessage, FedMessages, FeedContent, FeedEntry, FeedHead};
 use crate::metrics;
-use crate::model::{Participant, User};
+use crate::model::{Participant, User, UserUuid};
 
 /// Number of events after which the server checks again whether a reader is too far behind.
 const CHECK_EVERY: u64 = 1_000;
@@ -85,6 +85,28 @@ impl Messaging {
         let size = page_size(first)?;
         let after = after.map(|text| FeedCursor::decode("after", text, user.uuid)).transpose()?;
         self.feed_page(user, size, after).await
+    }
+
+    /// Returns the first page of a subscription of `user`'s feed: after the cursor `after`, or the empty page at the end of
+    /// the feed.
+    pub async fn feed_from(&self, user: &Arc<User>, after: Option<&str>) -> Result<FeedPage, MessagingError> {
+        if let Some(after) = after {
+            let after = FeedCursor::decode("after", after, user.uuid)?;
+            return self.feed_after(user, after).await;
+        }
+        let now = self.environment.now().timestamp_millis();
+        let head = self.table.feed_head(user.uuid).await?;
+        Ok(FeedPage { events: Vec::new(), end: FeedCursor::at_end(user.uuid, head, now), has_next: false })
+    }
+
+    /// Returns the next page of a subscription.
+    pub async fn feed_after(&self, user: &Arc<User>, after: FeedCursor) -> Result<FeedPage, MessagingError> {
+        self.feed_page(user, SUBSCRIPTION_PAGE, Some(after)).await
+    }
+
+    /// Returns the position of the last entry of a feed, or 0 if the feed is empty.
+    pub async fn feed_position(&self, user: UserUuid) -> Result<u64, MessagingError> {
+        Ok(self.table.feed_head(user).await?.map_or(0, |head| head.position))
     }
 
     async fn feed_page(

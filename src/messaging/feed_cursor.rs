@@ -70,6 +70,11 @@ impl FeedCursor {
         Self { owner, entry, since: now, pace: Pace::default() }
     }
 
+    /// The position of the entry of the cursor, or 0 at the start of a feed.
+    pub fn position(&self) -> u64 {
+        self.entry.as_ref().map_or(0, |entry| entry.position)
+    }
+
     /// Encodes the cursor for clients.
     pub fn encode(&self) -> String {
         let Self { owner, entry, since, pace: Pace { check_from, events_per_entry } } = self;

@@ -12,6 +12,9 @@ pub const DEFAULT_MESSAGES_PAGE: usize = 40;
 /// Default number of events in a page of a feed.
 pub const DEFAULT_FEED_PAGE: usize = 50;
 
+/// Number of events in a page of a subscription. A client that is slow keeps at most one page in memory.
+pub const SUBSCRIPTION_PAGE: usize = 20;
+
 /// Maximum number of events that a reader of a feed may be behind. A client that is further behind reads its lists
 /// again, because that costs less than reading that many events.
 pub const MAX_EVENTS_BEHIND: u64 = 10_000;

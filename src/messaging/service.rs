@@ -84,6 +84,11 @@ impl Messaging {
         Self { table: self.table.for_request(calls), ..self.clone() }
     }
 
+    /// Returns the clock and the source of randomness.
+    pub fn environment(&self) -> &dyn Environment {
+        &*self.environment
+    }
+
     /// Returns the users, for callers that need names.
     pub fn users(&self) -> &Users {
         &self.users

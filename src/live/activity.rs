@@ -1,0 +1,90 @@
+//! Activities: what users do at this moment. They are not stored, and delivered at most once.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use quick_cache::sync::Cache;
+
+use crate::model::{MessageGroupUuid, Participant, UserUuid};
+
+/// How long a user counts as typing after a signal.
+const TYPING_LASTS: TimeDelta = TimeDelta::seconds(6);
+/// Minimum time between two signals of a user for the same group. Signals before that are not delivered.
+const TYPING_INTERVAL: Duration = Duration::from_secs(3);
+/// Maximum number of signals that are remembered. For a forgotten one, the next signal comes too early.
+const MAX_SIGNALS: usize = 50_000;
+
+/// Something that a user does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Activity {
+    /// A user writes a message.
+    TypingStarted {
+        /// The group of the message.
+        group: MessageGroupUuid,
+        /// The user.
+        user: Participant,
+        /// When the user no longer counts as typing.
+        expires_at: DateTime<Utc>,
+    },
+    /// A user has marked messages as read.
+    ReadMarkerMoved {
+        /// The group of the messages.
+        group: MessageGroupUuid,
+        /// The user.
+        user: Participant,
+        /// The cursor of the last message that the user has read.
+        read_cursor: String,
+        /// The number of messages that the user has not read. Only the user receives it.
+        unread: Option<u64>,
+    },
+}
+
+impl Activity {
+    /// The activity of a user who types now.
+    pub fn typing(group: MessageGroupUuid, user: Participant, now: DateTime<Utc>) -> Self {
+        Self::TypingStarted { group, user, expires_at: now + TYPING_LASTS }
+    }
+}
+
+/// When users have signalled last that they type.
+pub struct TypingSignals(Cache<(UserUuid, MessageGroupUuid), Arc<Instant>>);
+
+impl Default for TypingSignals {
+    fn default() -> Self {
+        Self(Cache::new(MAX_SIGNALS))
+    }
+}
+
+impl TypingSignals {
+    /// Whether a signal is delivered: the one before it was at least [`TYPING_INTERVAL`] ago.
+    pub fn is_due(&self, user: UserUuid, group: MessageGroupUuid, now: Instant) -> bool {
+        let key = (user, group);
+        let is_early = |last: Arc<Instant>| now.saturating_duration_since(*last) < TYPING_INTERVAL;
+        if self.0.get(&key).is_some_and(is_early) {
+            return false;
+        }
+        self.0.insert(key, Arc::new(now));
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn signals_are_due_once_in_three_seconds_for_each_user_and_group() {
+        let (signals, start) = (TypingSignals::default(), Instant::now());
+        let [ana, ben] = [1, 2].map(|number| UserUuid(Uuid::from_u128(number)));
+        let [one, other] = [3, 4].map(|number| MessageGroupUuid(Uuid::from_u128(number)));
+        assert!(signals.is_due(ana, one, start));
+        assert!(!signals.is_due(ana, one, start + TYPING_INTERVAL / 2));
+        assert!(signals.is_due(ana, other, start));
+        assert!(signals.is_due(ben, one, start));
+        assert!(signals.is_due(ana, one, start + TYPING_INTERVAL));
+        assert!(!signals.is_due(ana, one, start + TYPING_INTERVAL));
+    }
+}

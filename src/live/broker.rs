@@ -1,0 +1,308 @@
+//! Carries hints and activities between the processes.
+//!
+//! A [`Broker`] sends and receives texts. This file decides what the texts contain, and collects what is to be sent: while one
+//! text is being sent, hints for the same feed replace each other, so a slow broker gets fewer texts, not a longer queue.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use chrono::DateTime;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::activity::Activity;
+use super::hub::Hub;
+use crate::model::{MessageGroupUuid, NameCopy, Participant, UserUuid};
+use crate::{metrics, report};
+
+/// Minimum time between two texts with activities. Activities wait for each other; hints do not wait.
+const ACTIVITY_INTERVAL: Duration = Duration::from_millis(250);
+/// Maximum number of activities that wait. Further ones are lost.
+const MAX_WAITING_ACTIVITIES: usize = 10_000;
+
+/// Sends texts to all processes.
+pub trait Broker: Send + Sync + 'static {
+    /// The error of a text that was not sent.
+    type Error: std::error::Error;
+
+    /// The maximum length of a text in bytes.
+    const MAX_TEXT_BYTES: usize;
+
+    /// Sends a text to all processes, including this one.
+    fn send(&self, text: &str) -> impl Future<Output = Result<(), Self::Error>> + Send;
+}
+
+/// A text between processes.
+#[derive(Default, Serialize, Deserialize)]
+struct Text {
+    /// The process that sent it.
+    from: Uuid,
+    /// Users, and positions in their feeds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    heads: Vec<(Uuid, u64)>,
+    /// Users, and activities that they receive.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    activities: Vec<(Uuid, ActivityText)>,
+    /// A number with which a process tests that its own texts arrive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    test: Option<u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ActivityText {
+    group: Uuid,
+    user: Uuid,
+    handle: String,
+    display_name: String,
+    #[serde(flatten)]
+    kind: ActivityKind,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum ActivityKind {
+    Typing { expires_at_ms: i64 },
+    ReadMarker { read_cursor: String, unread: Option<u64> },
+}
+
+/// What waits to be sent. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Outbox(Arc<Waiting>);
+
+#[derive(Default)]
+struct Waiting {
+    heads: Mutex<HashMap<UserUuid, u64>>,
+    activities: Mutex<Vec<(UserUuid, Activity)>>,
+    heads_added: Notify,
+    activities_added: Notify,
+}
+
+impl Outbox {
+    /// Adds a hint.
+    pub fn add_head(&self, user: UserUuid, position: u64) {
+        let mut heads = self.0.heads.lock().unwrap_or_else(PoisonError::into_inner);
+        let head = heads.entry(user).or_default();
+        *head = position.max(*head);
+        self.0.heads_added.notify_one();
+    }
+
+    /// Adds an activity.
+    pub fn add_activity(&self, recipient: UserUuid, activity: Activity) {
+        let mut activities = self.0.activities.lock().unwrap_or_else(PoisonError::into_inner);
+        if activities.len() < MAX_WAITING_ACTIVITIES {
+            activities.push((recipient, activity));
+            self.0.activities_added.notify_one();
+        }
+    }
+
+    /// Sends what was added, until `stop`. `process` is a name of this process that no other process has.
+    pub async fn run<B: Broker>(self, broker: Arc<B>, process: Uuid, stop: CancellationToken) {
+        let hints = async {
+            loop {
+                self.0.heads_added.notified().await;
+                let heads = std::mem::take(&mut *self.0.heads.lock().unwrap_or_else(PoisonError::into_inner));
+                let heads = heads.into_iter().map(|(user, position)| (user.0, position)).collect();
+                send(&*broker, process, heads, |text| &mut text.heads).await;
+            }
+        };
+        let activities = async {
+            loop {
+                self.0.activities_added.notified().await;
+                let next = Instant::now() + ACTIVITY_INTERVAL;
+                let waiting = std::mem::take(&mut *self.0.activities.lock().unwrap_or_else(PoisonError::into_inner));
+                let texts = waiting.into_iter().map(|(recipient, activity)| (recipient.0, activity.into())).collect();
+                send(&*broker, process, texts, |text| &mut text.activities).await;
+                sleep_until(next).await;
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = hints => {}
+            () = activities => {}
+        }
+    }
+}
+
+/// Sends `items` in as few texts as possible.
+async fn send<B: Broker, T>(broker: &B, process: Uuid, items: Vec<T>, list: impl Fn(&mut Text) -> &mut Vec<T>)
+where
+    T: Serialize,
+{
+    // The bytes of a text without items, and of the comma after an item.
+    const EMPTY_BYTES: usize = 100;
+    let mut text = Text { from: process, ..Text::default() };
+    let mut bytes = EMPTY_BYTES;
+    for item in items {
+        let Ok(more) = serde_json::to_vec(&item).map(|json| json.len() + 1) else { continue };
+        if bytes + more > B::MAX_TEXT_BYTES && bytes > EMPTY_BYTES {
+            send_text(broker, &text).await;
+            list(&mut text).clear();
+            bytes = EMPTY_BYTES;
+        }
+        if EMPTY_BYTES + more <= B::MAX_TEXT_BYTES {
+            bytes += more;
+            list(&mut text).push(item);
+        }
+    }
+    if bytes > EMPTY_BYTES {
+        send_text(broker, &text).await;
+    }
+}
+
+async fn send_text<B: Broker>(broker: &B, text: &Text) {
+    let Ok(text) = serde_json::to_string(text) else { return };
+    let sent = broker.send(&text).await;
+    metrics::hints_sent(sent.is_ok());
+    if let Err(error) = sent {
+        // Nothing is lost: subscriptions in other processes find new entries when they compare their feeds with the table.
+        tracing::warn!(error = report(&error), "hints for other processes could not be sent");
+    }
+}
+
+/// The text with which `process` tests that its own texts arrive.
+pub fn test_text(process: Uuid, test: u64) -> String {
+    let text = Text { from: process, test: Some(test), ..Text::default() };
+    serde_json::to_string(&text).unwrap_or_default()
+}
+
+/// Handles a text that has arrived. Returns the number of the test if it is a test of `process`. A text of another version of
+/// this program, or of another program, may be unreadable; it is ignored, because nothing depends on hints.
+pub fn receive(text: &str, process: Uuid, hub: &Hub) -> Option<u64> {
+    let text: Text = match serde_json::from_str(text) {
+        Ok(text) => text,
+        Err(error) => {
+            tracing::debug!(%error, "an unreadable hint was ignored");
+            return None;
+        }
+    };
+    // This process has handed its own hints and activities to its subscriptions already.
+    if text.from == process {
+        return text.test;
+    }
+    for (user, position) in text.heads {
+        hub.hint(UserUuid(user), position);
+    }
+    for (recipient, activity) in text.activities {
+        if let Some(activity) = activity.read() {
+            hub.deliver(UserUuid(recipient), activity);
+        }
+    }
+    None
+}
+
+impl From<Activity> for ActivityText {
+    fn from(activity: Activity) -> Self {
+        let (group, user, kind) = match activity {
+            Activity::TypingStarted { group, user, expires_at } => {
+                (group, user, ActivityKind::Typing { expires_at_ms: expires_at.timestamp_millis() })
+            }
+            Activity::ReadMarkerMoved { group, user, read_cursor, unread } => {
+                (group, user, ActivityKind::ReadMarker { read_cursor, unread })
+            }
+        };
+        let NameCopy { handle, display_name } = (*user.names).clone();
+        Self { group: group.0, user: user.uuid.0, handle, display_name, kind }
+    }
+}
+
+impl ActivityText {
+    fn read(self) -> Option<Activity> {
+        let Self { group, user, handle, display_name, kind } = self;
+        let user = Participant { uuid: UserUuid(user), names: Arc::new(NameCopy { handle, display_name }) };
+        let group = MessageGroupUuid(group);
+        Some(match kind {
+            ActivityKind::Typing { expires_at_ms } => {
+                Activity::TypingStarted { group, user, expires_at: DateTime::from_timestamp_millis(expires_at_ms)? }
+            }
+            ActivityKind::ReadMarker { read_cursor, unread } => {
+                Activity::ReadMarkerMoved { group, user, read_cursor, unread }
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use chrono::Utc;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Sent(Mutex<Vec<String>>);
+
+    impl Broker for Sent {
+        type Error = Infallible;
+        const MAX_TEXT_BYTES: usize = 1_000;
+
+        async fn send(&self, text: &str) -> Result<(), Infallible> {
+            self.0.lock().expect("the texts").push(text.to_owned());
+            Ok(())
+        }
+    }
+
+    fn user(number: u128) -> UserUuid {
+        UserUuid(Uuid::from_u128(number))
+    }
+
+    #[tokio::test]
+    async fn many_hints_go_into_few_texts_and_all_arrive_in_another_process() {
+        let (broker, hub) = (Sent::default(), Hub::new());
+        let (process, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let heads: Vec<_> = (0..100).map(|number| (user(number).0, number as u64 + 1)).collect();
+        let mut signals: Vec<_> = (0..100).map(|number| hub.signals(user(number))).collect();
+        send(&broker, process, heads, |text| &mut text.heads).await;
+        let texts = broker.0.lock().expect("the texts").clone();
+        assert!(texts.len() < 10 && texts.iter().all(|text| text.len() <= Sent::MAX_TEXT_BYTES), "{texts:?}");
+        for text in &texts {
+            assert_eq!(receive(text, other, &hub), None);
+        }
+        for (position, signals) in signals.iter_mut().enumerate() {
+            signals.moved(position as u64).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn an_activity_arrives_once_in_each_process() {
+        let (hub, own, process) = (Hub::new(), Hub::new(), Uuid::from_u128(1));
+        let names = Arc::new(NameCopy { handle: "ana".into(), display_name: "Ana \"A\"".into() });
+        let ana = Participant { uuid: user(1), names };
+        let typing = Activity::typing(MessageGroupUuid(Uuid::from_u128(3)), ana.clone(), Utc::now());
+        let Activity::TypingStarted { expires_at, group, .. } = typing else { panic!("typing") };
+        let expires_at = DateTime::from_timestamp_millis(expires_at.timestamp_millis()).expect("a time");
+        let typing = Activity::TypingStarted { group, user: ana.clone(), expires_at };
+        let read_cursor = "x".to_owned();
+        let marker = Activity::ReadMarkerMoved { group, user: ana, read_cursor, unread: Some(3) };
+        let broker = Sent::default();
+        let items = [&typing, &marker].map(|it| (user(2).0, ActivityText::from(it.clone()))).into();
+        send(&broker, process, items, |text| &mut text.activities).await;
+        let (mut received, mut echoed) = (hub.activities(user(2)), own.activities(user(2)));
+        for text in broker.0.lock().expect("the texts").iter() {
+            assert_eq!(receive(text, Uuid::from_u128(9), &hub), None);
+            assert_eq!(receive(text, process, &own), None);
+        }
+        assert_eq!(received.next().await, typing);
+        assert_eq!(received.next().await, marker);
+        own.deliver(user(2), marker.clone());
+        assert_eq!(echoed.next().await, marker, "the process that sent a text does not deliver it again");
+    }
+
+    #[test]
+    fn an_unreadable_text_is_ignored() {
+        let hub = Hub::new();
+        for text in
+            ["", "{", "[]", "{\"from\":1}", "{\"from\":\"6c1e0a2e-7c5e-4c39-9d0e-2f6c5f1f3f57\",\"heads\":[[1]]}"]
+        {
+            assert_eq!(receive(text, Uuid::from_u128(1), &hub), None, "{text}");
+        }
+        let process = Uuid::from_u128(1);
+        assert_eq!(receive(&test_text(process, 7), process, &hub), Some(7));
+        assert_eq!(receive(&test_text(process, 7), Uuid::from_u128(2), &hub), None);
+    }
+}

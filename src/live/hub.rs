@@ -1,0 +1,213 @@
+//! Hands hints and activities to the subscriptions of this process, by user.
+//!
+//! A subscription has no queue of hints: a [`watch`] channel keeps the newest position only, and a subscription that has not
+//! looked at it yet misses nothing.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Semaphore, broadcast, watch};
+
+use super::activity::Activity;
+use crate::metrics;
+use crate::model::UserUuid;
+
+/// Maximum number of activities that a subscription may lag behind. Older ones are lost.
+const MAX_ACTIVITIES: usize = 16;
+/// Maximum number of feed pages that subscriptions read at the same time, so that thousands of clients that reconnect leave
+/// room for requests.
+const CONCURRENT_READS: usize = 64;
+
+/// What the subscriptions of a user need to know.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Signal {
+    /// The highest position in a hint. The feed has this position, or it was restored from a backup.
+    pub hinted: u64,
+    /// The position of the last entry when the feed was compared with the table.
+    pub checked: Option<u64>,
+    /// Whether the user was deleted.
+    pub is_gone: bool,
+}
+
+/// The subscriptions and connections of all users in this process.
+pub struct Hub {
+    users: Mutex<HashMap<UserUuid, Entry>>,
+    /// One permit for each feed page that a subscription reads.
+    pub reads: Semaphore,
+}
+
+struct Entry {
+    signal: watch::Sender<Signal>,
+    activities: Option<broadcast::Sender<Activity>>,
+    /// Number of guards of this entry.
+    guards: usize,
+    /// Number of guards that are connections.
+    connections: usize,
+}
+
+/// Keeps the entry of a user. When the last guard of a user is dropped, the entry is removed.
+struct Guard {
+    hub: Arc<Hub>,
+    user: UserUuid,
+    is_connection: bool,
+}
+
+/// The signals of a user.
+pub struct Signals {
+    receiver: watch::Receiver<Signal>,
+    /// The signal that [`Signals::moved`] returned last.
+    last: Signal,
+    _guard: Guard,
+}
+
+/// The activities that a user receives.
+pub struct Activities {
+    receiver: broadcast::Receiver<Activity>,
+    _guard: Guard,
+}
+
+impl Hub {
+    /// A hub without subscriptions.
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self { users: Mutex::default(), reads: Semaphore::new(CONCURRENT_READS) })
+    }
+
+    /// The signals of a user from now on.
+    pub fn signals(self: &Arc<Self>, user: UserUuid) -> Signals {
+        let mut users = self.lock();
+        let entry = users.entry(user).or_insert_with(Entry::new);
+        entry.guards += 1;
+        let guard = Guard { hub: self.clone(), user, is_connection: false };
+        Signals { receiver: entry.signal.subscribe(), last: Signal::default(), _guard: guard }
+    }
+
+    /// The signals of a user for a new connection: a socket or an event stream. Returns `None` if the user has `maximum`
+    /// connections.
+    pub fn connect(self: &Arc<Self>, user: UserUuid, maximum: usize) -> Option<Signals> {
+        let mut users = self.lock();
+        let entry = users.entry(user).or_insert_with(Entry::new);
+        if entry.connections >= maximum {
+            return None;
+        }
+        entry.guards += 1;
+        entry.connections += 1;
+        let guard = Guard { hub: self.clone(), user, is_connection: true };
+        Some(Signals { receiver: entry.signal.subscribe(), last: Signal::default(), _guard: guard })
+    }
+
+    /// The activities that a user receives from now on.
+    pub fn activities(self: &Arc<Self>, user: UserUuid) -> Activities {
+        let mut users = self.lock();
+        let entry = users.entry(user).or_insert_with(Entry::new);
+        entry.guards += 1;
+        let receiver = match &entry.activities {
+            Some(sender) => sender.subscribe(),
+            None => {
+                let (sender, receiver) = broadcast::channel(MAX_ACTIVITIES);
+                entry.activities = Some(sender);
+                receiver
+            }
+        };
+        Activities { receiver, _guard: Guard { hub: self.clone(), user, is_connection: false } }
+    }
+
+    /// A hint: the feed of `user` has reached `position`.
+    pub fn hint(&self, user: UserUuid, position: u64) {
+        self.change(user, |signal| signal.hinted = signal.hinted.max(position));
+    }
+
+    /// The last entry of the feed of `user` in the table has this position.
+    pub fn checked(&self, user: UserUuid, position: u64) {
+        self.change(user, |signal| signal.checked = Some(position));
+    }
+
+    /// The user was deleted.
+    pub fn gone(&self, user: UserUuid) {
+        self.change(user, |signal| signal.is_gone = true);
+    }
+
+    /// Delivers an activity to the subscriptions of `recipient`.
+    pub fn deliver(&self, recipient: UserUuid, activity: Activity) {
+        let users = self.lock();
+        if let Some(sender) = users.get(&recipient).and_then(|entry| entry.activities.as_ref()) {
+            // Without a receiver nobody misses it.
+            let _ = sender.send(activity);
+        }
+    }
+
+    /// The users that have subscriptions or connections.
+    pub fn users(&self) -> Vec<UserUuid> {
+        self.lock().keys().copied().collect()
+    }
+
+    /// Records the number of connections.
+    pub fn record(&self) {
+        metrics::live_connections(self.lock().values().map(|entry| entry.connections).sum());
+    }
+
+    fn change(&self, user: UserUuid, change: impl FnOnce(&mut Signal)) {
+        if let Some(entry) = self.lock().get(&user) {
+            entry.signal.send_if_modified(|signal| {
+                let before = *signal;
+                change(signal);
+                *signal != before
+            });
+        }
+    }
+
+    /// Ignores the poisoning of the lock, because a panic cannot leave an incomplete change.
+    fn lock(&self) -> MutexGuard<'_, HashMap<UserUuid, Entry>> {
+        self.users.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry {
+    fn new() -> Self {
+        Self { signal: watch::Sender::default(), activities: None, guards: 0, connections: 0 }
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let mut users = self.hub.lock();
+        let Some(entry) = users.get_mut(&self.user) else { return };
+        entry.guards -= 1;
+        entry.connections -= usize::from(self.is_connection);
+        if entry.guards == 0 {
+            users.remove(&self.user);
+        }
+    }
+}
+
+impl Signals {
+    /// Waits for a new signal that the feed does not end at `position`. Each signal counts once: a wrong one costs one read.
+    pub async fn moved(&mut self, position: u64) {
+        let last = self.last;
+        let is_news = |signal: &Signal| {
+            *signal != last && (signal.hinted > position || signal.checked.is_some_and(|checked| checked != position))
+        };
+        // The sender lives as long as the guard.
+        if let Ok(signal) = self.receiver.wait_for(is_news).await {
+            self.last = *signal;
+        }
+    }
+
+    /// Waits until the user is deleted.
+    pub async fn gone(&mut self) {
+        let _ = self.receiver.wait_for(|signal| signal.is_gone).await;
+    }
+}
+
+impl Activities {
+    /// Waits for the next activity. If the subscription lags, the oldest ones are lost.
+    pub async fn next(&mut self) -> Activity {
+        loop {
+            match self.receiver.recv().await {
+                Ok(activity) => return activity,
+                Err(broadcast::error::RecvError::Lagged(_)) => {}
+                // The sender lives as long as the guard.
+                Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+            }
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The broker that uses `LISTEN` and `NOTIFY` of PostgreSQL.
+//!
+//! A notification is sent through the pool of the API. One further connection listens. A connection pooler in transaction mode
+//! accepts `LISTEN`, but delivers nothing, and a network can lose a connection silently. Therefore the listener sends a test to
+//! itself every [`TEST_INTERVAL`]: if the test does not arrive, it reports that hints are lost, and connects again.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::PgPool;
+use sqlx::postgres::PgListener;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::Live;
+use super::broker::{Broker, receive, test_text};
+use crate::backoff::Backoff;
+use crate::environment::Environment;
+use crate::report;
+
+/// The channel of `NOTIFY`. Processes of several deployments may share a database: a hint for an unknown user is ignored.
+pub const CHANNEL: &str = "cruddur_messaging";
+/// How often the listener tests that notifications arrive.
+const TEST_INTERVAL: Duration = Duration::from_secs(15);
+/// Maximum time for the arrival of a test, for connecting, and for sending a notification.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// The waits between attempts to connect.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+const MAX_WAIT: Duration = Duration::from_secs(5);
+
+/// Sends notifications.
+pub struct PostgresBroker {
+    pool: PgPool,
+}
+
+/// Receives notifications.
+pub struct PostgresListener {
+    /// A pool with one connection, which is not a connection of a pooler in transaction mode.
+    pub listen: PgPool,
+    /// Sends the tests.
+    pub broker: Arc<PostgresBroker>,
+    /// A name of this process that no other process has.
+    pub process: Uuid,
+    /// Receives the hints.
+    pub live: Arc<Live>,
+    /// For the waits.
+    pub environment: Arc<dyn Environment>,
+}
+
+/// Why hints do not arrive.
+#[derive(Debug, thiserror::Error)]
+enum ListenError {
+    #[error(transparent)]
+    Sql(#[from] sqlx::Error),
+    #[error("PostgreSQL did not respond within {} seconds", TIMEOUT.as_secs())]
+    TimedOut,
+    #[error("the connection was lost")]
+    ConnectionLost,
+    #[error(
+        "a notification of this process did not arrive; DATABASE_LISTEN_URL must not lead to a connection pooler in transaction mode"
+    )]
+    NothingArrives,
+}
+
+impl PostgresBroker {
+    /// Sends notifications through the connections of `pool`.
+    pub fn new(pool: PgPool) -> Self {
+        Self { pool }
+    }
+}
+
+impl Broker for PostgresBroker {
+    type Error = sqlx::Error;
+
+    /// PostgreSQL documentation, `NOTIFY`: the payload must be shorter than 8,000 bytes.
+    const MAX_TEXT_BYTES: usize = 7_999;
+
+    async fn send(&self, text: &str) -> Result<(), sqlx::Error> {
+        let send = async {
+            let mut connection = self.pool.acquire().await?;
+            sqlx::query_file!("sql/notify.sql", CHANNEL, text).fetch_one(&mut *connection).await?;
+            Ok(())
+        };
+        timeout(TIMEOUT, send).await.unwrap_or_else(|_| {
+            Err(sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, "the notification was not sent in time")))
+        })
+    }
+}
+
+impl PostgresListener {
+    /// Listens until `stop`.
+    pub async fn run(self, stop: CancellationToken) {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.listen_for_ever() => {}
+        }
+        // Does not wait for a server that does not respond.
+        let _ = timeout(FIRST_WAIT, self.listen.close()).await;
+    }
+
+    async fn listen_for_ever(&self) {
+        let mut backoff = Backoff::new(FIRST_WAIT, MAX_WAIT);
+        loop {
+            let Err(error) = self.listen(&mut backoff).await;
+            self.live.listening().lost();
+            tracing::warn!(error = report(&error), "hints of other processes do not arrive, connecting again");
+            sleep(backoff.next(&*self.environment)).await;
+        }
+    }
+
+    /// Listens until hints do not arrive any more.
+    async fn listen(&self, backoff: &mut Backoff) -> Result<std::convert::Infallible, ListenError> {
+        let connect = async {
+            let mut listener = PgListener::connect_with(&self.listen).await?;
+            listener.listen(CHANNEL).await?;
+            Ok::<_, sqlx::Error>(listener)
+        };
+        let mut listener = timeout(TIMEOUT, connect).await.map_err(|_| ListenError::TimedOut)??;
+        listener.eager_reconnect(false);
+        for test in 0.. {
+            let sent_at = Instant::now();
+            self.broker.send(&test_text(self.process, test)).await?;
+            let mut deadline = Instant::now() + TIMEOUT;
+            let mut has_arrived = false;
+            loop {
+                let Ok(received) = timeout_at(deadline, listener.try_recv()).await else { break };
+                let Some(notification) = received? else { return Err(ListenError::ConnectionLost) };
+                if receive(notification.payload(), self.process, self.live.hub()) == Some(test) {
+                    self.live.listening().established();
+                    *backoff = Backoff::new(FIRST_WAIT, MAX_WAIT);
+                    (deadline, has_arrived) = (sent_at + TEST_INTERVAL, true);
+                }
+            }
+            if !has_arrived {
+                return Err(ListenError::NothingArrives);
+            }
+        }
+        Err(ListenError::NothingArrives)
+    }
+}
