@@ -12,6 +12,7 @@ use cruddur_messaging::app::{consume, fresh_name};
 use cruddur_messaging::aws::Aws;
 use cruddur_messaging::embedded::dynamodb::EmbeddedDynamoDb;
 use cruddur_messaging::environment::SystemEnvironment;
+use cruddur_messaging::live::Live;
 use cruddur_messaging::messages_table::feed::{FeedEntry, FeedHead};
 use cruddur_messaging::messages_table::items::from_message;
 use cruddur_messaging::messages_table::schema::{Billing, load_leases_table, load_messages_table};
@@ -207,7 +208,7 @@ async fn takeovers(world: &World) -> anyhow::Result<()> {
         let names = [fresh_name(), fresh_name()];
         let holder = tokio::spawn(world.consumer(world.source(), names[0].clone()).run(stop.clone()));
         until(async || is_held_by(&names[0]).await).await?;
-        consume(&world.aws, TABLE, Some(FEED_RETENTION), names[1].clone(), &next);
+        consume(&world.aws, TABLE, Some(FEED_RETENTION), names[1].clone(), Live::in_process(), &next);
         tokio::time::sleep(Duration::from_secs(1)).await;
         let begin = Instant::now();
         let times = if round % 2 == 0 {

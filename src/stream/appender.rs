@@ -9,7 +9,7 @@
 //! process reads the head of the feed (its last entry) again.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use quick_cache::sync::Cache;
@@ -56,6 +56,9 @@ pub enum Committed {
 
 type Answer = Result<Committed, TableError>;
 
+/// Is called with users and the positions of the last entries of their feeds, after each transaction that appends entries.
+pub type OnAppend = Arc<dyn Fn(&mut dyn Iterator<Item = (UserUuid, u64)>) + Send + Sync>;
+
 /// Appends to feeds for one process.
 pub struct Appender {
     queue: Mutex<Queue>,
@@ -63,6 +66,7 @@ pub struct Appender {
     changed: Notify,
     heads: Cache<UserUuid, (Option<FeedHead>, Instant)>,
     retention: Option<Duration>,
+    on_append: Option<OnAppend>,
 }
 
 #[derive(Default)]
@@ -97,7 +101,12 @@ impl Appender {
     /// Creates an appender. Entries expire after `retention`; with `None` they never expire.
     pub fn new(retention: Option<Duration>) -> Self {
         let (queue, changed, heads) = (Mutex::default(), Notify::new(), Cache::new(MAX_HEADS));
-        Self { queue, changed, heads, retention }
+        Self { queue, changed, heads, retention, on_append: None }
+    }
+
+    /// Sets what is called after each transaction.
+    pub fn set_on_append(&mut self, on_append: OnAppend) {
+        self.on_append = Some(on_append);
     }
 
     /// Writes a commit. The caller must have read its rows before.
@@ -204,6 +213,9 @@ impl Batch<'_> {
                 Applied::Done => {
                     let now = environment.monotonic();
                     Count::FeedEntries.add(self.commits.iter().map(|waiting| waiting.commit.appends.len()).sum());
+                    if let Some(on_append) = &self.appender.on_append {
+                        on_append(&mut heads.iter().map(|(user, head)| (*user, head.position)));
+                    }
                     for (user, head) in heads {
                         self.appender.heads.insert(user, (Some(head), now));
                     }

@@ -10,7 +10,7 @@ use tokio::task::{self, JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::appender::{Appender, FEED_RETENTION};
+use super::appender::{Appender, FEED_RETENTION, OnAppend};
 use super::health::Health;
 use super::ids::{LeaseOwner, ShardId, StreamArn};
 use super::lease::{
@@ -116,10 +116,12 @@ impl<S: StreamSource, T: LeaseTable + RepairTable + SetAsideTable, R: GroupRows>
         self
     }
 
-    /// The same consumer with feed entries that expire after `retention`; `None` keeps them for ever.
+    /// The same consumer with feed entries that expire after `retention`; `None` keeps them for ever. It calls `on_append`
+    /// after each transaction that appends entries.
     #[must_use]
-    pub fn with_feed_retention(mut self, retention: Option<Duration>) -> Self {
+    pub fn with_feed(mut self, retention: Option<Duration>, on_append: OnAppend) -> Self {
         self.parts.appender = Appender::new(retention);
+        self.parts.appender.set_on_append(on_append);
         self
     }
 
