@@ -6,6 +6,7 @@
 pub mod keys;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 use jsonwebtoken::errors::ErrorKind;
@@ -27,6 +28,10 @@ const CACHED_TOKENS: usize = 10_000;
 pub struct VerifiedToken {
     /// The `sub` claim: `users.cognito_user_id`.
     pub cognito_user_id: String,
+    /// The `exp` claim, in seconds since 1970.
+    pub expires_at: i64,
+    /// The id of the key that signed it.
+    pub kid: Arc<str>,
 }
 
 /// Why a token is rejected.
@@ -95,9 +100,7 @@ pub struct Verifier {
 
 /// A token that was accepted before. It is valid until it expires or its key is no longer valid.
 struct Accepted {
-    kid: String,
     key: Arc<DecodingKey>,
-    expires: f64,
     token: VerifiedToken,
 }
 
@@ -147,8 +150,22 @@ impl Verifier {
     }
 
     fn is_valid(&self, accepted: &Accepted) -> bool {
-        let is_current = self.keys.known(&accepted.kid).is_some_and(|key| Arc::ptr_eq(&key, &accepted.key));
-        is_current && accepted.expires > (self.environment.now().timestamp() - LEEWAY_SECONDS as i64) as f64
+        let is_current = self.keys.known(&accepted.token.kid).is_some_and(|key| Arc::ptr_eq(&key, &accepted.key));
+        is_current && accepted.token.expires_at > self.environment.now().timestamp() - LEEWAY_SECONDS as i64
+    }
+
+    /// For how long a connection that this token has opened may stay open. It is closed when the token expires. A connection
+    /// that is opened within the leeway after that is closed at the end of the leeway.
+    pub fn remaining(&self, token: &VerifiedToken) -> Duration {
+        let now = self.environment.now().timestamp_millis();
+        let expiry = token.expires_at.saturating_mul(1000);
+        let end = if now < expiry { expiry } else { expiry.saturating_add(LEEWAY_SECONDS as i64 * 1000) };
+        Duration::from_millis(u64::try_from(end.saturating_sub(now)).unwrap_or_default())
+    }
+
+    /// Whether the key that signed a token is still a key of the issuer.
+    pub fn has_key_of(&self, token: &VerifiedToken) -> bool {
+        self.keys.known(&token.kid).is_some()
     }
 
     async fn check(&self, token: &str) -> Result<Accepted, TokenError> {
@@ -169,8 +186,9 @@ impl Verifier {
         if claims.client_id.as_deref() != Some(self.client_id.as_str()) {
             return Err(TokenError::Client);
         }
-        let token = VerifiedToken { cognito_user_id: claims.sub };
-        Ok(Accepted { kid, key, expires: claims.exp, token })
+        // The fraction of a second is dropped. A number beyond the range of `i64` becomes its maximum.
+        let expires_at = claims.exp as i64;
+        Ok(Accepted { key, token: VerifiedToken { cognito_user_id: claims.sub, expires_at, kid: kid.into() } })
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
@@ -10,7 +11,7 @@ use tokio::net::TcpListener;
 
 use super::dev::Running;
 use crate::embedded::data_dir::{DataDir, DataDirError};
-use crate::embedded::issuer::LocalIssuer;
+use crate::embedded::issuer::{GOOD_FOR, LocalIssuer};
 use crate::embedded::postgres::EmbeddedPostgres;
 use crate::users::Users;
 
@@ -21,6 +22,9 @@ pub struct Options {
     /// Data folder of `dev`
     #[arg(long, env = "CRUDDUR_DATA_DIR", value_name = "CRUDDUR_DATA_DIR", default_value = ".cruddur")]
     data_dir: PathBuf,
+    /// Number of seconds after which the token expires [default: 30 days]
+    #[arg(long, value_name = "SECONDS", default_value_t = GOOD_FOR.as_secs(), hide_default_value = true)]
+    valid_for: u64,
 }
 
 pub async fn run(options: Options) -> anyhow::Result<()> {
@@ -35,7 +39,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         Err(error) => return Err(error.into()),
     };
     let Some(id) = id else { bail!("no user has the handle {:?}", options.handle) };
-    println!("{}", issuer.token(&id)?);
+    println!("{}", issuer.token_valid_for(&id, Duration::from_secs(options.valid_for))?);
     Ok(())
 }
 

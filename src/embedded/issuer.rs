@@ -25,7 +25,7 @@ const ISSUER: &str = "https://dev.cruddur.invalid/dev-pool";
 /// The claim `client_id` of its tokens.
 const CLIENT_ID: &str = "cruddur-dev";
 /// Lifetime of a token. Long, because people paste tokens.
-const GOOD_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
+pub const GOOD_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Signs tokens.
 pub struct LocalIssuer {
@@ -63,8 +63,12 @@ impl LocalIssuer {
         Ok(Self { key, public, kid })
     }
 
-    /// The claims of an access token of Cognito, valid from `now` on.
+    /// The claims of an access token of Cognito that was issued at `now`.
     pub fn claims(cognito_user_id: &str, now: DateTime<Utc>) -> Value {
+        Self::claims_for(cognito_user_id, now, GOOD_FOR)
+    }
+
+    fn claims_for(cognito_user_id: &str, now: DateTime<Utc>, valid_for: Duration) -> Value {
         let issued = now.timestamp();
         json!({
             "sub": cognito_user_id,
@@ -75,7 +79,7 @@ impl LocalIssuer {
             "token_use": "access",
             "scope": "aws.cognito.signin.user.admin",
             "auth_time": issued,
-            "exp": issued + i64::try_from(GOOD_FOR.as_secs()).unwrap_or(i64::MAX / 2),
+            "exp": issued.saturating_add_unsigned(valid_for.as_secs()),
             "iat": issued,
             "jti": Uuid::new_v4(),
             "username": cognito_user_id,
@@ -92,6 +96,11 @@ impl LocalIssuer {
     /// An access token of the user with this id.
     pub fn token(&self, cognito_user_id: &str) -> anyhow::Result<String> {
         self.sign(&Self::claims(cognito_user_id, Utc::now()))
+    }
+
+    /// An access token that expires after `valid_for`, in whole seconds.
+    pub fn token_valid_for(&self, cognito_user_id: &str, valid_for: Duration) -> anyhow::Result<String> {
+        self.sign(&Self::claims_for(cognito_user_id, Utc::now(), valid_for))
     }
 
     /// The public keys.
