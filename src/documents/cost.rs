@@ -66,7 +66,7 @@ impl<'a> Calculator<'a> {
     fn field(&mut self, field: &'a Field, parent: &str) -> u64 {
         let is_page = is_page(field.ty().inner_named_type());
         let calls_store = is_page
-            || (matches!(parent, "Query" | "Mutation") && !field.name.starts_with("__"))
+            || (matches!(parent, "Query" | "Mutation" | "Subscription") && !field.name.starts_with("__"))
             || (parent == "MessageGroup" && field.name == "otherReadCursor");
         let own = if calls_store { STORE_CALL } else { 1 };
         let Some(set) = &field.selection_set else { return own };

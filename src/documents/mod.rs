@@ -24,6 +24,7 @@ mod variables;
 use std::sync::Arc;
 
 use apollo_compiler::Schema;
+pub use apollo_compiler::executable::OperationType;
 use apollo_compiler::validation::Valid;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;

@@ -14,7 +14,7 @@ use super::cost::cost;
 use super::error::{PlanError, Violations};
 use super::validated::{OperationInfo, Validated};
 use super::variables;
-use crate::graphql::engine::operation::{engine_constant, engine_operation, is_true};
+use crate::graphql::engine::operation::{EngineOperation, engine_constant, engine_operation, is_true};
 
 /// The operation of a valid document that a request executes.
 pub struct ChosenOperation {
@@ -25,7 +25,25 @@ pub struct ChosenOperation {
 }
 
 /// An operation that is ready to be executed: always the validated and merged one, never the text of the client.
-pub struct Plan(pub Request);
+#[derive(Debug)]
+pub struct Plan {
+    operation: Arc<EngineOperation>,
+    variables: Variables,
+}
+
+impl Plan {
+    /// The request that the engine executes.
+    pub fn into_request(self) -> Request {
+        let mut request = Request::new("").variables(self.variables);
+        request.set_parsed_query(self.operation.0.clone());
+        request
+    }
+
+    /// The same for a subscription, which is executed once for each event.
+    pub fn request(&self) -> Request {
+        Self { operation: self.operation.clone(), variables: self.variables.clone() }.into_request()
+    }
+}
 
 /// Chooses the operation `name` of a document, or its only operation.
 pub fn choose(validated: Arc<Validated>, name: Option<&str>) -> Result<ChosenOperation, PlanError> {
@@ -55,15 +73,13 @@ pub fn plan(
     let conditions: Vec<bool> = validated.conditions.iter().map(|name| is_true(&variables, name)).collect();
     // Every operation of the document is in the map.
     let merged_operations = &validated.operations[name].merged;
-    let merged = merged_operations.get(conditions.as_slice()).unwrap_or_else(|| {
+    let operation = merged_operations.get(conditions.as_slice()).unwrap_or_else(|| {
         let merged = Arc::new(engine_operation(schema, document, operation, &variables));
         merged_operations.insert(conditions, merged.clone());
         merged
     });
-    let variables = engine_constant(JsonValue::Object(variables));
-    let mut request = Request::new("").variables(Variables::from_value(variables));
-    request.set_parsed_query(merged.0.clone());
-    Ok(Plan(request))
+    let variables = Variables::from_value(engine_constant(JsonValue::Object(variables)));
+    Ok(Plan { operation, variables })
 }
 
 /// The values of the operation's variables, with defaults.

@@ -40,8 +40,8 @@ pub(super) struct ValidOperation {
 pub struct OperationInfo {
     /// Its name.
     pub name: Option<String>,
-    /// Whether it is a query.
-    pub is_query: bool,
+    /// Whether it is a query, a mutation or a subscription.
+    pub kind: OperationType,
     /// The fields at its root, sorted, each once. They are names of the schema, not of the client.
     pub root_fields: Vec<String>,
     /// Its cost, unless the cost depends on a variable.
@@ -103,7 +103,7 @@ fn operation_info(document: &ExecutableDocument, operation: &Operation) -> Opera
     root_fields.dedup();
     OperationInfo {
         name: operation.name.as_ref().map(Name::to_string),
-        is_query: operation.operation_type == OperationType::Query,
+        kind: operation.operation_type,
         root_fields,
         fixed_cost: fixed_cost(document, operation),
     }

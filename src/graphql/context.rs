@@ -8,7 +8,9 @@ use tokio::sync::OnceCell;
 
 use super::budget::ResponseBudget;
 use super::errors::{ApiError, users_error};
+use super::step::Step;
 use crate::auth::VerifiedToken;
+use crate::live::Live;
 use crate::messaging::{Messaging, RequestReads};
 use crate::model::{Participant, User, UserUuid};
 use crate::outcome::Code;
@@ -23,12 +25,31 @@ pub struct RequestContext {
     /// Created at the first use, because most requests find all names in the cache.
     user_loader: OnceLock<UserLoader>,
     message_stored: AtomicBool,
+    live: Arc<Live>,
+    /// Which step of a subscription the request is.
+    step: Option<Step>,
 }
 
 impl RequestContext {
     /// Creates the context of a request. `token` is its verified access token, if it has one. `messaging` contains the
     /// limits of the request. `max_response_bytes` is the maximum size of a response in bytes.
-    pub fn new(messaging: Messaging, token: Option<VerifiedToken>, max_response_bytes: usize) -> Arc<Self> {
+    pub fn new(
+        messaging: Messaging,
+        live: Arc<Live>,
+        token: Option<VerifiedToken>,
+        max_response_bytes: usize,
+    ) -> Arc<Self> {
+        Self::of_step(messaging, live, token, max_response_bytes, None)
+    }
+
+    /// Creates the context of a step of a subscription.
+    pub fn of_step(
+        messaging: Messaging,
+        live: Arc<Live>,
+        token: Option<VerifiedToken>,
+        max_response_bytes: usize,
+        step: Option<Step>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             reads: RequestReads::new(messaging),
             budget: ResponseBudget::new(max_response_bytes),
@@ -36,6 +57,8 @@ impl RequestContext {
             requester: OnceCell::new(),
             user_loader: OnceLock::new(),
             message_stored: AtomicBool::new(false),
+            live,
+            step,
         })
     }
 
@@ -63,6 +86,16 @@ impl RequestContext {
     /// The messaging rules, with the limits of this request.
     pub(super) fn messaging(&self) -> &Messaging {
         self.reads.messaging()
+    }
+
+    /// The live updates.
+    pub(super) fn live(&self) -> &Arc<Live> {
+        &self.live
+    }
+
+    /// Which step of a subscription the request is.
+    pub(super) fn step(&self) -> Option<&Step> {
+        self.step.as_ref()
     }
 
     /// The reads that fields share.
@@ -101,6 +134,8 @@ impl RequestContext {
         match loader.load(participant.uuid).await {
             Ok(Some(user)) => Ok(user),
             Ok(None) => Ok(Arc::new(participant.into())),
+            // Events arrive although PostgreSQL does not respond.
+            Err(_) if matches!(self.step, Some(Step::Event(_))) => Ok(Arc::new(participant.into())),
             Err(error) => Err(users_error(&error)),
         }
     }

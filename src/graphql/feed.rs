@@ -6,7 +6,8 @@ use super::budget::Meter;
 use super::engine::{FastPath, List, NotResolved, object};
 use super::message::MessageObject;
 use super::message_group::MessageGroupObject;
-use crate::messaging::{FeedCursor, FeedEvent, FeedPage, FeedResetReason};
+use crate::live::feed_reader::FeedItem;
+use crate::messaging::{FeedEvent, FeedPage, FeedResetReason};
 
 /// An event in the feed of the signed-in user.
 #[derive(Interface)]
@@ -141,20 +142,26 @@ object! {
 
 impl From<FeedPage> for FeedPageObject {
     fn from(page: FeedPage) -> Self {
-        let event = |(cursor, event): (FeedCursor, FeedEvent)| {
-            let cursor = cursor.encode();
-            match event {
-                FeedEvent::Reset(reason) => FeedEventObject::FeedReset(FeedReset { cursor, reason }),
-                FeedEvent::MessageAdded { message, group } => {
-                    let (message, message_group) = (MessageObject(message), group.into());
-                    FeedEventObject::MessageAdded(MessageAdded { cursor, message, message_group })
-                }
-            }
-        };
+        let event = |(cursor, event)| FeedItem::Event(cursor, event).into();
         Self {
             events: page.events.into_iter().map(event).collect(),
             end_cursor: page.end.encode(),
             has_next_page: page.has_next,
+        }
+    }
+}
+
+impl From<FeedItem> for FeedEventObject {
+    fn from(item: FeedItem) -> Self {
+        match item {
+            FeedItem::Ready(cursor) => Self::FeedReady(FeedReady { cursor: cursor.encode() }),
+            FeedItem::Event(cursor, FeedEvent::Reset(reason)) => {
+                Self::FeedReset(FeedReset { cursor: cursor.encode(), reason })
+            }
+            FeedItem::Event(cursor, FeedEvent::MessageAdded { message, group }) => {
+                let (message, message_group) = (MessageObject(message), group.into());
+                Self::MessageAdded(MessageAdded { cursor: cursor.encode(), message, message_group })
+            }
         }
     }
 }

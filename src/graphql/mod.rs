@@ -2,6 +2,7 @@
 //! the [messaging rules](crate::messaging). [`crate::documents`] parses, limits and validates a document before this
 //! module executes it.
 
+mod activity;
 pub(crate) mod budget;
 mod connection;
 mod context;
@@ -14,6 +15,8 @@ mod mutation;
 mod query;
 mod reading;
 pub mod scalars;
+mod step;
+mod subscription;
 mod user;
 
 use std::future::poll_fn;
@@ -21,22 +24,25 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
-use async_graphql::{EmptySubscription, Request, Response, SDLExportOptions, Schema, ServerError, ValidationMode};
+use async_graphql::{Request, Response, SDLExportOptions, Schema, ServerError, ValidationMode};
+use futures::StreamExt;
 
 pub use self::context::RequestContext;
 pub use self::errors::{ApiError, MessageOutcome};
 use self::mutation::Mutation;
 use self::query::Query;
+pub use self::step::{Event, Source, Started, Step};
+use self::subscription::Subscription;
 use crate::metrics::{self, Limit};
-use crate::outcome::Outcome;
+use crate::outcome::{Code, Outcome};
 
 /// The schema, ready to execute planned operations.
-pub type MessagingSchema = Schema<Query, Mutation, EmptySubscription>;
+pub type MessagingSchema = Schema<Query, Mutation, Subscription>;
 
 /// Builds the schema.
 pub fn schema() -> MessagingSchema {
     // `crate::documents` has validated the document already, so the engine uses its fastest validation.
-    let schema = Schema::build(Query, Mutation, EmptySubscription).validation_mode(ValidationMode::Fast);
+    let schema = Schema::build(Query, Mutation, Subscription).validation_mode(ValidationMode::Fast);
     // If the type of a field is an interface, the planned operation has an additional inline fragment, which is one
     // more level.
     schema.limit_recursive_depth(2 * engine::operation::MAX_NESTING).finish()
@@ -52,8 +58,61 @@ pub async fn execute(
     request: Request,
     context: &Arc<RequestContext>,
 ) -> Result<(Response, Outcome), Vec<ServerError>> {
+    limited(schema.execute(with_context(request, context)), context).await
+}
+
+/// Starts a planned subscription. The step of `context` must be [`Step::Start`].
+///
+/// # Errors
+/// Returns the errors of the response without `data`, and the outcome: the subscription has not started.
+pub async fn subscribe(
+    schema: &MessagingSchema,
+    request: Request,
+    context: &Arc<RequestContext>,
+) -> Result<Started, (Vec<ServerError>, Outcome)> {
+    let mut responses = schema.execute_stream(with_context(request, context));
+    let mut response = Response::default();
+    while let Some(next) = responses.next().await {
+        response.errors.extend(next.errors);
+    }
+    drop(responses);
+    if let Some(started) = context.step().and_then(Step::take_started) {
+        return Ok(started);
+    }
+    if response.errors.is_empty() {
+        let message = "The subscription selects no field, because of @skip or @include.";
+        response.errors.push(ApiError::bad_input("request_invalid", message).into());
+    }
+    match errors::finish(&mut response, false) {
+        Ok(outcome) => Err((response.errors, outcome)),
+        Err(errors) => Err((errors, Outcome::Failed(Code::BadUserInput))),
+    }
+}
+
+/// Executes a planned subscription for one event. The step of `context` must be [`Step::Event`].
+///
+/// # Errors
+/// As in [`execute`].
+pub async fn execute_event(
+    schema: &MessagingSchema,
+    request: Request,
+    context: &Arc<RequestContext>,
+) -> Result<(Response, Outcome), Vec<ServerError>> {
+    let mut responses = schema.execute_stream(with_context(request, context));
+    limited(async { responses.next().await.unwrap_or_default() }, context).await
+}
+
+fn with_context(request: Request, context: &Arc<RequestContext>) -> Request {
+    request.data(context.clone()).data(context.budget().clone())
+}
+
+/// Runs an execution within the size limit of its response.
+async fn limited(
+    execution: impl Future<Output = Response>,
+    context: &RequestContext,
+) -> Result<(Response, Outcome), Vec<ServerError>> {
     let budget = context.budget();
-    let mut execution = pin!(schema.execute(request.data(context.clone()).data(budget.clone())));
+    let mut execution = pin!(execution);
     // A nullable field catches the error of a value that is too large and becomes null, and the other fields would
     // continue. So this loop stops the execution.
     let executed = poll_fn(|context| match execution.as_mut().poll(context) {

@@ -1,15 +1,16 @@
 //! The mutations.
 
-use async_graphql::{Context, InputObject, Object, OneofObject, Result};
+use async_graphql::{Context, Error, InputObject, Object, OneofObject, Result};
 use tracing::{Instrument, trace_span};
 
 use super::context::RequestContext;
 use super::engine::{Fast, object};
 use super::errors::messaging_error;
-use super::message::MessageObject;
+use super::message::{MessageObject, message_cursor};
 use super::message_group::MessageGroupObject;
 use super::scalars::UuidText;
-use crate::messaging::{NewMessage, Recipient};
+use crate::live::activity::Activity;
+use crate::messaging::{GroupView, NewMessage, Recipient};
 use crate::model::{IdempotencyKey, MessageGroupUuid, UserUuid};
 
 /// The root mutation type.
@@ -83,6 +84,27 @@ object! {
     }
 }
 
+/// The message group in which the user is writing.
+#[derive(InputObject)]
+pub struct SignalTypingInput {
+    /// Unique identifier of a message group in which the signed-in user is a participant.
+    message_group_uuid: UuidText,
+}
+
+/// The result of `signalTyping`.
+pub struct SignalTypingPayload {
+    message_group_uuid: MessageGroupUuid,
+}
+
+object! {
+    /// The result of `signalTyping`.
+    "SignalTypingPayload" for SignalTypingPayload;
+    fields(&self) {
+        /// Unique identifier of the message group.
+        "messageGroupUuid" message_group_uuid: UuidText = UuidText(self.message_group_uuid.0);
+    }
+}
+
 /// The root mutation type.
 #[Object]
 impl Mutation {
@@ -128,6 +150,44 @@ impl Mutation {
         };
         // Boxed for the same reason as in `Query`.
         let marked = Box::pin(mark.instrument(trace_span!("Mutation.markRead"))).await?;
+        publish_read_marker(request, &marked);
         Ok(Fast(MarkReadPayload { message_group: marked.into() }))
+    }
+
+    /// Signals that the signed-in user is writing a message. The other participant receives a `TypingStarted` in the
+    /// subscription `activity`, at most once every 3 seconds for each message group. A client should repeat the signal
+    /// every 3 seconds while the user is writing.
+    async fn signal_typing(
+        &self,
+        context: &Context<'_>,
+        #[graphql(desc = "The message group in which the user is writing.")] input: SignalTypingInput,
+    ) -> Result<Fast<SignalTypingPayload>> {
+        let request = RequestContext::of(context);
+        let group = MessageGroupUuid(input.message_group_uuid.0);
+        let signal = async {
+            let requester = request.requester().await?;
+            let member = request.reads().member(&requester, group).await.map_err(messaging_error)?;
+            let environment = request.messaging().environment();
+            request.live().signal_typing(group, (&*requester).into(), member.other().uuid, environment);
+            Ok::<_, Error>(())
+        };
+        Box::pin(signal.instrument(trace_span!("Mutation.signalTyping"))).await?;
+        Ok(Fast(SignalTypingPayload { message_group_uuid: group }))
+    }
+}
+
+/// Tells both participants how far the signed-in user has read.
+fn publish_read_marker(request: &RequestContext, group: &GroupView) {
+    let Some(reading) = &group.reading else { return };
+    let Some(marker) = &reading.marker else { return };
+    let moved = |unread| Activity::ReadMarkerMoved {
+        group: group.uuid,
+        user: group.viewer.clone(),
+        read_cursor: message_cursor(group.uuid, marker),
+        unread,
+    };
+    request.live().publish(group.viewer.uuid, moved(Some(reading.unread())));
+    if group.other.uuid != group.viewer.uuid {
+        request.live().publish(group.other.uuid, moved(None));
     }
 }
