@@ -15,15 +15,22 @@ use uuid::Uuid;
 use crate::auth::Verifier;
 use crate::auth::keys::{COOLDOWN, KeySource};
 use crate::aws::Aws;
-use crate::config::{ConnectionLimits, DocumentLimits, HttpLimits, RequestSettings, SettingError, TokenIssuer};
+use crate::config::{
+    ConnectionLimits, DocumentLimits, HttpLimits, LiveLimits, RequestSettings, SettingError, TokenIssuer,
+};
 use crate::documents::{Documents, TrustedDocuments};
 use crate::environment::{Environment, SystemEnvironment};
 use crate::graphql::{schema, sdl};
 use crate::http::{self, Api, Connections, Readiness, Receiving, affordable, router};
+use crate::live::Live;
+use crate::live::broker::Outbox;
+use crate::live::checker::Checker;
+use crate::live::postgres::{PostgresBroker, PostgresListener};
 use crate::messages_table::MessagesTable;
 use crate::messaging::Messaging;
 use crate::shutdown::Shutdown;
 use crate::stream::Consumer;
+use crate::stream::appender::OnAppend;
 use crate::stream::dynamodb::DynamoDbStream;
 use crate::stream::health::Health;
 use crate::stream::lease_table::ConsumerTable;
@@ -49,6 +56,8 @@ pub struct ApiParts {
     pub introspection: bool,
     /// How long feeds keep their entries. `None` if entries never expire.
     pub feed_retention: Option<Duration>,
+    /// The live updates.
+    pub live: Arc<Live>,
     /// The stream consumer of this process, if it runs one.
     pub consumer: Option<Arc<Health>>,
     /// An access token that GraphiQL starts with.
@@ -64,6 +73,8 @@ pub struct RequestParts {
     pub http: HttpLimits,
     /// Limits of a document.
     pub documents: DocumentLimits,
+    /// Limits of live updates.
+    pub live: LiveLimits,
     /// Origins whose pages may use the API from a browser.
     pub cors_origins: Vec<HeaderValue>,
     /// The only documents that the server executes, if there is a manifest.
@@ -84,6 +95,7 @@ impl RequestParts {
             connections: settings.connections.clone(),
             http: settings.http.clone(),
             documents: settings.documents.clone(),
+            live: settings.live.clone(),
             cors_origins: settings.cors.origins()?,
             trusted_documents: settings.trusted_documents.as_ref().map(read).transpose()?,
         })
@@ -108,8 +120,14 @@ pub async fn serve(parts: ApiParts, listener: TcpListener, shutdown: &Shutdown) 
     let (refreshed, stop) = (verifier.clone(), shutdown.token());
     shutdown.spawn(async move { refreshed.keys().keep_fresh(stop).await });
 
-    let RequestParts { connections, http: limits, documents: document_limits, cors_origins, trusted_documents } =
-        parts.requests;
+    let RequestParts {
+        connections,
+        http: limits,
+        documents: document_limits,
+        live: live_limits,
+        cors_origins,
+        trusted_documents,
+    } = parts.requests;
     let connection_limits = affordable(connections);
     let receiving = Receiving::new(&connection_limits);
     let connections = Connections::new(connection_limits);
@@ -118,14 +136,22 @@ pub async fn serve(parts: ApiParts, listener: TcpListener, shutdown: &Shutdown) 
     let table = MessagesTable::new(parts.aws.dynamodb, parts.table);
     let table = table.with_max_legacy_read_units(limits.legacy_read_units);
     let readiness = Readiness::new(table.clone(), parts.users.clone());
-    let messaging = Messaging::new(table, parts.users, environment, limits.messages_per_minute, limits.store_calls);
+    let messaging =
+        Messaging::new(table, parts.users, environment.clone(), limits.messages_per_minute, limits.store_calls);
+    let messaging = messaging.with_feed_retention(parts.feed_retention);
+    let checker = Checker { live: parts.live.clone(), messaging: messaging.clone(), environment };
+    shutdown.spawn(checker.run(shutdown.token()));
     let api = Api {
         schema: schema(),
         documents,
         connections: connections.clone(),
         receiving,
         permits: Semaphore::new(limits.concurrent_requests),
-        messaging: Arc::new(messaging.with_feed_retention(parts.feed_retention)),
+        live_limits,
+        live: parts.live,
+        stop: shutdown.token(),
+        shutdown: shutdown.clone(),
+        messaging: Arc::new(messaging),
         limits,
         cors_origins,
         verifier,
@@ -149,25 +175,48 @@ pub async fn serve(parts: ApiParts, listener: TcpListener, shutdown: &Shutdown) 
     Ok(())
 }
 
+/// The live updates of a process that shares its work with others. Hints go through the database of `pool`. If there is a
+/// `listen_url`, the process also receives the hints of the others.
+pub fn live_with_postgres(
+    pool: PgPool,
+    listen_url: Option<&str>,
+    shutdown: &Shutdown,
+) -> Result<Arc<Live>, SettingError> {
+    let (broker, process, outbox) = (Arc::new(PostgresBroker::new(pool)), Uuid::new_v4(), Outbox::default());
+    let live = Live::with_outbox(outbox.clone());
+    shutdown.spawn(outbox.run(broker.clone(), process, shutdown.token()));
+    if let Some(url) = listen_url {
+        let listen = pool_options(1, None)
+            .connect_lazy(url)
+            .map_err(|error| SettingError::wrong("DATABASE_LISTEN_URL", format!("cannot be read: {error}")))?;
+        let environment = Arc::new(SystemEnvironment);
+        let listener = PostgresListener { listen, broker, process, live: live.clone(), environment };
+        shutdown.spawn(listener.run(shutdown.token()));
+    }
+    Ok(live)
+}
+
 /// A name for a process as a holder of leases. No other process ever has the same.
 pub fn fresh_name() -> String {
     Uuid::new_v4().to_string()
 }
 
 /// Runs the stream consumer until the shutdown. It treats leases under its `name` as its own, so no other process may have the
-/// same name at the same time. Feed entries expire after `feed_retention`.
+/// same name at the same time. Feed entries expire after `feed_retention`. `live` receives hints of new entries.
 pub fn consume(
     aws: &Aws,
     table: &str,
     feed_retention: Option<Duration>,
     name: String,
+    live: Arc<Live>,
     shutdown: &Shutdown,
 ) -> Arc<Health> {
     let source = DynamoDbStream::new(aws.dynamodb.clone(), aws.streams.clone(), table);
     let leases = ConsumerTable::new(aws.dynamodb.clone(), table);
     let rows = MessagesTable::new(aws.dynamodb.clone(), table);
     let consumer = Consumer::new(source, leases, rows, name, Arc::new(SystemEnvironment));
-    let consumer = Arc::new(consumer.with_feed_retention(feed_retention));
+    let on_append: OnAppend = Arc::new(move |heads| live.appended(heads));
+    let consumer = Arc::new(consumer.with_feed(feed_retention, on_append));
     let health = consumer.health();
     shutdown.spawn_critical("stream consumer", consumer.run(shutdown.token()));
     health

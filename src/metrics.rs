@@ -120,10 +120,16 @@ pub enum Limit {
     ResponseBytes,
     /// Requests make too many concurrent calls to DynamoDB.
     StoreCalls,
+    /// A user has too many sockets and event streams.
+    SocketsPerUser,
+    /// A socket has too many operations.
+    OperationsPerSocket,
+    /// A client sends too many messages on a socket.
+    SocketMessagesPerMinute,
 }
 
 impl Limit {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 16] = [
         Self::Connections,
         Self::HeaderTimeout,
         Self::IdleTimeout,
@@ -137,6 +143,9 @@ impl Limit {
         Self::LegacyReadUnits,
         Self::ResponseBytes,
         Self::StoreCalls,
+        Self::SocketsPerUser,
+        Self::OperationsPerSocket,
+        Self::SocketMessagesPerMinute,
     ];
 
     /// The setting of the limit.
@@ -155,6 +164,9 @@ impl Limit {
             Self::LegacyReadUnits => "MAX_LEGACY_READ_UNITS",
             Self::ResponseBytes => "GRAPHQL_MAX_RESPONSE_BYTES",
             Self::StoreCalls => "MAX_STORE_CALLS",
+            Self::SocketsPerUser => "MAX_SOCKETS_PER_USER",
+            Self::OperationsPerSocket => "MAX_OPERATIONS_PER_SOCKET",
+            Self::SocketMessagesPerMinute => "MAX_SOCKET_MESSAGES_PER_MINUTE",
         }
     }
 }
@@ -169,6 +181,42 @@ pub fn feed_reset(reason: &'static str) {
     counter!(FEED_RESETS, "reason" => reason).increment(1);
 }
 
+/// Counts an event that a subscription has delivered.
+pub fn subscription_event(field: &str) {
+    counter!(SUBSCRIPTION_EVENTS, "field" => field.to_owned()).increment(1);
+}
+
+/// Counts a subscription that has ended.
+pub fn subscription_ended(field: &str, outcome: Outcome) {
+    counter!(SUBSCRIPTIONS, "field" => field.to_owned(), "outcome" => outcome.as_str()).increment(1);
+}
+
+/// Counts a socket that was closed with `code`.
+pub fn socket_closed(code: u16) {
+    counter!(SOCKETS_CLOSED, "code" => code.to_string()).increment(1);
+}
+
+/// Records the number of open sockets and event streams.
+pub fn live_connections(count: usize) {
+    gauge!(LIVE_CONNECTIONS).set(count as f64);
+}
+
+/// Records whether hints of other processes arrive.
+pub fn hints_arrive(is_so: bool) {
+    gauge!(HINTS_ARRIVE).set(f64::from(u8::from(is_so)));
+}
+
+/// Counts a notification with hints for other processes.
+pub fn hints_sent(is_ok: bool) {
+    counter!(HINTS_SENT, "outcome" => if is_ok { "OK" } else { "failed" }).increment(1);
+}
+
+const SUBSCRIPTION_EVENTS: &str = "graphql_subscription_events_total";
+const SUBSCRIPTIONS: &str = "graphql_subscriptions_total";
+const SOCKETS_CLOSED: &str = "websocket_closed_total";
+const LIVE_CONNECTIONS: &str = "live_connections";
+const HINTS_ARRIVE: &str = "live_hints_arrive";
+const HINTS_SENT: &str = "live_hints_sent_total";
 const FEED_RESETS: &str = "feed_resets_total";
 const LIMITS: &str = "limits_reached_total";
 const OPEN_CONNECTIONS: &str = "http_connections";
@@ -351,6 +399,15 @@ pub fn collect() -> anyhow::Result<PrometheusHandle> {
         counter!(LIMITS, "limit" => limit.setting()).absolute(0);
     }
     describe_counter!(FEED_RESETS, "Readers of feeds that were told that events are missing, by reason");
+    describe_counter!(SUBSCRIPTION_EVENTS, "Events that subscriptions have delivered, by root field");
+    describe_counter!(SUBSCRIPTIONS, "Subscriptions that have ended, by root field and outcome");
+    describe_counter!(SOCKETS_CLOSED, "WebSockets that the server closed, by close code");
+    describe_gauge!(LIVE_CONNECTIONS, "Open sockets and event streams of signed-in users");
+    describe_gauge!(
+        HINTS_ARRIVE,
+        "Whether hints of other processes arrive; if 0, new messages arrive some seconds later"
+    );
+    describe_counter!(HINTS_SENT, "Notifications with hints for other processes, by outcome");
     describe_gauge!(OPEN_CONNECTIONS, "Open connections of clients");
     describe_gauge!(RECEIVING, "Requests that are being received");
     describe_gauge!(IN_FLIGHT, "GraphQL requests that are being executed");

@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// How long the tasks may take to finish after the stop.
 pub const GRACE: Duration = Duration::from_secs(8);
@@ -40,6 +41,11 @@ impl Shutdown {
     /// Runs a task that listens to [`Shutdown::token`]. [`Shutdown::finish`] waits for it.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn(task);
+    }
+
+    /// Keeps [`Shutdown::finish`] waiting until the returned value is dropped.
+    pub fn unfinished(&self) -> TaskTrackerToken {
+        self.tasks.token()
     }
 
     /// Runs a task without which the process is useless. If it panics, fails or ends before the stop, the process stops with an

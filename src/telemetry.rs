@@ -236,8 +236,17 @@ pub fn begin_request(span: &Span, headers: &HeaderMap, method: &str, route: Opti
     let _ = span.set_parent(TraceContextPropagator::new().extract(&HeaderExtractor(headers)));
 }
 
-/// Records in the span of the current request how it ended. There is no status if the client closed the connection.
-pub fn end_request(operation: Option<&str>, status: Option<StatusCode>, outcome: Outcome) {
+/// Records the start of a connection, or of an operation on it, in its span.
+pub fn begin_operation(span: &Span, name: &'static str) {
+    if EXPORTS.load(Ordering::Relaxed) {
+        span.record("otel.kind", "server");
+        span.record("otel.name", name);
+    }
+}
+
+/// Records in the span of the current request how it ended. There is no status if the client closed the connection. A
+/// subscription has delivered a number of `events`.
+pub fn end_request(operation: Option<&str>, status: Option<StatusCode>, outcome: Outcome, events: Option<u64>) {
     if !EXPORTS.load(Ordering::Relaxed) {
         return;
     }
@@ -246,6 +255,9 @@ pub fn end_request(operation: Option<&str>, status: Option<StatusCode>, outcome:
         span.set_attribute("http.response.status_code", i64::from(status.as_u16()));
     }
     span.set_attribute("outcome", outcome.as_str());
+    if let Some(events) = events {
+        span.set_attribute("events", i64::try_from(events).unwrap_or(i64::MAX));
+    }
     if let Some(operation) = operation {
         span.set_attribute("graphql.operation.name", operation.to_owned());
     }

@@ -22,6 +22,7 @@ use crate::embedded::dynamodb::EmbeddedDynamoDb;
 use crate::embedded::issuer::LocalIssuer;
 use crate::embedded::postgres::EmbeddedPostgres;
 use crate::http::serve_metrics;
+use crate::live::Live;
 use crate::messages_table::MessagesTable;
 use crate::messages_table::schema::{Billing, load_leases_table, load_messages_table};
 use crate::seed::{local_cognito_user_id, seed_messages, seed_users, user_uuids};
@@ -162,7 +163,8 @@ async fn start(
     }
     serve_metrics(options.metrics.metrics_addr, shutdown).await?;
     // Only one process uses the data folder, so a lease of an earlier run, even one that crashed, belongs to this process.
-    let consumer = consume(&aws, table, options.feed.retention(), "dev".to_owned(), shutdown);
+    let live = Live::in_process();
+    let consumer = consume(&aws, table, options.feed.retention(), "dev".to_owned(), live.clone(), shutdown);
     let first_token = tokens.first().map(|(_, token)| token.clone());
     let parts = ApiParts {
         aws: aws.clone(),
@@ -172,6 +174,7 @@ async fn start(
         requests: RequestParts::read(&options.requests)?,
         introspection: options.http.graphql_introspection.unwrap_or(true),
         feed_retention: options.feed.retention(),
+        live,
         consumer: Some(consumer),
         graphiql_token: first_token,
     };

@@ -5,10 +5,11 @@ use clap::Args;
 use tokio::net::TcpListener;
 
 use super::logging::start_with_traces;
-use crate::app::{ApiParts, RequestParts, consume, fresh_name, pool, serve};
+use crate::app::{ApiParts, RequestParts, consume, fresh_name, live_with_postgres, pool, serve};
 use crate::aws::Aws;
 use crate::config::{
-    CognitoSettings, DatabaseSettings, FeedSettings, HttpSettings, MetricsSettings, RequestSettings, TableSettings,
+    CognitoSettings, DatabaseSettings, FeedSettings, HttpSettings, ListenSettings, MetricsSettings, RequestSettings,
+    TableSettings,
 };
 use crate::http::serve_metrics;
 use crate::preflight::{check_migrations, check_tables};
@@ -33,6 +34,8 @@ pub struct Options {
     #[command(flatten)]
     database: DatabaseSettings,
     #[command(flatten)]
+    listen: ListenSettings,
+    #[command(flatten)]
     cognito: CognitoSettings,
     /// Run the API without the stream consumer; another process must run the consumer
     #[arg(long)]
@@ -44,6 +47,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let issuer = options.cognito.issuer()?;
     let database = &options.database;
     let pool = pool(database.url()?, database.database_max_connections, Some(database.statement_timeout()))?;
+    let listen_url = options.listen.url(database)?;
     let aws = Aws::from_environment().await?;
     let requests = RequestParts::read(&options.requests)?;
     let address = options.http.listen_addr;
@@ -59,8 +63,9 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         users.close().await;
         return Err(error);
     }
-    let consumer =
-        (!options.no_worker).then(|| consume(&aws, &table, options.feed.retention(), fresh_name(), &shutdown));
+    let live = live_with_postgres(users.pool().clone(), Some(listen_url), &shutdown)?;
+    let consume = || consume(&aws, &table, options.feed.retention(), fresh_name(), live.clone(), &shutdown);
+    let consumer = (!options.no_worker).then(consume);
     let parts = ApiParts {
         aws: aws.clone(),
         table: table.clone(),
@@ -69,6 +74,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         requests,
         introspection,
         feed_retention: options.feed.retention(),
+        live,
         consumer,
         graphiql_token: None,
     };

@@ -3,13 +3,15 @@
 use clap::Args;
 
 use super::logging::start_with_traces;
-use crate::app::{consume, fresh_name};
+use crate::app::{consume, fresh_name, live_with_postgres, pool};
 use crate::aws::Aws;
-use crate::config::{FeedSettings, MetricsSettings, TableSettings};
+use crate::config::{DatabaseSettings, FeedSettings, MetricsSettings, TableSettings};
 use crate::http::serve_metrics;
+use crate::live::Live;
 use crate::preflight::check_tables;
 use crate::shutdown::Shutdown;
 use crate::telemetry::TraceSettings;
+use crate::users::Users;
 
 #[derive(Args, Debug)]
 pub struct Options {
@@ -21,6 +23,8 @@ pub struct Options {
     table: TableSettings,
     #[command(flatten)]
     feed: FeedSettings,
+    #[command(flatten)]
+    database: DatabaseSettings,
 }
 
 pub async fn run(options: Options) -> anyhow::Result<()> {
@@ -28,13 +32,30 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let aws = Aws::from_environment().await?;
     let table = options.table.ddb_message_table;
     let shutdown = Shutdown::default();
+    let database = &options.database;
+    let pool = match database.is_given() {
+        true => Some(pool(database.url()?, 1, Some(database.statement_timeout()))?),
+        false => {
+            tracing::warn!(
+                "DATABASE_URL is not set, so subscriptions in other processes receive messages up to 90 seconds late"
+            );
+            None
+        }
+    };
     serve_metrics(options.metrics.metrics_addr, &shutdown).await?;
     check_tables(&aws, &table, true).await?;
-    consume(&aws, &table, options.feed.retention(), fresh_name(), &shutdown);
+    let live = match &pool {
+        Some(pool) => live_with_postgres(pool.clone(), None, &shutdown)?,
+        None => Live::in_process(),
+    };
+    consume(&aws, &table, options.feed.retention(), fresh_name(), live, &shutdown);
     tracing::info!(table, "consuming");
     shutdown.requested().await?;
     tracing::info!("stopping");
     shutdown.finish().await;
+    if let Some(pool) = pool {
+        Users::new(pool).close().await;
+    }
     traces.finish().await;
     Ok(shutdown.failure()?)
 }

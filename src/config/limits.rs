@@ -94,6 +94,35 @@ pub struct ConnectionLimits {
     pub receiving_bytes: usize,
 }
 
+/// Limits of live updates.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub struct LiveLimits {
+    /// Maximum number of WebSockets and event streams that a user may have open; each process counts separately
+    #[arg(long = "max-sockets-per-user", env = "MAX_SOCKETS_PER_USER", value_name = "MAX_SOCKETS_PER_USER",
+        default_value_t = Self::DEFAULT.sockets_per_user, value_parser = RangedU64ValueParser::<usize>::new().range(1..=U32_MAX))]
+    pub sockets_per_user: usize,
+    /// Maximum number of concurrent operations on a WebSocket
+    #[arg(long = "max-operations-per-socket", env = "MAX_OPERATIONS_PER_SOCKET", value_name = "MAX_OPERATIONS_PER_SOCKET",
+        default_value_t = Self::DEFAULT.operations_per_socket, value_parser = RangedU64ValueParser::<usize>::new().range(1..=1_000))]
+    pub operations_per_socket: usize,
+    /// Maximum number of messages that a client may send on a WebSocket in a minute; after that, the server closes it
+    #[arg(long = "max-socket-messages-per-minute", env = "MAX_SOCKET_MESSAGES_PER_MINUTE",
+        value_name = "MAX_SOCKET_MESSAGES_PER_MINUTE",
+        default_value_t = Self::DEFAULT.socket_messages_per_minute, value_parser = clap::value_parser!(u32).range(10..))]
+    pub socket_messages_per_minute: u32,
+}
+
+impl LiveLimits {
+    /// The defaults.
+    pub const DEFAULT: Self = Self { sockets_per_user: 20, operations_per_socket: 10, socket_messages_per_minute: 120 };
+}
+
+impl Default for LiveLimits {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
 /// Limits of a GraphQL document. The error for a document that exceeds one names the limit.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 pub struct DocumentLimits {
@@ -171,7 +200,7 @@ impl ConnectionLimits {
         streams: 100,
         header_timeout_ms: 10_000,
         idle_timeout_ms: 75_000,
-        write_timeout_ms: 20_000,
+        write_timeout_ms: 30_000,
         unread_bytes: 32 * 1024 * 1024,
         receiving: 2_000,
         receiving_per_peer: 1_000,

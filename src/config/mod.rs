@@ -14,10 +14,10 @@ use clap::Args;
 
 pub use self::cognito::{CognitoSettings, TokenIssuer, UserPoolSettings};
 pub use self::hosts::{LocalHosts, host_of};
-pub use self::limits::{ConnectionLimits, CorsSettings, DocumentLimits, HttpLimits};
+pub use self::limits::{ConnectionLimits, CorsSettings, DocumentLimits, HttpLimits, LiveLimits};
 use self::setting::socket_address;
 pub use self::setting::{SettingError, checked_address};
-pub use self::stores::{DatabaseSettings, FeedSettings, TableSettings};
+pub use self::stores::{DatabaseSettings, FeedSettings, ListenSettings, TableSettings};
 
 /// Settings of the API besides its limits.
 #[derive(Args, Clone, Debug)]
@@ -40,6 +40,8 @@ pub struct RequestSettings {
     pub http: HttpLimits,
     #[command(flatten)]
     pub documents: DocumentLimits,
+    #[command(flatten)]
+    pub live: LiveLimits,
     #[command(flatten)]
     pub cors: CorsSettings,
     /// File with GraphQL documents by name: {"name": "document", …}. The server executes only these documents
@@ -69,10 +71,10 @@ mod tests {
 
     #[test]
     fn an_empty_command_line_gives_the_default_limits() {
-        let RequestSettings { connections, http, documents, .. } = Command::parse_from(["serve"]).requests;
+        let RequestSettings { connections, http, documents, live, .. } = Command::parse_from(["serve"]).requests;
         assert_eq!(
-            (connections, http, documents),
-            (ConnectionLimits::default(), HttpLimits::default(), DocumentLimits::default())
+            (connections, http, documents, live),
+            (ConnectionLimits::default(), HttpLimits::default(), DocumentLimits::default(), LiveLimits::default())
         );
     }
 

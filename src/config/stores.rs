@@ -97,14 +97,45 @@ impl DatabaseSettings {
     /// # Errors
     /// The setting is missing, or its URL does not begin with `postgresql://` or `postgres://`.
     pub fn url(&self) -> Result<&str, SettingError> {
-        let name = "DATABASE_URL";
-        let url = given(name, &self.database_url)?;
-        if url.starts_with("postgresql://") || url.starts_with("postgres://") {
-            return Ok(url);
-        }
-        // The URL may contain a password: no error shows it.
-        Err(SettingError::wrong(name, "must be a PostgreSQL URL, which begins with postgresql://"))
+        postgres_url("DATABASE_URL", &self.database_url)
     }
+
+    /// Whether the setting is there.
+    pub fn is_given(&self) -> bool {
+        given("DATABASE_URL", &self.database_url).is_ok()
+    }
+}
+
+/// Settings of the connection that listens for hints of other processes.
+#[derive(Args, Clone, Debug)]
+pub struct ListenSettings {
+    /// URL of the PostgreSQL database for the connection that listens for notifications of other processes; it must not lead to
+    /// a connection pooler in transaction mode [default: DATABASE_URL]
+    #[arg(long, env = "DATABASE_LISTEN_URL", value_name = "DATABASE_LISTEN_URL", hide_env_values = true)]
+    pub database_listen_url: Option<String>,
+}
+
+impl ListenSettings {
+    /// Returns the URL.
+    ///
+    /// # Errors
+    /// As in [`DatabaseSettings::url`].
+    pub fn url<'a>(&'a self, database: &'a DatabaseSettings) -> Result<&'a str, SettingError> {
+        let name = "DATABASE_LISTEN_URL";
+        if given(name, &self.database_listen_url).is_ok() {
+            return postgres_url(name, &self.database_listen_url);
+        }
+        database.url()
+    }
+}
+
+fn postgres_url<'a>(name: &'static str, url: &'a Option<String>) -> Result<&'a str, SettingError> {
+    let url = given(name, url)?;
+    if url.starts_with("postgresql://") || url.starts_with("postgres://") {
+        return Ok(url);
+    }
+    // The URL may contain a password: no error shows it.
+    Err(SettingError::wrong(name, "must be a PostgreSQL URL, which begins with postgresql://"))
 }
 
 /// Checks a name against DynamoDB's rules. The limit of 255 characters leaves room for the suffix `-leases`.

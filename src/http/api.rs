@@ -4,16 +4,19 @@ use std::sync::Arc;
 
 use axum::http::HeaderValue;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use super::readiness::Readiness;
 use super::receiving::Receiving;
 use super::server::Connections;
 use crate::auth::Verifier;
-use crate::config::HttpLimits;
+use crate::config::{HttpLimits, LiveLimits};
 use crate::documents::Documents;
 use crate::graphql::MessagingSchema;
+use crate::live::Live;
 use crate::messaging::Messaging;
 use crate::metrics;
+use crate::shutdown::Shutdown;
 use crate::stream::health::Health;
 
 /// What the handlers share.
@@ -32,6 +35,14 @@ pub struct Api {
     pub receiving: Receiving,
     /// One permit for each request that is being executed.
     pub permits: Semaphore,
+    /// Limits of live updates.
+    pub live_limits: LiveLimits,
+    /// The live updates.
+    pub live: Arc<Live>,
+    /// Is cancelled when the process stops.
+    pub stop: CancellationToken,
+    /// The lifetime of the process.
+    pub shutdown: Shutdown,
     /// The messaging rules.
     pub messaging: Arc<Messaging>,
     /// Verifies access tokens.

@@ -7,6 +7,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+use async_graphql::ServerError;
 use axum::extract::{Request, State};
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
@@ -14,76 +15,103 @@ use axum::http::{HeaderMap, Method};
 use axum::response::Response;
 use headers::authorization::Bearer;
 use headers::{Authorization, HeaderMapExt};
-use tokio::time::timeout;
 
 use super::api::Api;
 use super::body::{RequestBody, is_encoded, is_json};
-use super::negotiation::{Media, negotiate};
+use super::event_stream::{self, LAST_EVENT_ID, OpenSubscription};
+use super::execution;
+use super::negotiation::{Accepted, Media, StreamMedia, negotiate};
 use super::parameters::{Parameters, read_body, read_url};
 use super::refusal::Refusal;
 use super::request_id::with_request_id;
 use super::request_log::RequestLog;
 use super::response;
 use super::server::{Client, Peer};
+use super::subscription::{NotStarted, Subscription};
+use super::websocket;
 use crate::auth::{TokenError, VerifiedToken};
-use crate::graphql::{MessageOutcome, RequestContext, execute};
-use crate::metrics::{self, Limit};
+use crate::documents::OperationType;
 use crate::outcome::Outcome;
 
 /// Responds to a request.
 pub async fn handle(State(api): State<Arc<Api>>, request: Request) -> Response {
     with_request_id(request, async |request| {
+        if websocket::is_requested(request.headers()) {
+            return websocket::open(api, request);
+        }
         let mut log = RequestLog::start();
         let (parts, body) = request.into_parts();
         let mut body = RequestBody::new(body);
-        let (response, outcome) = match negotiate(&parts.headers) {
-            None => refuse(Media::Json, Refusal::NotAcceptable),
-            Some(media) => match respond(&api, &parts, &mut body, &mut log).await {
-                Ok((executed, outcome)) => (response::executed(media, executed), outcome),
-                Err(refusal) => refuse(media, refusal),
-            },
+        let accepted = negotiate(&parts.headers);
+        // A client that accepts only a stream gets the status of a rejected request too.
+        let media = accepted.map_or(Some(Media::Json), |accepted| accepted.once).unwrap_or(Media::GraphqlResponse);
+        let answer = match accepted {
+            None => Err(Refusal::NotAcceptable),
+            Some(accepted) => respond(&api, &parts, &mut body, &mut log, accepted).await,
         };
         body.discard_rest(&parts);
-        log.finish(response.status(), outcome);
-        response
+        match answer {
+            Ok(Answer::Once(executed, outcome)) => {
+                let response = match accepted.and_then(|accepted| accepted.once.is_none().then_some(accepted.stream)) {
+                    Some(Some(stream)) => event_stream::once(stream, &executed),
+                    _ => response::executed(media, executed),
+                };
+                log.finish(response.status(), outcome);
+                response
+            }
+            Ok(Answer::Stream(media, subscription)) => event_stream::open(media, subscription, log),
+            Ok(Answer::NotStarted(media, errors, outcome)) => {
+                let response = event_stream::once(media, &async_graphql::Response::from_errors(errors));
+                log.finish(response.status(), outcome);
+                response
+            }
+            Err(refusal) => {
+                let outcome = Outcome::Failed(refusal.code());
+                let response = response::refused(media, refusal);
+                log.finish(response.status(), outcome);
+                response
+            }
+        }
     })
     .await
 }
 
-fn refuse(media: Media, refusal: Refusal) -> (Response, Outcome) {
-    let outcome = Outcome::Failed(refusal.code());
-    (response::refused(media, refusal), outcome)
+/// The answer to a request that was not refused.
+enum Answer {
+    /// One result.
+    Once(async_graphql::Response, Outcome),
+    /// The results of a subscription.
+    Stream(StreamMedia, OpenSubscription),
+    /// The subscription has not started.
+    NotStarted(StreamMedia, Vec<ServerError>, Outcome),
 }
 
 /// Body, token, plan, permit, execution.
 async fn respond(
-    api: &Api,
+    api: &Arc<Api>,
     parts: &Parts,
     body: &mut RequestBody,
     log: &mut RequestLog,
-) -> Result<(async_graphql::Response, Outcome), Refusal> {
+    accepted: Accepted,
+) -> Result<Answer, Refusal> {
     let (Parameters { document, operation_name, variables }, token) = receive(api, parts, body).await?;
     let operation = api.documents.find(&document, operation_name.as_deref())?;
-    let is_query = operation.info.is_query;
+    let kind = operation.info.kind;
     log.operation = Some(operation.info.clone());
-    if parts.method == Method::GET && !is_query {
+    if parts.method == Method::GET && kind == OperationType::Mutation {
         return Err(Refusal::NotAQuery);
     }
     let plan = api.documents.plan(&operation, variables)?;
-    // A request waits for nothing if all permits are taken: waiting would delay all other requests as well.
-    let Ok(_permit) = api.permits.try_acquire() else {
-        metrics::limit_reached(Limit::RequestsInFlight);
-        return Err(Refusal::Overloaded);
-    };
-    let messaging = if is_query { api.messaging.for_query() } else { api.messaging.for_mutation() };
-    let context = RequestContext::new(messaging, token, api.limits.response_bytes);
-    let execution = execute(&api.schema, plan.0, &context);
-    match timeout(api.limits.request_timeout(), execution).await {
-        Ok(executed) => executed.map_err(Refusal::Engine),
-        Err(_) if is_query => Err(Refusal::TimedOut { message: None }),
-        Err(_) if context.has_stored_message() => Err(Refusal::TimedOut { message: Some(MessageOutcome::Stored) }),
-        // A write that was given up can still have been done.
-        Err(_) => Err(Refusal::TimedOut { message: Some(MessageOutcome::Unknown) }),
+    if kind != OperationType::Subscription {
+        let (response, outcome) = execution::execute(api, kind, plan, token).await?;
+        return Ok(Answer::Once(response, outcome));
+    }
+    let media = accepted.stream.ok_or(Refusal::NotAStream)?;
+    let last_event_id = parts.headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
+    match Subscription::start(api, plan, token.clone(), last_event_id).await {
+        Ok(subscription) => Ok(Answer::Stream(media, OpenSubscription::new(api, subscription, token)?)),
+        Err(NotStarted::Refused(refusal)) => Err(refusal),
+        Err(NotStarted::Failed(errors, outcome)) => Ok(Answer::NotStarted(media, errors, outcome)),
     }
 }
 

@@ -31,6 +31,8 @@ pub async fn ready(State(api): State<Arc<Api>>) -> Response {
         "dynamodb": dynamodb,
         "postgres": postgres,
         "tokenKeys": keys,
+        // Without hints, new messages arrive later. The process can serve requests, so it is ready.
+        "liveHints": api.live.listening().is_established(),
         "consumer": api.consumer.as_ref().map(|_| stuck.is_none()),
     });
     (status, Json(parts)).into_response()

@@ -2,9 +2,12 @@
 
 mod api;
 mod body;
+mod event_stream;
+mod execution;
 mod graphiql;
 mod graphql;
 mod health;
+mod lifetime;
 mod metrics;
 mod negotiation;
 mod parameters;
@@ -15,6 +18,8 @@ mod request_id;
 mod request_log;
 mod response;
 mod server;
+mod subscription;
+mod websocket;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +33,7 @@ use axum::routing::{any, get};
 use tower_http::cors::CorsLayer;
 
 pub use self::api::Api;
+use self::event_stream::LAST_EVENT_ID;
 pub use self::metrics::serve_metrics;
 pub use self::readiness::Readiness;
 pub use self::receiving::Receiving;
@@ -63,7 +69,7 @@ fn cors(origins: &[HeaderValue]) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(origins.to_vec())
         .allow_methods([Method::GET, Method::POST])
-        .allow_headers([AUTHORIZATION, CONTENT_TYPE, TRACEPARENT, TRACESTATE])
+        .allow_headers([AUTHORIZATION, CONTENT_TYPE, LAST_EVENT_ID, TRACEPARENT, TRACESTATE])
         .expose_headers([HeaderName::from_static(REQUEST_ID), RETRY_AFTER])
         .max_age(PREFLIGHT_MAX_AGE)
 }

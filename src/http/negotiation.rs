@@ -1,16 +1,37 @@
-//! The media type of a response: the GraphQL over HTTP specification, sections "Accept" and "Response".
+//! The media type of a response: the GraphQL over HTTP specification, sections "Accept" and "Response", and the protocols of
+//! subscriptions.
+
+use std::cmp::Reverse;
 
 use axum::http::HeaderMap;
 use axum::http::header::ACCEPT;
 use mime::Mime;
 
-/// A media type that a response can have.
+/// A media type of a response with one result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Media {
     /// `application/graphql-response+json`: the status says whether the request was rejected.
     GraphqlResponse,
     /// `application/json`: a well-formed request gets the status 200.
     Json,
+}
+
+/// A media type of a response with many results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamMedia {
+    /// `text/event-stream`: server-sent events, in the "distinct connections mode" of graphql-sse.
+    EventStream,
+    /// `multipart/mixed`: Apollo's protocol for subscriptions.
+    Multipart,
+}
+
+/// What a client accepts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// The media type for one result that the client prefers.
+    pub once: Option<Media>,
+    /// The media type for many results that the client prefers.
+    pub stream: Option<StreamMedia>,
 }
 
 impl Media {
@@ -30,28 +51,50 @@ impl Media {
     }
 }
 
-/// The media type that the client prefers, or `None` if it accepts neither. A client without an `Accept` header, or one that
-/// accepts everything, gets JSON, because clients that know only JSON behave so.
-pub fn negotiate(headers: &HeaderMap) -> Option<Media> {
+impl StreamMedia {
+    fn essence(self) -> (&'static str, &'static str) {
+        match self {
+            Self::EventStream => ("text", "event-stream"),
+            Self::Multipart => ("multipart", "mixed"),
+        }
+    }
+}
+
+/// What the client accepts, or `None` if it accepts no media type of the server. A client without an `Accept` header, or one
+/// that accepts everything, gets JSON, because clients that know only JSON behave so. A media type for many results must be
+/// named, because other clients could not read it.
+pub fn negotiate(headers: &HeaderMap) -> Option<Accepted> {
     let lines = headers.get_all(ACCEPT).iter().filter_map(|line| line.to_str().ok());
     let ranges: Vec<Range> = lines.flat_map(|line| line.split(',')).filter_map(Range::read).collect();
     if ranges.is_empty() {
         // A header that has no readable media range asks for something that the server does not have.
-        return headers.get(ACCEPT).is_none_or(|line| line.is_empty()).then_some(Media::Json);
+        let is_absent = headers.get(ACCEPT).is_none_or(|line| line.is_empty());
+        return is_absent.then_some(Accepted { once: Some(Media::Json), stream: None });
     }
-    let preference = |media| {
-        let matching = ranges.iter().enumerate().filter_map(|(position, range)| range.matches(media, position));
+    let preference = |essence| {
+        let matching = ranges.iter().enumerate().filter_map(|(position, range)| range.matches(essence, position));
         // The most exact range decides.
         matching.max_by_key(|matched| matched.exactness).unwrap_or(Match::NONE)
     };
-    let (json, graphql) = (preference(Media::Json), preference(Media::GraphqlResponse));
-    if json.quality == 0 && graphql.quality == 0 {
-        return None;
-    }
+    let (json, graphql) = (preference(Media::Json.essence()), preference(Media::GraphqlResponse.essence()));
     // With the same quality, a media type that is named wins over a wildcard, and of two that are named, the first one.
-    let order =
-        |it: &Match| (it.quality, it.is_named(), std::cmp::Reverse(if it.is_named() { it.position } else { 0 }));
-    Some(if order(&graphql) > order(&json) { Media::GraphqlResponse } else { Media::Json })
+    let order = |it: &Match| (it.quality, it.is_named(), Reverse(if it.is_named() { it.position } else { 0 }));
+    let once = match (json.quality, graphql.quality) {
+        (0, 0) => None,
+        _ if order(&graphql) > order(&json) => Some(Media::GraphqlResponse),
+        _ => Some(Media::Json),
+    };
+    let named = [StreamMedia::EventStream, StreamMedia::Multipart].map(|media| {
+        let matched = preference(media.essence());
+        (if matched.is_named() { matched.quality } else { 0 }, media)
+    });
+    let stream = match named {
+        [(0, _), (0, _)] => None,
+        // Server-sent events are simpler for clients and proxies.
+        [(events, media), (multipart, _)] if events >= multipart => Some(media),
+        [_, (_, media)] => Some(media),
+    };
+    (once.is_some() || stream.is_some()).then_some(Accepted { once, stream })
 }
 
 /// How a client accepts a media type.
@@ -90,8 +133,7 @@ impl Range {
         Some(Self { quality: (quality * 1000.0).round() as u16, mime })
     }
 
-    fn matches(&self, media: Media, position: usize) -> Option<Match> {
-        let (kind, subtype) = media.essence();
+    fn matches(&self, (kind, subtype): (&str, &str), position: usize) -> Option<Match> {
         let is_utf8 = |charset: mime::Name<'_>| charset == mime::UTF_8 || charset == "*";
         if !self.mime.get_param(mime::CHARSET).is_none_or(is_utf8) {
             return None;
@@ -134,8 +176,36 @@ mod tests {
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(ACCEPT, accept.parse().expect("a header"));
-            assert_eq!(negotiate(&headers), media, "{accept}");
+            assert_eq!(
+                negotiate(&headers),
+                media.map(|media| Accepted { once: Some(media), stream: None }),
+                "{accept}"
+            );
         }
-        assert_eq!(negotiate(&HeaderMap::new()), json);
+        let accepted = Accepted { once: json, stream: None };
+        assert_eq!(negotiate(&HeaderMap::new()), Some(accepted));
+    }
+
+    #[test]
+    fn a_stream_is_accepted_only_by_name() {
+        let (events, multipart) = (Some(StreamMedia::EventStream), Some(StreamMedia::Multipart));
+        let (graphql, json) = (Some(Media::GraphqlResponse), Some(Media::Json));
+        let urql = "application/graphql-response+json, application/graphql+json, application/json, text/event-stream, \
+            multipart/mixed";
+        for (accept, once, stream) in [
+            ("text/event-stream", None, events),
+            ("text/*", None, None),
+            (urql, graphql, events),
+            ("multipart/mixed;boundary=graphql;subscriptionSpec=1.0,application/json", json, multipart),
+            ("multipart/mixed;boundary=\"graphql\";subscriptionSpec=\"1.0\", application/json", json, multipart),
+            ("multipart/mixed, text/event-stream;q=0.5", None, multipart),
+            ("text/event-stream;q=0, application/json", json, None),
+            ("text/event-stream, */*;q=0.1", json, events),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(ACCEPT, accept.parse().expect("a header"));
+            let accepted = (once.is_some() || stream.is_some()).then_some(Accepted { once, stream });
+            assert_eq!(negotiate(&headers), accepted, "{accept}");
+        }
     }
 }

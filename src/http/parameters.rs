@@ -65,6 +65,12 @@ pub fn read_body(body: &[u8]) -> Result<Parameters, ParametersError> {
     untyped.checked()
 }
 
+/// Reads the payload of a `subscribe` message on a socket.
+pub fn read_payload(payload: Value) -> Result<Parameters, ParametersError> {
+    let untyped = Untyped::deserialize(payload).map_err(|_| ParametersError::BodyNotObject)?;
+    untyped.checked()
+}
+
 /// Reads the query string of a GET request.
 pub fn read_url(query: &str) -> Result<Parameters, ParametersError> {
     let uri = axum::http::Uri::builder().path_and_query(format!("/?{query}")).build();

@@ -13,9 +13,34 @@ use crate::outcome::Code;
 /// Why a request has no `data`.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
-    /// The client accepts neither media type.
+    /// The client accepts no media type of the server.
     #[error("The response can be application/graphql-response+json or application/json. `Accept` allows neither.")]
     NotAcceptable,
+    /// The client accepts no media type of subscriptions.
+    #[error(
+        "A subscription needs `Accept: text/event-stream` or `Accept: multipart/mixed`, or a WebSocket with the subprotocol graphql-transport-ws."
+    )]
+    NotAStream,
+    /// The request to open a WebSocket is incomplete.
+    #[error(
+        "The request to open a WebSocket needs GET, HTTP/1.1, `Sec-WebSocket-Version: 13` and `Sec-WebSocket-Key`."
+    )]
+    Upgrade,
+    /// A page of another origin opens a WebSocket.
+    #[error("Pages of this origin may not open a WebSocket. `CORS_ORIGINS` must contain the origin.")]
+    Origin,
+    /// The user has too many sockets and event streams.
+    #[error("You have too many open subscriptions: at most {maximum} sockets and event streams.")]
+    TooManySockets {
+        /// The maximum.
+        maximum: usize,
+    },
+    /// The socket has too many operations.
+    #[error("The socket has too many operations: at most {maximum}.")]
+    TooManyOperations {
+        /// The maximum.
+        maximum: usize,
+    },
     /// All permits are taken.
     #[error("The server has too many concurrent requests. Please try again.")]
     Overloaded,
@@ -26,7 +51,7 @@ pub enum Refusal {
     #[error("Use GET or POST.")]
     Method,
     /// A mutation over GET.
-    #[error("A GET request can execute queries only. Use POST.")]
+    #[error("A GET request cannot execute mutations. Use POST.")]
     NotAQuery,
     /// The body has another media type or charset.
     #[error("The body must be application/json in UTF-8. Check `Content-Type`.")]
@@ -46,8 +71,8 @@ pub enum Refusal {
     /// The document is rejected.
     #[error(transparent)]
     Document(#[from] DocumentError),
-    /// The engine rejects an operation that was planned, or the response is too large.
-    #[error("The operation was not executed.")]
+    /// The engine rejects an operation that was planned, or the response is too large. Each error has its own message.
+    #[error("The operation has errors.")]
     Engine(Vec<ServerError>),
     /// The request took longer than the limit.
     #[error("The request took longer than the limit.")]
@@ -70,7 +95,15 @@ impl Refusal {
     fn row(&self) -> Row {
         let bad = |status, reason| Row { status, code: Code::BadUserInput, reason };
         match self {
-            Self::NotAcceptable => bad(StatusCode::NOT_ACCEPTABLE, "not_acceptable"),
+            Self::NotAcceptable | Self::NotAStream => bad(StatusCode::NOT_ACCEPTABLE, "not_acceptable"),
+            Self::Upgrade => bad(StatusCode::BAD_REQUEST, "websocket_invalid"),
+            Self::Origin => bad(StatusCode::FORBIDDEN, "origin_not_allowed"),
+            Self::TooManySockets { .. } => {
+                Row { status: StatusCode::TOO_MANY_REQUESTS, code: Code::Throttled, reason: "max_sockets_exceeded" }
+            }
+            Self::TooManyOperations { .. } => {
+                Row { status: StatusCode::TOO_MANY_REQUESTS, code: Code::Throttled, reason: "max_operations_exceeded" }
+            }
             Self::Method | Self::NotAQuery => bad(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Self::NotJson => bad(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json"),
             Self::Encoded => bad(StatusCode::UNSUPPORTED_MEDIA_TYPE, "body_encoded"),

@@ -20,12 +20,14 @@ pub struct RequestLog {
     is_written: bool,
     /// The operation, once its document is valid.
     pub operation: Option<Arc<OperationInfo>>,
+    /// Number of events that were delivered, if the request is a subscription that has started.
+    pub events: Option<u64>,
 }
 
 impl RequestLog {
     /// A request starts.
     pub fn start() -> Self {
-        Self { start: Instant::now(), is_written: false, operation: None }
+        Self { start: Instant::now(), is_written: false, operation: None, events: None }
     }
 
     /// The request ends with a response.
@@ -33,9 +35,31 @@ impl RequestLog {
         self.write(Some(status), outcome);
     }
 
+    /// An operation without a status ends: one on a socket, or a subscription.
+    pub fn end(mut self, outcome: Outcome) {
+        self.write(None, outcome);
+    }
+
+    /// A subscription has started.
+    pub fn subscribed(&mut self) {
+        self.events = Some(0);
+    }
+
+    /// A subscription has delivered an event.
+    pub fn delivered(&mut self) {
+        self.events = self.events.map(|events| events + 1);
+        for field in self.root_fields() {
+            metrics::subscription_event(field);
+        }
+    }
+
+    fn root_fields(&self) -> &[String] {
+        self.operation.as_ref().map_or(&[], |operation| &operation.root_fields)
+    }
+
     fn write(&mut self, status: Option<StatusCode>, outcome: Outcome) {
         self.is_written = true;
-        let root_fields = self.operation.as_ref().map_or(&[] as &[String], |operation| &operation.root_fields);
+        let (root_fields, events) = (self.root_fields(), self.events);
         let operation = self.operation.as_ref().and_then(|operation| operation.name.as_deref());
         let operation = operation.map(|name| shortened(name, MAX_NAME_CHARS));
         let duration = self.start.elapsed();
@@ -43,9 +67,12 @@ impl RequestLog {
             metrics::request("none", outcome, duration);
         }
         for field in root_fields {
-            metrics::request(field, outcome, duration);
+            match events {
+                None => metrics::request(field, outcome, duration),
+                Some(_) => metrics::subscription_ended(field, outcome),
+            }
         }
-        telemetry::end_request(operation, status, outcome);
+        telemetry::end_request(operation, status, outcome, events);
         let duration_ms = duration.as_secs_f64() * 1000.0;
         let fields = || root_fields.join(",");
         let status = status.map(|status| status.as_u16());
@@ -57,6 +84,7 @@ impl RequestLog {
                 duration_ms,
                 status,
                 outcome = outcome_name,
+                events,
                 "request finished"
             );
         } else {
@@ -66,6 +94,7 @@ impl RequestLog {
                 duration_ms,
                 status,
                 outcome = outcome_name,
+                events,
                 "request finished"
             );
         }

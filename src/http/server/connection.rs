@@ -47,6 +47,8 @@ struct State {
     has_served: bool,
     /// Whether a handler has taken over the connection, for example for WebSocket.
     is_upgraded: bool,
+    /// Whether that handler has accepted the client.
+    is_accepted: bool,
     requests: Vec<RequestState>,
     next_request: u64,
     /// Time since which the connection has no unfinished request.
@@ -76,7 +78,7 @@ struct RequestState {
 pub struct Client {
     /// The IP address at the other end of the connection. It can be that of a proxy.
     pub address: IpAddr,
-    _request: Unfinished,
+    request: Unfinished,
 }
 
 /// A request is unfinished until all clones of this value are dropped.
@@ -104,6 +106,7 @@ impl Connection {
             is_http2: false,
             has_served: false,
             is_upgraded: false,
+            is_accepted: false,
             requests: Vec::new(),
             next_request: 0,
             waiting_since: now,
@@ -188,10 +191,20 @@ impl Connection {
         (is_head && bytes > 0).then_some(Held { bytes, since: state.head_since.unwrap_or(state.waiting_since) })
     }
 
-    /// If the connection waits for a request, returns whether it has had a request before, and since when it waits.
+    /// If the connection waits for a request, returns whether it has had a request before, and since when it waits. A handler
+    /// that has taken over the connection and has not accepted its client waits too.
     pub fn waiting(&self) -> Option<(bool, Instant)> {
         let state = self.lock();
-        (!state.is_busy()).then_some((state.has_served, state.waiting_since))
+        let is_waiting = if state.is_upgraded { !state.is_accepted } else { !state.is_busy() };
+        is_waiting.then_some((state.has_served, state.waiting_since))
+    }
+
+    /// Waits until the connection must be closed.
+    async fn closed(&self) {
+        let mut command = Command::Serve;
+        while command < Command::Close {
+            command = self.commanded(command).await;
+        }
     }
 
     fn end_request(&self, id: u64) {
@@ -269,7 +282,18 @@ impl State {
 impl Client {
     /// Creates the client of `request`, with the IP address of the other end of the connection.
     pub fn new(address: IpAddr, request: Unfinished) -> Self {
-        Self { address: address.to_canonical(), _request: request }
+        Self { address: address.to_canonical(), request }
+    }
+
+    /// Registers that the handler that has taken over the connection accepts the client. Before that, the connection can be
+    /// evicted.
+    pub fn accepted(&self) {
+        self.request.0.connection.lock().is_accepted = true;
+    }
+
+    /// Waits until the connection must make room for others.
+    pub async fn evicted(&self) {
+        self.request.0.connection.closed().await;
     }
 }
 

@@ -4,7 +4,7 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::connection::{Command, Connection, Held};
 use super::peer::Peer;
@@ -43,6 +43,11 @@ impl Connections {
     /// Returns the maximum number of concurrent requests of an HTTP/2 connection.
     pub fn streams(&self) -> u32 {
         self.limits.streams
+    }
+
+    /// Returns how long a client may read nothing of a response.
+    pub fn write_timeout(&self) -> Duration {
+        self.limits.write_timeout()
     }
 
     /// Registers a new connection. If there are too many connections, closes some that wait for a request, beginning

@@ -1,0 +1,200 @@
+//! Delivers a subscription in the response to a request: as server-sent events or in Apollo's multipart protocol.
+//!
+//! Sources: graphql-sse, PROTOCOL.md, "Distinct connections mode"; the HTML standard, section "Server-sent events"; Apollo,
+//! "Multipart HTTP protocol for GraphQL subscriptions".
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_graphql::Response as Executed;
+use axum::body::{Body, Bytes};
+use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, VARY};
+use axum::http::{HeaderName, HeaderValue};
+use axum::response::{IntoResponse, Response};
+use futures::stream::unfold;
+use serde_json::json;
+use tokio::time::{Instant, sleep_until};
+use tracing::{Instrument, Span};
+
+use super::api::Api;
+use super::lifetime::{End, Lifetime};
+use super::negotiation::StreamMedia;
+use super::refusal::Refusal;
+use super::request_log::RequestLog;
+use super::subscription::{Delivery, Stalled, Subscription};
+use crate::auth::{TokenError, VerifiedToken};
+use crate::outcome::{Code, Outcome};
+
+/// The cursor of the last event that a client of server-sent events has received.
+pub const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+/// Interval at which the server sends something to a client that has nothing else to receive. Shorter than the idle timeouts of
+/// load balancers.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+/// Proxies such as nginx must not collect the response before they send it on.
+const NO_BUFFERING: (HeaderName, HeaderValue) =
+    (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+
+/// A subscription, and the lifetime of the response that delivers it.
+pub struct OpenSubscription {
+    subscription: Subscription,
+    lifetime: Lifetime,
+}
+
+impl OpenSubscription {
+    /// Opens an event stream. Refuses it if the user has too many.
+    pub fn new(api: &Arc<Api>, subscription: Subscription, token: Option<VerifiedToken>) -> Result<Self, Refusal> {
+        // A subscription starts only with a token.
+        let token = token.ok_or(Refusal::Token(TokenError::Header))?;
+        let lifetime = Lifetime::start(api, subscription.user.uuid, token)?;
+        Ok(Self { subscription, lifetime })
+    }
+}
+
+/// The response with one result.
+pub fn once(media: StreamMedia, executed: &Executed) -> Response {
+    let mut body = media.start().to_vec();
+    body.extend(media.event(None, executed));
+    body.extend(media.complete());
+    respond(media, Body::from(body))
+}
+
+/// The response with the results of a subscription.
+pub fn open(media: StreamMedia, open: OpenSubscription, mut log: RequestLog) -> Response {
+    log.subscribed();
+    let OpenSubscription { subscription, lifetime } = open;
+    let keep_alive_at = Instant::now() + KEEP_ALIVE;
+    let stream = EventStream { media, subscription, lifetime, log, keep_alive_at, has_begun: false };
+    let span = Span::current();
+    let frames = unfold(Some(Box::new(stream)), move |stream| {
+        let next = async { Some(stream?.next_frame().await) };
+        next.instrument(span.clone())
+    });
+    respond(media, Body::from_stream(frames))
+}
+
+fn respond(media: StreamMedia, body: Body) -> Response {
+    let mut response = body.into_response();
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media.content_type()));
+    headers.insert(VARY, HeaderValue::from_name(ACCEPT));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.extend([NO_BUFFERING]);
+    response
+}
+
+/// The state of a response that is a stream.
+struct EventStream {
+    media: StreamMedia,
+    subscription: Subscription,
+    lifetime: Lifetime,
+    log: RequestLog,
+    keep_alive_at: Instant,
+    has_begun: bool,
+}
+
+type Frame = Result<Bytes, std::convert::Infallible>;
+
+impl EventStream {
+    /// The next bytes of the body, and the stream unless they are the last ones.
+    async fn next_frame(mut self: Box<Self>) -> (Frame, Option<Box<Self>>) {
+        if !self.has_begun {
+            // The client sees at once that the subscription has started.
+            self.has_begun = true;
+            return (Ok(Bytes::from_static(self.media.start())), Some(self));
+        }
+        let event = tokio::select! {
+            end = self.lifetime.ended() => return self.end(Some(end)),
+            event = self.subscription.next() => event,
+            () = sleep_until(self.keep_alive_at) => {
+                self.keep_alive_at = Instant::now() + KEEP_ALIVE;
+                return (Ok(Bytes::from_static(self.media.keep_alive())), Some(self));
+            }
+        };
+        // Boxed, so that a stream that waits takes little memory.
+        let delivered = Box::pin(self.subscription.deliver(event)).await;
+        match delivered {
+            Ok(Delivery { cursor, response }) => {
+                self.log.delivered();
+                self.keep_alive_at = Instant::now() + KEEP_ALIVE;
+                (Ok(self.media.event(cursor.as_deref(), &response).into()), Some(self))
+            }
+            Err(Stalled) => self.end(None),
+        }
+    }
+
+    /// Ends the stream without completing the subscription, so that the client subscribes again.
+    fn end(self: Box<Self>, end: Option<End>) -> (Frame, Option<Box<Self>>) {
+        let (code, reason, message) = match end {
+            Some(End::TokenExpired) => (Code::Unauthenticated, "token_expired", "The access token has expired."),
+            Some(End::UserDeleted) => (Code::Unauthenticated, "user_unknown", "No user belongs to the access token."),
+            Some(End::Stopping) => (Code::Unavailable, "server_stopping", "The server stops. Subscribe again."),
+            None => (Code::Unavailable, "request_timeout", "An event took longer than the limit. Subscribe again."),
+        };
+        let extensions = json!({ "code": code.as_str(), "reason": reason });
+        let error = json!({ "message": message, "extensions": extensions });
+        let outcome = if end == Some(End::Stopping) { Outcome::Ok } else { Outcome::Failed(code) };
+        self.log.end(outcome);
+        (Ok(self.media.interrupted(&error)), None)
+    }
+}
+
+impl StreamMedia {
+    fn content_type(self) -> &'static str {
+        match self {
+            Self::EventStream => "text/event-stream; charset=utf-8",
+            Self::Multipart => "multipart/mixed;boundary=\"graphql\";subscriptionSpec=\"1.0\"",
+        }
+    }
+
+    /// The first bytes of a body.
+    fn start(self) -> &'static [u8] {
+        match self {
+            Self::EventStream => b":\n\n",
+            Self::Multipart => b"\r\n--graphql",
+        }
+    }
+
+    fn keep_alive(self) -> &'static [u8] {
+        match self {
+            Self::EventStream => b":\n\n",
+            Self::Multipart => b"\r\ncontent-type: application/json\r\n\r\n{}\r\n--graphql",
+        }
+    }
+
+    /// The bytes of a result. JSON has no line breaks.
+    fn event(self, cursor: Option<&str>, executed: &Executed) -> Vec<u8> {
+        // A response consists of strings, numbers and lists of them, so it is always JSON.
+        let result = serde_json::to_string(executed).unwrap_or_default();
+        match (self, cursor) {
+            (Self::EventStream, None) => format!("event: next\ndata: {result}\n\n").into_bytes(),
+            (Self::EventStream, Some(id)) => format!("id: {id}\nevent: next\ndata: {result}\n\n").into_bytes(),
+            (Self::Multipart, _) => part(&format!("{{\"payload\":{result}}}")),
+        }
+    }
+
+    /// The bytes after the last result.
+    fn complete(self) -> &'static [u8] {
+        match self {
+            Self::EventStream => b"event: complete\ndata:\n\n",
+            Self::Multipart => b"--\r\n",
+        }
+    }
+
+    /// The bytes at the end of a subscription that is not complete. An event stream just ends. Apollo's client subscribes again
+    /// only after an error.
+    fn interrupted(self, error: &serde_json::Value) -> Bytes {
+        match self {
+            Self::EventStream => Bytes::new(),
+            Self::Multipart => {
+                let mut last = part(&json!({ "payload": null, "errors": [error] }).to_string());
+                last.extend(self.complete());
+                last.into()
+            }
+        }
+    }
+}
+
+/// A part of a multipart body, and the boundary after it. The next part, or the end of the body, continues the boundary.
+fn part(json: &str) -> Vec<u8> {
+    format!("\r\ncontent-type: application/json\r\n\r\n{json}\r\n--graphql").into_bytes()
+}

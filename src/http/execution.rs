@@ -1,0 +1,43 @@
+//! Executes planned queries and mutations, of requests over HTTP and of messages on sockets.
+
+use async_graphql::Response;
+use tokio::sync::SemaphorePermit;
+use tokio::time::timeout;
+
+use super::api::Api;
+use super::refusal::Refusal;
+use crate::auth::VerifiedToken;
+use crate::documents::{OperationType, Plan};
+use crate::graphql::{self, MessageOutcome, RequestContext};
+use crate::metrics::{self, Limit};
+use crate::outcome::Outcome;
+
+/// Acquires the permit of an execution. A request waits for nothing if all permits are taken: waiting would delay all other
+/// requests as well.
+pub fn permit(api: &Api) -> Result<SemaphorePermit<'_>, Refusal> {
+    api.permits.try_acquire().map_err(|_| {
+        metrics::limit_reached(Limit::RequestsInFlight);
+        Refusal::Overloaded
+    })
+}
+
+/// Executes a query or a mutation.
+pub async fn execute(
+    api: &Api,
+    kind: OperationType,
+    plan: Plan,
+    token: Option<VerifiedToken>,
+) -> Result<(Response, Outcome), Refusal> {
+    let _permit = permit(api)?;
+    let is_query = kind == OperationType::Query;
+    let messaging = if is_query { api.messaging.for_query() } else { api.messaging.for_mutation() };
+    let context = RequestContext::new(messaging, api.live.clone(), token, api.limits.response_bytes);
+    let execution = graphql::execute(&api.schema, plan.into_request(), &context);
+    match timeout(api.limits.request_timeout(), execution).await {
+        Ok(executed) => executed.map_err(Refusal::Engine),
+        Err(_) if is_query => Err(Refusal::TimedOut { message: None }),
+        Err(_) if context.has_stored_message() => Err(Refusal::TimedOut { message: Some(MessageOutcome::Stored) }),
+        // A write that was given up can still have been done.
+        Err(_) => Err(Refusal::TimedOut { message: Some(MessageOutcome::Unknown) }),
+    }
+}

@@ -1,0 +1,86 @@
+//! A subscription that has started. Event streams and sockets deliver its events.
+
+use std::sync::Arc;
+
+use async_graphql::{Response, ServerError};
+use tokio::time::timeout;
+
+use super::api::Api;
+use super::execution::permit;
+use super::refusal::Refusal;
+use crate::auth::VerifiedToken;
+use crate::documents::Plan;
+use crate::graphql::{self, Event, RequestContext, Source, Started, Step};
+use crate::model::User;
+use crate::outcome::Outcome;
+
+/// A subscription that has started.
+pub struct Subscription {
+    api: Arc<Api>,
+    plan: Plan,
+    token: Option<VerifiedToken>,
+    /// The user who subscribed.
+    pub user: Arc<User>,
+    source: Source,
+}
+
+/// Why a subscription has not started.
+pub enum NotStarted {
+    /// It was refused before its execution.
+    Refused(Refusal),
+    /// Its execution failed. These are the errors of the response without `data`.
+    Failed(Vec<ServerError>, Outcome),
+}
+
+/// What a client receives for an event.
+pub struct Delivery {
+    /// The cursor after the event, if it has one.
+    pub cursor: Option<String>,
+    /// The result of the event.
+    pub response: Response,
+}
+
+/// The execution of an event took longer than the limit of a request. The client must subscribe again, from its last cursor.
+#[derive(Debug)]
+pub struct Stalled;
+
+impl Subscription {
+    /// Starts a subscription. A client of server-sent events that connects again sends `last_event_id`.
+    pub async fn start(
+        api: &Arc<Api>,
+        plan: Plan,
+        token: Option<VerifiedToken>,
+        last_event_id: Option<String>,
+    ) -> Result<Self, NotStarted> {
+        let _permit = permit(api).map_err(NotStarted::Refused)?;
+        let context = context(api, token.clone(), Step::start(api.live.clone(), last_event_id));
+        let start = graphql::subscribe(&api.schema, plan.request(), &context);
+        match timeout(api.limits.request_timeout(), start).await {
+            Ok(Ok(Started { user, source })) => Ok(Self { api: api.clone(), plan, token, user, source }),
+            Ok(Err((errors, outcome))) => Err(NotStarted::Failed(errors, outcome)),
+            Err(_) => Err(NotStarted::Refused(Refusal::TimedOut { message: None })),
+        }
+    }
+
+    /// Waits for the next event. If the returned future is dropped, no event is lost.
+    pub async fn next(&mut self) -> Event {
+        self.source.next(&self.api.messaging).await
+    }
+
+    /// Executes the subscription for an event.
+    pub async fn deliver(&self, event: Event) -> Result<Delivery, Stalled> {
+        let cursor = event.cursor();
+        let context = context(&self.api, self.token.clone(), Step::event(event));
+        let execution = graphql::execute_event(&self.api.schema, self.plan.request(), &context);
+        match timeout(self.api.limits.request_timeout(), execution).await {
+            Ok(Ok((response, _))) => Ok(Delivery { cursor, response }),
+            Ok(Err(errors)) => Ok(Delivery { cursor, response: Response::from_errors(errors) }),
+            Err(_) => Err(Stalled),
+        }
+    }
+}
+
+fn context(api: &Api, token: Option<VerifiedToken>, step: Step) -> Arc<RequestContext> {
+    let messaging = api.messaging.for_query();
+    RequestContext::of_step(messaging, api.live.clone(), token, api.limits.response_bytes, Some(step))
+}
