@@ -9,7 +9,7 @@ pub mod process;
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use cruddur_messaging::app::{ApiParts, RequestParts, consume, fresh_name, serve};
@@ -18,6 +18,7 @@ use cruddur_messaging::config::{HttpLimits, TokenIssuer};
 use cruddur_messaging::embedded::dynamodb::EmbeddedDynamoDb;
 use cruddur_messaging::embedded::issuer::LocalIssuer;
 use cruddur_messaging::embedded::postgres::EmbeddedPostgres;
+use cruddur_messaging::live::Live;
 use cruddur_messaging::messages_table::MessagesTable;
 use cruddur_messaging::messages_table::schema::{Billing, load_leases_table, load_messages_table};
 use cruddur_messaging::model::{Participant, User, UserUuid};
@@ -115,6 +116,8 @@ pub struct World {
     pub table: MessagesTable,
     pub proxy: FaultProxy,
     pub dynamodb: EmbeddedDynamoDb,
+    /// Connects its servers and consumers.
+    pub live: Arc<Live>,
 }
 
 impl World {
@@ -125,7 +128,7 @@ impl World {
         load_messages_table(&aws.dynamodb, TABLE, Billing::FREE_TIER).await.expect("the messages table");
         load_leases_table(&aws.dynamodb, TABLE, Billing::FREE_TIER).await.expect("the leases table");
         let table = MessagesTable::new(aws.dynamodb.clone(), TABLE);
-        Self { aws, table, proxy, dynamodb }
+        Self { aws, table, proxy, dynamodb, live: Live::in_process() }
     }
 
     /// The URL of the engine behind the proxy.
@@ -163,6 +166,7 @@ impl World {
             requests: RequestParts { http, ..RequestParts::default() },
             introspection: true,
             feed_retention: Some(FEED_RETENTION),
+            live: self.live.clone(),
             consumer: None,
             graphiql_token: None,
         };
@@ -174,7 +178,7 @@ impl World {
     /// A stream consumer. It ends with the returned shutdown.
     pub fn consumer(&self) -> Shutdown {
         let shutdown = Shutdown::default();
-        consume(&self.aws, TABLE, Some(FEED_RETENTION), fresh_name(), &shutdown);
+        consume(&self.aws, TABLE, Some(FEED_RETENTION), fresh_name(), self.live.clone(), &shutdown);
         shutdown
     }
 }
