@@ -96,13 +96,20 @@ async fn a_stream_outlives_the_time_limits_as_long_as_the_client_reads_it() {
 }
 
 #[tokio::test]
-async fn an_upgraded_connection_has_no_time_limits() {
+async fn an_upgraded_connection_has_no_time_limits_and_is_evicted_only_before_it_is_accepted() {
     let upgrade = async |mut request: Request<Body>| {
         let upgraded = hyper::upgrade::on(&mut request);
+        let client = request.extensions().get::<Client>().cloned().expect("a client");
         tokio::spawn(async move {
             let mut io = TokioIo::new(upgraded.await.expect("an upgrade"));
             let mut buffer = [0; 100];
-            while let Ok(read @ 1..) = io.read(&mut buffer).await {
+            loop {
+                let read = tokio::select! {
+                    read = io.read(&mut buffer) => read,
+                    () = client.evicted() => return,
+                };
+                let Ok(read @ 1..) = read else { return };
+                client.accepted();
                 io.write_all(&buffer[..read]).await.expect("written");
             }
         });
@@ -110,17 +117,24 @@ async fn an_upgraded_connection_has_no_time_limits() {
         response.body(Body::empty()).expect("a response")
     };
     let router = Router::new().route("/upgrade", any(upgrade)).route("/here", any(async || "here"));
-    let served = served(router, LIMITS).await;
+    let served = served(router, ConnectionLimits { connections: 2, ..LIMITS }).await;
     let request = "GET /upgrade HTTP/1.1\r\nhost: here\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n";
     let mut client = served.send(request).await;
     until(&mut client, "\r\n\r\n").await;
     for text in ["first", "second"] {
-        served.outlast_an_idle_connection().await;
-        assert_eq!(served.connections.count(), (1, 0), "it is not idle");
         client.write_all(text.as_bytes()).await.expect("sent");
         until(&mut client, text).await;
+        served.outlast_an_idle_connection().await;
+        assert_eq!(served.connections.count(), (1, 0), "it is not idle");
     }
-    drop(client);
+    let mut not_accepted = served.send(request).await;
+    until(&mut not_accepted, "\r\n\r\n").await;
+    let mut other = served.send("GET /here HTTP/1.1\r\nhost: here\r\n\r\n").await;
+    until(&mut other, "here").await;
+    assert!(not_accepted.read_to_end(&mut Vec::new()).await.is_ok(), "it made room");
+    client.write_all(b"third").await.expect("sent");
+    until(&mut client, "third").await;
+    drop((client, other));
     wait_until(|| served.connections.count().0 == 0).await;
 }
 
