@@ -20,10 +20,10 @@ fn null() -> Value {
 }
 
 /// A world with a server, for tests that write the entries of a feed themselves.
-struct Log {
-    world: World,
-    server: Server,
-    ana: TestUser,
+pub struct Log {
+    pub world: World,
+    pub server: Server,
+    pub ana: TestUser,
     ben: TestUser,
     group: MessageGroupUuid,
     /// When the entries were written: an hour ago.
@@ -31,7 +31,7 @@ struct Log {
 }
 
 impl Log {
-    async fn new() -> Self {
+    pub async fn new() -> Self {
         let world = World::new().await;
         let server = world.server().await;
         let (ana, ben) = (user("ana").await, user("ben").await);
@@ -39,12 +39,12 @@ impl Log {
         Self { world, server, ana, ben, group: MessageGroupUuid(Uuid::new_v4()), written_at }
     }
 
-    fn client(&self) -> Client {
+    pub fn client(&self) -> Client {
         self.server.client(&self.ana)
     }
 
     /// The content of an entry in ana's feed: messages of ben with these numbers as their bodies.
-    fn messages(&self, numbers: std::ops::Range<u64>) -> FeedContent {
+    pub fn messages(&self, numbers: std::ops::Range<u64>) -> FeedContent {
         let message = |number: u64| {
             let uuid = MessageUuid(Uuid::from_u128(number.into()));
             let sort_key = SortKey::of_message(Utc::now(), uuid);
@@ -63,7 +63,7 @@ impl Log {
     }
 
     /// Appends entries to ana's feed, which has `events` events in `position` entries.
-    async fn append(&self, mut position: u64, mut events: u64, contents: Vec<FeedContent>) {
+    pub async fn append(&self, mut position: u64, mut events: u64, contents: Vec<FeedContent>) {
         let mut entries = Vec::new();
         for content in contents {
             position += 1;
@@ -86,13 +86,13 @@ impl Log {
     }
 
     /// Appends entries with one message each, whose bodies are numbers.
-    async fn append_singles(&self, numbers: std::ops::Range<u64>) {
+    pub async fn append_singles(&self, numbers: std::ops::Range<u64>) {
         let contents = numbers.clone().map(|number| self.messages(number..number + 1)).collect();
         self.append(numbers.start, numbers.start, contents).await;
     }
 
     /// Deletes an entry, as DynamoDB does when it has expired.
-    async fn delete(&self, position: u64) {
+    pub async fn delete(&self, position: u64) {
         let request = self.world.aws.dynamodb.delete_item().table_name(TABLE);
         let request = request.key("pk", text(format!("FEED#{}", self.ana.uuid())));
         request.key("sk", text(format!("{position:016}"))).send().await.expect("a delete");
@@ -123,7 +123,7 @@ fn words(cursor: &Value) -> Vec<String> {
 }
 
 /// The cursor with another word.
-fn forged(cursor: &Value, word: usize, value: impl ToString) -> Value {
+pub fn forged(cursor: &Value, word: usize, value: impl ToString) -> Value {
     let mut words = words(cursor);
     words[word] = value.to_string();
     json!(URL_SAFE_NO_PAD.encode(words.join(" ")))

@@ -1,5 +1,6 @@
 //! Tests of the real server over HTTP, with embedded engines, signed tokens and a real stream.
 
+mod activity;
 mod adoption;
 mod authentication;
 mod batch_loading;
@@ -10,6 +11,7 @@ mod consumer;
 mod consumer_faults;
 mod critical_tasks;
 mod dev_command;
+mod event_stream;
 mod feed;
 mod fuzz;
 #[path = "../fuzzer/mod.rs"]
@@ -22,6 +24,7 @@ mod idempotency_rules;
 mod legacy;
 mod legacy_reads;
 mod membership;
+mod multipart;
 mod once;
 mod operator_commands;
 mod outages;
@@ -35,9 +38,15 @@ mod serve_command;
 mod simulator;
 mod stopping;
 mod store_calls;
+mod stream_negotiation;
 mod table_contract;
 mod traces;
 mod units;
 mod unread;
 mod upgrade;
 mod validation_corpus;
+mod websocket;
+mod websocket_feed;
+mod websocket_frames;
+mod websocket_limits;
+mod websocket_operations;

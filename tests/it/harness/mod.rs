@@ -2,10 +2,13 @@
 
 pub mod client;
 pub mod connections;
+pub mod event_stream;
 pub mod fault_proxy;
 pub mod legacy;
+pub mod live;
 pub mod postgres_relay;
 pub mod process;
+pub mod websocket;
 
 use std::future::Future;
 use std::net::SocketAddr;
