@@ -8,10 +8,11 @@ use super::logging::start_with_traces;
 use crate::app::{ApiParts, RequestParts, consume, fresh_name, live_with_postgres, pool, serve};
 use crate::aws::Aws;
 use crate::config::{
-    CognitoSettings, DatabaseSettings, FeedSettings, HttpSettings, ListenSettings, MetricsSettings, RequestSettings,
-    TableSettings,
+    CognitoSettings, DatabaseSettings, FeedSettings, HintBroker, HintSettings, HttpSettings, ListenSettings,
+    MetricsSettings, RequestSettings, TableSettings,
 };
 use crate::http::serve_metrics;
+use crate::live::Live;
 use crate::preflight::{check_migrations, check_tables};
 use crate::shutdown::Shutdown;
 use crate::telemetry::TraceSettings;
@@ -33,6 +34,8 @@ pub struct Options {
     feed: FeedSettings,
     #[command(flatten)]
     database: DatabaseSettings,
+    #[command(flatten)]
+    hints: HintSettings,
     #[command(flatten)]
     listen: ListenSettings,
     #[command(flatten)]
@@ -63,7 +66,10 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         users.close().await;
         return Err(error);
     }
-    let live = live_with_postgres(users.pool().clone(), Some(listen_url), &shutdown)?;
+    let live = match options.hints.hint_broker {
+        HintBroker::Postgres => live_with_postgres(users.pool().clone(), Some(listen_url), &shutdown)?,
+        HintBroker::None => Live::in_process(),
+    };
     let consume = || consume(&aws, &table, options.feed.retention(), fresh_name(), live.clone(), &shutdown);
     let consumer = (!options.no_worker).then(consume);
     let parts = ApiParts {

@@ -5,7 +5,7 @@ use clap::Args;
 use super::logging::start_with_traces;
 use crate::app::{consume, fresh_name, live_with_postgres, pool};
 use crate::aws::Aws;
-use crate::config::{DatabaseSettings, FeedSettings, MetricsSettings, TableSettings};
+use crate::config::{DatabaseSettings, FeedSettings, HintBroker, HintSettings, MetricsSettings, TableSettings};
 use crate::http::serve_metrics;
 use crate::live::Live;
 use crate::preflight::check_tables;
@@ -24,6 +24,8 @@ pub struct Options {
     #[command(flatten)]
     feed: FeedSettings,
     #[command(flatten)]
+    hints: HintSettings,
+    #[command(flatten)]
     database: DatabaseSettings,
 }
 
@@ -33,14 +35,16 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let table = options.table.ddb_message_table;
     let shutdown = Shutdown::default();
     let database = &options.database;
-    let pool = match database.is_given() {
-        true => Some(pool(database.url()?, 1, Some(database.statement_timeout()))?),
-        false => {
-            tracing::warn!(
-                "DATABASE_URL is not set, so subscriptions in other processes receive messages up to 90 seconds late"
-            );
+    let pool = match options.hints.hint_broker {
+        HintBroker::Postgres if database.is_given() => {
+            Some(pool(database.url()?, 1, Some(database.statement_timeout()))?)
+        }
+        HintBroker::Postgres => {
+            // A worker did not need the database before there were subscriptions.
+            tracing::warn!("DATABASE_URL is not set, so subscriptions receive messages up to 90 seconds late");
             None
         }
+        HintBroker::None => None,
     };
     serve_metrics(options.metrics.metrics_addr, &shutdown).await?;
     check_tables(&aws, &table, true).await?;

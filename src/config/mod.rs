@@ -17,7 +17,7 @@ pub use self::hosts::{LocalHosts, host_of};
 pub use self::limits::{ConnectionLimits, CorsSettings, DocumentLimits, HttpLimits, LiveLimits};
 use self::setting::socket_address;
 pub use self::setting::{SettingError, checked_address};
-pub use self::stores::{DatabaseSettings, FeedSettings, ListenSettings, TableSettings};
+pub use self::stores::{DatabaseSettings, FeedSettings, HintBroker, HintSettings, ListenSettings, TableSettings};
 
 /// Settings of the API besides its limits.
 #[derive(Args, Clone, Debug)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::setting::{SettingError, given};
 
@@ -104,6 +104,24 @@ impl DatabaseSettings {
     pub fn is_given(&self) -> bool {
         given("DATABASE_URL", &self.database_url).is_ok()
     }
+}
+
+/// How processes tell each other which feeds have new entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum HintBroker {
+    /// With `LISTEN` and `NOTIFY` of PostgreSQL.
+    Postgres,
+    /// Not at all: only one process runs.
+    None,
+}
+
+/// Settings of the hints between processes.
+#[derive(Args, Clone, Debug)]
+pub struct HintSettings {
+    /// How processes tell each other of new messages; with `none`, subscriptions receive a message of another process up to 90
+    /// seconds late
+    #[arg(long, env = "HINT_BROKER", value_name = "HINT_BROKER", default_value = "postgres")]
+    pub hint_broker: HintBroker,
 }
 
 /// Settings of the connection that listens for hints of other processes.

@@ -23,6 +23,7 @@ mod idempotency;
 mod idempotency_rules;
 mod legacy;
 mod legacy_reads;
+mod live_processes;
 mod membership;
 mod multipart;
 mod once;

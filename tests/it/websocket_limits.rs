@@ -147,7 +147,7 @@ fn the_sockets_and_streams_of_a_user_are_limited_together() {
         let mut last = eventually("room after a socket", room).await.0;
         assert_eq!(opened(&server, &ana).await.1, too_many_connections());
         last.close().await;
-        eventually("room after a closed socket", room).await;
+        let _room = eventually("room after a closed socket", room).await;
     });
 }
 
@@ -210,7 +210,7 @@ fn a_client_that_accepts_no_data_is_closed_and_delays_nobody() {
             Some(opened(&server, &log.ana).await).filter(|(_, response)| *response == accepted())
         };
         // The close frame cannot arrive, but the socket counts no longer.
-        eventually_within(DEADLINE * 4, "that the slow client is closed", room).await;
+        let _room = eventually_within(DEADLINE * 4, "that the slow client is closed", room).await;
         other.nothing_more().await;
         drop(slow);
     });

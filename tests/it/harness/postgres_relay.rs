@@ -90,9 +90,14 @@ impl PostgresRelay {
         relay
     }
 
+    /// The URL of the relay.
+    pub fn url(&self) -> String {
+        self.options.to_url_lossy().to_string()
+    }
+
     /// One connection through the relay, made when it is first needed.
     pub fn pool(&self) -> PgPool {
-        pool(self.options.to_url_lossy().as_str(), 1, Some(STATEMENT_TIMEOUT)).expect("a pool")
+        pool(&self.url(), 1, Some(STATEMENT_TIMEOUT)).expect("a pool")
     }
 
     /// How many statements that read the users table were executed so far.

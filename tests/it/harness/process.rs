@@ -32,7 +32,9 @@ pub fn configured(arguments: &[&str], dynamodb_url: &str, postgres_url: &str, jw
         .env("AWS_ACCESS_KEY_ID", "test")
         .env("AWS_SECRET_ACCESS_KEY", "test")
         .env("DATABASE_URL", postgres_url)
+        // The embedded PostgreSQL has one connection.
         .env("DATABASE_MAX_CONNECTIONS", "1")
+        .env("HINT_BROKER", "none")
         .env("LISTEN_ADDR", "127.0.0.1:0")
         .env("METRICS_ADDR", "127.0.0.1:0")
         .env("AWS_COGNITO_USER_POOL_ID", "eu-central-1_test")
