@@ -1,7 +1,9 @@
 //! Frames of WebSocket: messages in several frames, frames that RFC 6455 forbids, text that is not UTF-8, and messages that
 //! are too large.
 
+use cruddur_messaging::app::ApiParts;
 use cruddur_messaging::config::HttpLimits;
+use futures::future::join_all;
 use serde_json::{Value, json};
 
 use crate::harness::client::CREATE;
@@ -26,7 +28,11 @@ impl Limited {
     async fn new() -> Self {
         let world = World::new().await;
         let http = HttpLimits { body_bytes: MAX_BYTES, ..HttpLimits::default() };
-        let server = world.server_where(|parts| parts.requests.http = http).await;
+        let change = |parts: &mut ApiParts| {
+            parts.requests.http = http;
+            parts.requests.live.sockets_per_user = 100;
+        };
+        let server = world.server_where(change).await;
         Self { world, server, ana: user("ana").await, ben: user("ben").await }
     }
 
@@ -38,17 +44,25 @@ impl Limited {
     async fn code(&self, frames: &[Vec<u8>]) -> u16 {
         let variables = json!({ "to": { "handle": self.ben.handle() }, "body": "too late" });
         let later = texts(&[ping(1), subscribe("1", CREATE, variables), init("nonsense")]);
-        let mut codes = Vec::new();
-        for bytes in [frames.concat(), [frames.concat(), later].concat()] {
+        let code = async |bytes: Vec<u8>| {
             let mut socket = self.socket().await;
             socket.send_bytes(&bytes).await;
             let end = socket.rest(DEADLINE).await;
             assert_eq!(end.messages, Vec::<Value>::new());
-            codes.push(end.code);
-        }
-        assert_eq!(codes[0], codes[1]);
+            end.code
+        };
+        let (alone, followed) = tokio::join!(code(frames.concat()), code([frames.concat(), later].concat()));
+        assert_eq!(alone, followed);
         assert_eq!(self.world.proxy.calls("TransactWriteItems"), 0, "no later message was executed");
-        codes[0]
+        alone
+    }
+
+    /// Checks the code for each of several offences, which have names. Each of them has sockets of its own.
+    async fn all_have_code(&self, code: u16, offences: &[(&str, Vec<Vec<u8>>)]) {
+        let codes = join_all(offences.iter().map(|(_, frames)| self.code(frames))).await;
+        for (found, (name, _)) in codes.into_iter().zip(offences) {
+            assert_eq!(found, code, "{name}");
+        }
     }
 }
 
@@ -112,16 +126,15 @@ fn text_that_is_not_utf_8_closes_the_socket() {
         let message = b"{\"type\":\"ping\",\"payload\":{\"text\":\"\xc3\"}}";
         let surrogate = b"{\"type\":\"ping\",\"payload\":{\"text\":\"\xed\xa0\x80\"}}";
         let (start, end) = message.split_at(20);
-        for frames in [
-            vec![frame(FIN | TEXT, b"\xff")],
-            vec![frame(FIN | TEXT, message)],
-            vec![frame(FIN | TEXT, surrogate)],
-            vec![frame(FIN | TEXT, b"\xe2\x82")],
-            vec![frame(TEXT, start), frame(FIN | CONTINUATION, end)],
-            vec![frame(TEXT, b"\xc3"), frame(FIN | CONTINUATION, b"x")],
-        ] {
-            assert_eq!(limited.code(&frames).await, 1007, "{frames:?}");
-        }
+        let offences = [
+            ("one byte", vec![frame(FIN | TEXT, b"\xff")]),
+            ("a string in JSON", vec![frame(FIN | TEXT, message)]),
+            ("half of a surrogate pair", vec![frame(FIN | TEXT, surrogate)]),
+            ("an incomplete character", vec![frame(FIN | TEXT, b"\xe2\x82")]),
+            ("several frames", vec![frame(TEXT, start), frame(FIN | CONTINUATION, end)]),
+            ("a character that ends wrongly", vec![frame(TEXT, b"\xc3"), frame(FIN | CONTINUATION, b"x")]),
+        ];
+        limited.all_have_code(1007, &offences).await;
     });
 }
 
@@ -132,7 +145,7 @@ fn frames_that_websocket_forbids_close_the_socket() {
         let message = ping(1).to_string();
         let message = message.as_bytes();
         let unmasked = [vec![FIN | TEXT, u8::try_from(message.len()).expect("a short message")], message.to_vec()];
-        for (what, frames) in [
+        let offences = [
             ("not masked", vec![unmasked.concat()]),
             ("a reserved bit", vec![frame(FIN | RESERVED | TEXT, message)]),
             ("an unknown opcode", vec![frame(FIN | 3, message)]),
@@ -142,9 +155,8 @@ fn frames_that_websocket_forbids_close_the_socket() {
             ("a ping in several frames", vec![frame(PING, b"x")]),
             ("a ping that is too long", vec![frame(FIN | PING, &[b'x'; 126])]),
             ("half a close code", vec![frame(FIN | CLOSE, &[3])]),
-        ] {
-            assert_eq!(limited.code(&frames).await, 1002, "{what}");
-        }
+        ];
+        limited.all_have_code(1002, &offences).await;
     });
 }
 
@@ -166,15 +178,14 @@ fn messages_that_are_too_large_close_the_socket() {
         let bytes = larger.to_string().into_bytes();
         let parts: Vec<Vec<u8>> = bytes.chunks(300).map(|part| frame(CONTINUATION, part)).collect();
         let parts = [vec![frame(TEXT, b"")], parts, vec![frame(FIN | CONTINUATION, b"")]].concat();
-        for (what, frames) in [
+        let offences = [
             ("one frame", vec![text(&larger)]),
             ("several frames", parts),
             ("a binary message", vec![frame(FIN | BINARY, &bytes)]),
             ("much too large", vec![frame(FIN | TEXT, &vec![b' '; 1_000_000])]),
             ("only the head of a frame", vec![frame_head(FIN | TEXT, 1 << 40), vec![1, 2, 3, 4]]),
-        ] {
-            assert_eq!(limited.code(&frames).await, 1009, "{what}");
-        }
+        ];
+        limited.all_have_code(1009, &offences).await;
         socket.nothing_more().await;
     });
 }
