@@ -6,12 +6,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_graphql::Response as Executed;
+use async_graphql::ServerError;
 use axum::body::{Body, Bytes};
 use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, VARY};
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use futures::stream::unfold;
+use serde::Serialize;
 use serde_json::json;
 use tokio::time::{Instant, sleep_until};
 use tracing::{Instrument, Span};
@@ -51,11 +52,16 @@ impl OpenSubscription {
 }
 
 /// The response with one result.
-pub fn once(media: StreamMedia, executed: &Executed) -> Response {
+pub fn once(media: StreamMedia, executed: &impl Serialize) -> Response {
     let mut body = media.start().to_vec();
     body.extend(media.event(None, executed));
     body.extend(media.complete());
     respond(media, Body::from(body))
+}
+
+/// The response with the errors of an operation that was not executed.
+pub fn not_executed(media: StreamMedia, errors: &[ServerError]) -> Response {
+    once(media, &json!({ "errors": errors }))
 }
 
 /// The response with the results of a subscription.
@@ -113,10 +119,10 @@ impl EventStream {
         // Boxed, so that a stream that waits takes little memory.
         let delivered = Box::pin(self.subscription.deliver(event)).await;
         match delivered {
-            Ok(Delivery { cursor, response }) => {
+            Ok(Delivery { cursor, result }) => {
                 self.log.delivered();
                 self.keep_alive_at = Instant::now() + KEEP_ALIVE;
-                (Ok(self.media.event(cursor.as_deref(), &response).into()), Some(self))
+                (Ok(self.media.event(cursor.as_deref(), &result).into()), Some(self))
             }
             Err(Stalled) => self.end(None),
         }
@@ -162,7 +168,7 @@ impl StreamMedia {
     }
 
     /// The bytes of a result. JSON has no line breaks.
-    fn event(self, cursor: Option<&str>, executed: &Executed) -> Vec<u8> {
+    fn event(self, cursor: Option<&str>, executed: &impl Serialize) -> Vec<u8> {
         // A response consists of strings, numbers and lists of them, so it is always JSON.
         let result = serde_json::to_string(executed).unwrap_or_default();
         match (self, cursor) {

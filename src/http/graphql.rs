@@ -43,35 +43,32 @@ pub async fn handle(State(api): State<Arc<Api>>, request: Request) -> Response {
         let (parts, body) = request.into_parts();
         let mut body = RequestBody::new(body);
         let accepted = negotiate(&parts.headers);
-        // A client that accepts only a stream gets the status of a rejected request too.
-        let media = accepted.map_or(Some(Media::Json), |accepted| accepted.once).unwrap_or(Media::GraphqlResponse);
         let answer = match accepted {
             None => Err(Refusal::NotAcceptable),
             Some(accepted) => respond(&api, &parts, &mut body, &mut log, accepted).await,
         };
         body.discard_rest(&parts);
-        match answer {
-            Ok(Answer::Once(executed, outcome)) => {
-                let response = match accepted.and_then(|accepted| accepted.once.is_none().then_some(accepted.stream)) {
-                    Some(Some(stream)) => event_stream::once(stream, &executed),
-                    _ => response::executed(media, executed),
-                };
-                log.finish(response.status(), outcome);
-                response
+        let Accepted { once, stream } = accepted.unwrap_or(Accepted { once: Some(Media::Json), stream: None });
+        let (response, outcome) = match (answer, once, stream) {
+            (Ok(Answer::Stream(media, subscription)), ..) => return event_stream::open(media, subscription, log),
+            (Ok(Answer::Once(executed, outcome)), None, Some(media)) => (event_stream::once(media, &executed), outcome),
+            (Ok(Answer::Once(executed, outcome)), ..) => {
+                (response::executed(once.unwrap_or(Media::Json), executed), outcome)
             }
-            Ok(Answer::Stream(media, subscription)) => event_stream::open(media, subscription, log),
-            Ok(Answer::NotStarted(media, errors, outcome)) => {
-                let response = event_stream::once(media, &async_graphql::Response::from_errors(errors));
-                log.finish(response.status(), outcome);
-                response
+            (Ok(Answer::NotStarted(media, errors, outcome)), ..) => {
+                (event_stream::not_executed(media, &errors), outcome)
             }
-            Err(refusal) => {
+            (Err(refusal), None, Some(media)) if refusal.is_graphql_request_error() => {
                 let outcome = Outcome::Failed(refusal.code());
-                let response = response::refused(media, refusal);
-                log.finish(response.status(), outcome);
-                response
+                (event_stream::not_executed(media, &refusal.errors()), outcome)
             }
-        }
+            (Err(refusal), ..) => {
+                let outcome = Outcome::Failed(refusal.code());
+                (response::refused(once, refusal), outcome)
+            }
+        };
+        log.finish(response.status(), outcome);
+        response
     })
     .await
 }

@@ -14,7 +14,9 @@ use crate::outcome::Code;
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
     /// The client accepts no media type of the server.
-    #[error("The response can be application/graphql-response+json or application/json. `Accept` allows neither.")]
+    #[error(
+        "The response can be application/graphql-response+json or application/json, and that of a subscription text/event-stream or multipart/mixed. `Accept` allows none of them."
+    )]
     NotAcceptable,
     /// The client accepts no media type of subscriptions.
     #[error(

@@ -18,16 +18,16 @@ pub fn executed(media: Media, response: GraphqlResponse) -> Response {
     with_headers(GraphQLResponse::from(response).into_response(), media, None)
 }
 
-/// The response without `data` of a refused request.
-pub fn refused(media: Media, refusal: Refusal) -> Response {
+/// The response without `data` of a refused request. `media` is `None` if the client accepts only streams; then it is JSON.
+pub fn refused(media: Option<Media>, refusal: Refusal) -> Response {
     let status = match media {
         // GraphQL over HTTP, section "application/json": a well-formed request that GraphQL rejects gets 200.
-        Media::Json if refusal.is_graphql_request_error() => StatusCode::OK,
+        Some(Media::Json) if refusal.is_graphql_request_error() => StatusCode::OK,
         _ => refusal.status(),
     };
     let header = refusal_header(&refusal);
     let body = serde_json::json!({ "errors": refusal.errors() }).to_string();
-    with_headers((status, body).into_response(), media, header)
+    with_headers((status, body).into_response(), media.unwrap_or(Media::Json), header)
 }
 
 fn with_headers(mut response: Response, media: Media, header: Option<(HeaderName, HeaderValue)>) -> Response {

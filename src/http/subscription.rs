@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_graphql::{Response, ServerError};
+use serde::Serialize;
 use tokio::time::timeout;
 
 use super::api::Api;
@@ -37,7 +38,20 @@ pub struct Delivery {
     /// The cursor after the event, if it has one.
     pub cursor: Option<String>,
     /// The result of the event.
-    pub response: Response,
+    pub result: EventResult,
+}
+
+/// The result of an event.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub enum EventResult {
+    /// The event was executed.
+    Executed(Response),
+    /// The event was not executed, for example because its result is too large.
+    NotExecuted {
+        /// Why.
+        errors: Vec<ServerError>,
+    },
 }
 
 /// The execution of an event took longer than the limit of a request. The client must subscribe again, from its last cursor.
@@ -73,8 +87,8 @@ impl Subscription {
         let context = context(&self.api, self.token.clone(), Step::event(event));
         let execution = graphql::execute_event(&self.api.schema, self.plan.request(), &context);
         match timeout(self.api.limits.request_timeout(), execution).await {
-            Ok(Ok((response, _))) => Ok(Delivery { cursor, response }),
-            Ok(Err(errors)) => Ok(Delivery { cursor, response: Response::from_errors(errors) }),
+            Ok(Ok((response, _))) => Ok(Delivery { cursor, result: EventResult::Executed(response) }),
+            Ok(Err(errors)) => Ok(Delivery { cursor, result: EventResult::NotExecuted { errors } }),
             Err(_) => Err(Stalled),
         }
     }

@@ -314,6 +314,7 @@ fn a_stream_ends_without_complete_at_shutdown_and_continues_on_another_server() 
         let (finished, ()) = tokio::join!(first.shutdown.finish(), stream.ended());
         assert!(finished, "the stream delays the end of the process");
         of_ben.send_to(&ana, "meanwhile").await;
+        second.client(&ana).next_events(&last, 1).await;
         let mut stream = resumed(&second.client(&ana), &last, &Value::Null).await;
         assert_eq!(bodies(&mut stream, 1).await, ["meanwhile"]);
     });

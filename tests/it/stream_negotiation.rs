@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::harness::client::code_and_reason;
-use crate::harness::event_stream::EventStream;
+use crate::harness::event_stream::{EventStream, Multipart};
 use crate::harness::live::FEED;
 use crate::harness::{Client, Server, TestUser, World, shared, test, user};
 use crate::multipart::APOLLO;
@@ -140,8 +140,29 @@ fn the_accept_header_decides_the_media_type() {
     });
 }
 
+/// A client that accepts only streams receives the errors of GraphQL as the only result (graphql-sse, PROTOCOL.md).
+async fn expect_request_error(it: &Negotiation, accept: &str, body: &Value) {
+    let request = it.client().post().json(body).header("accept", accept);
+    let result = match accept {
+        MULTIPART => {
+            let mut stream = Multipart::open(request).await;
+            let part = stream.part().await.expect("a part");
+            stream.ended().await;
+            part["payload"].clone()
+        }
+        _ => {
+            let mut stream = EventStream::open(request).await;
+            let result = stream.next().await;
+            stream.completed().await;
+            result
+        }
+    };
+    assert_eq!(result.get("data"), None, "{accept}: {body}");
+    assert_eq!(result["errors"][0]["extensions"]["code"], "BAD_USER_INPUT", "{accept}: {result}");
+}
+
 #[test]
-fn a_request_that_is_rejected_has_its_status_and_is_no_stream() {
+fn errors_of_graphql_are_streamed_and_other_rejections_have_their_status() {
     test(async {
         let it = Negotiation::new().await;
         let bad = |reason: &str| (400, "BAD_USER_INPUT".to_owned(), Some(reason.to_owned()));
@@ -152,16 +173,10 @@ fn a_request_that_is_rejected_has_its_status_and_is_no_stream() {
                 "subscription { feed { cursor } activity { __typename } }",
                 "{ nothing }",
             ] {
-                let answer = it.post(Some(accept), query).await;
-                assert_eq!((answer.status, answer.media.as_str()), (400, JSON), "{accept}: {query}");
-                let body: Value = answer.response.json().await.expect("JSON");
-                assert_eq!(body.get("data"), None);
-                assert_eq!(body["errors"][0]["extensions"]["code"], "BAD_USER_INPUT", "{body}");
+                expect_request_error(&it, accept, &json!({ "query": query })).await;
             }
+            expect_request_error(&it, accept, &json!({ "query": FEED, "variables": { "after": 7 } })).await;
             let post = || it.client().post();
-            let variables = json!({ "query": FEED, "variables": { "after": 7 } });
-            let answer = it.answer(post().json(&variables), Some(accept)).await;
-            assert_eq!(answer.error().await, bad("request_invalid"));
             let answer = it.answer(post().json(&json!([])), Some(accept)).await;
             assert_eq!(answer.error().await, bad("parameters_invalid"));
             let answer = it.answer(post().body(FEED), Some(accept)).await;

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use tokio_tungstenite::tungstenite::error::{CapacityError, Error};
+use tokio_tungstenite::tungstenite::error::{CapacityError, Error, ProtocolError};
 
 /// Maximum length of a reason in bytes (RFC 6455, section 5.5).
 const MAX_REASON_BYTES: usize = 123;
@@ -15,7 +15,7 @@ pub struct Close {
 }
 
 /// Codes of the protocol, and of RFC 6455. Clients of graphql-ws connect again after 1012, 1013, 4403, 4408 and 4499, and not
-/// after 1002, 1007, 1008, 1009, 4400, 4401, 4406, 4409 and 4429.
+/// after 1002, 1007, 1009, 4400, 4401, 4406, 4409 and 4429.
 impl Close {
     fn new(code: u16, reason: impl Into<Cow<'static, str>>) -> Self {
         Self { code, reason: reason.into() }
@@ -73,9 +73,9 @@ impl Close {
         Self::new(1013, reason)
     }
 
-    /// The client sends too many messages.
+    /// The client sends too many messages. It may connect again, because a browser that is only busy must not lose its updates.
     pub fn too_many_messages() -> Self {
-        Self::new(1008, "Too many messages")
+        Self::new(1013, "Too many messages")
     }
 
     /// The client breaks the WebSocket protocol. `None` if the connection is lost.
@@ -83,6 +83,7 @@ impl Close {
         match error {
             Error::Capacity(CapacityError::MessageTooLong { .. }) => Some(Self::new(1009, "Message too big")),
             Error::Utf8(_) => Some(Self::new(1007, "Invalid UTF-8")),
+            Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
             Error::Protocol(_) => Some(Self::new(1002, "Protocol error")),
             _ => None,
         }

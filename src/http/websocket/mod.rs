@@ -27,7 +27,6 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 use self::session::Session;
 use super::api::Api;
-use super::negotiation::Media;
 use super::refusal::Refusal;
 use super::response;
 use super::server::Client;
@@ -40,7 +39,7 @@ const READ_BUFFER_BYTES: usize = 1024;
 
 /// Whether a request asks for a WebSocket.
 pub fn is_requested(headers: &HeaderMap) -> bool {
-    has_token(headers, UPGRADE, "websocket")
+    has_word(headers, UPGRADE, "websocket")
 }
 
 /// Opens a WebSocket.
@@ -65,7 +64,7 @@ pub fn open(api: Arc<Api>, mut request: Request) -> Response {
             });
             response
         }
-        Err(refusal) => response::refused(Media::GraphqlResponse, refusal),
+        Err(refusal) => response::refused(None, refusal),
     }
 }
 
@@ -78,7 +77,7 @@ fn accept(api: &Api, request: &mut Request) -> Result<(Response, Client, OnUpgra
     let key = headers.get(SEC_WEBSOCKET_KEY).ok_or(Refusal::Upgrade)?;
     let is_valid = request.method() == Method::GET
         && request.version() == Version::HTTP_11
-        && has_token(headers, CONNECTION, "upgrade")
+        && has_word(headers, CONNECTION, "upgrade")
         && headers.get(SEC_WEBSOCKET_VERSION).is_some_and(|version| version == "13");
     if !is_valid {
         return Err(Refusal::Upgrade);
@@ -93,16 +92,22 @@ fn accept(api: &Api, request: &mut Request) -> Result<(Response, Client, OnUpgra
     answers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     answers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     answers.insert(SEC_WEBSOCKET_ACCEPT, accept);
-    if has_token(headers, SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL) {
+    // Unlike the other words, the names of subprotocols are case-sensitive.
+    if words(headers, SEC_WEBSOCKET_PROTOCOL).any(|word| word == SUBPROTOCOL) {
         answers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
     }
     Ok((response, client, upgrade))
 }
 
-/// Whether a header that is a list of words separated by commas contains `token`.
-fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
+/// Whether a header contains a word, in any case.
+fn has_word(headers: &HeaderMap, name: HeaderName, wanted: &str) -> bool {
+    words(headers, name).any(|word| word.eq_ignore_ascii_case(wanted))
+}
+
+/// The words of a header that is a list separated by commas.
+fn words(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
     let lines = headers.get_all(name).into_iter().filter_map(|line| line.to_str().ok());
-    lines.flat_map(|line| line.split(',')).any(|word| word.trim().eq_ignore_ascii_case(token))
+    lines.flat_map(|line| line.split(',')).map(str::trim)
 }
 
 /// Browsers let any page open a WebSocket, and send the origin of the page. Other clients send none. A page may open a

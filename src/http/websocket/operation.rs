@@ -70,9 +70,9 @@ async fn next(id: Arc<str>, mut state: State) -> Option<(Frame, State)> {
             let event = subscription.next().await;
             let delivered = Box::pin(subscription.deliver(event)).await;
             Some(match delivered {
-                Ok(Delivery { response, .. }) => {
+                Ok(Delivery { result: of_event, .. }) => {
                     log.delivered();
-                    (result(&id, &response), State::Subscribed(subscription, log))
+                    (result(&id, &of_event), State::Subscribed(subscription, log))
                 }
                 Err(Stalled) => (failed(&id, Refusal::TimedOut { message: None }, *log), State::Ended),
             })
@@ -132,8 +132,8 @@ fn failed(id: &Arc<str>, refusal: Refusal, log: RequestLog) -> Frame {
     error(id, &refusal.errors())
 }
 
-fn result(id: &Arc<str>, response: &async_graphql::Response) -> Frame {
-    let text = ServerMessage::Next { id, payload: response }.to_text();
+fn result(id: &Arc<str>, payload: &impl Serialize) -> Frame {
+    let text = ServerMessage::Next { id, payload }.to_text();
     Frame { id: id.clone(), text, is_last: false }
 }
 

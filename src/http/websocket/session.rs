@@ -32,7 +32,7 @@ use crate::instant::format_instant;
 use crate::metrics::{self, Limit};
 use crate::telemetry;
 
-/// Maximum time for `connection_init`, and for verifying its token.
+/// Maximum time for the arrival of `connection_init`.
 const INIT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Interval at which the server sends a ping.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
@@ -99,6 +99,8 @@ enum Input {
     End(End),
     InitTimeout,
     PingDue,
+    /// The client has sent nothing for too long.
+    Silence,
     /// The connection must make room for others.
     Evicted,
 }
@@ -170,6 +172,7 @@ impl Session {
                 Input::End(End::Stopping) => Err(Close::stopping().into()),
                 Input::InitTimeout => Err(Close::init_timeout().into()),
                 Input::PingDue => self.ping().await,
+                Input::Silence => Err(Close::unresponsive().into()),
             };
             if let Err(ended) = handled {
                 return ended;
@@ -179,8 +182,8 @@ impl Session {
 
     /// Waits for what happens next. Whatever does not happen first is requested again.
     async fn next(&mut self) -> Input {
-        let Self { api, client, socket, phase, operations, opened_at, ping_at, .. } = self;
-        let is_open = matches!(phase, Phase::Open(_));
+        let Self { api, client, socket, phase, operations, opened_at, ping_at, received_at, .. } = self;
+        let is_new = matches!(phase, Phase::New);
         let admission = async {
             match phase {
                 Phase::New => {
@@ -192,12 +195,16 @@ impl Session {
             }
         };
         tokio::select! {
-            input = admission => input,
+            // What the client has sent before the acknowledgement is handled before it. A client can send few messages, and the
+            // operations, which can have many, come last.
+            biased;
             message = socket.next() => Input::Message(message),
-            frame = operations.next(), if !operations.is_empty() => Input::Frame(frame),
+            input = admission => input,
             () = sleep_until(*ping_at) => Input::PingDue,
-            () = sleep_until(*opened_at + INIT_TIMEOUT), if !is_open => Input::InitTimeout,
+            () = sleep_until(*opened_at + INIT_TIMEOUT), if is_new => Input::InitTimeout,
+            () = sleep_until(*received_at + SILENCE_TIMEOUT) => Input::Silence,
             () = client.evicted() => Input::Evicted,
+            frame = operations.next(), if !operations.is_empty() => Input::Frame(frame),
         }
     }
 
@@ -292,9 +299,6 @@ impl Session {
 
     async fn ping(&mut self) -> Result<(), Ended> {
         self.ping_at = Instant::now() + PING_INTERVAL;
-        if self.received_at.elapsed() >= SILENCE_TIMEOUT {
-            return Err(Close::unresponsive().into());
-        }
         self.send_message(Message::Ping(Bytes::new())).await
     }
 
