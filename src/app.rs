@@ -186,11 +186,11 @@ pub fn live_with_postgres(
     let live = Live::with_outbox(outbox.clone());
     shutdown.spawn(outbox.run(broker.clone(), process, shutdown.token()));
     if let Some(url) = listen_url {
-        let listen = pool_options(1, None)
-            .connect_lazy(url)
-            .map_err(|error| SettingError::wrong("DATABASE_LISTEN_URL", format!("cannot be read: {error}")))?;
+        let target = url.parse().map_err(|error: sqlx::Error| {
+            SettingError::wrong("DATABASE_LISTEN_URL", format!("cannot be read: {error}"))
+        })?;
         let environment = Arc::new(SystemEnvironment);
-        let listener = PostgresListener { listen, broker, process, live: live.clone(), environment };
+        let listener = PostgresListener { target, broker, process, live: live.clone(), environment };
         shutdown.spawn(listener.run(shutdown.token()));
     }
     Ok(live)

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::PgPool;
-use sqlx::postgres::PgListener;
+use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -37,8 +37,8 @@ pub struct PostgresBroker {
 
 /// Receives notifications.
 pub struct PostgresListener {
-    /// A pool with one connection, which is not a connection of a pooler in transaction mode.
-    pub listen: PgPool,
+    /// Where it connects. Must not be a connection pooler in transaction mode.
+    pub target: PgConnectOptions,
     /// Sends the tests.
     pub broker: Arc<PostgresBroker>,
     /// A name of this process that no other process has.
@@ -96,8 +96,6 @@ impl PostgresListener {
             () = stop.cancelled() => {}
             () = self.listen_for_ever() => {}
         }
-        // Does not wait for a server that does not respond.
-        let _ = timeout(FIRST_WAIT, self.listen.close()).await;
     }
 
     async fn listen_for_ever(&self) {
@@ -113,7 +111,10 @@ impl PostgresListener {
     /// Listens until hints do not arrive any more.
     async fn listen(&self, backoff: &mut Backoff) -> Result<std::convert::Infallible, ListenError> {
         let connect = async {
-            let mut listener = PgListener::connect_with(&self.listen).await?;
+            // Each connection has a pool of its own, because sqlx waits for the server before it returns a connection to its
+            // pool: <https://github.com/transact-rs/sqlx/issues/4349>.
+            let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(self.target.clone());
+            let mut listener = PgListener::connect_with(&pool).await?;
             listener.listen(CHANNEL).await?;
             Ok::<_, sqlx::Error>(listener)
         };
