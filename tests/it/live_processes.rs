@@ -21,9 +21,9 @@ fn database_url() -> String {
 
 /// An API process, a worker process, and two users.
 struct Processes {
-    _world: World,
+    world: World,
     api: Running,
-    _worker: Running,
+    worker: Running,
     address: SocketAddr,
     metrics: SocketAddr,
     ana: TestUser,
@@ -35,25 +35,30 @@ fn free_port() -> SocketAddr {
     listener.local_addr().expect("an address")
 }
 
+async fn process(world: &World, arguments: &[&str]) -> Command {
+    let mut command =
+        configured(arguments, world.engine_url(), &database_url(), &shared().await.token_issuer.jwks_url);
+    command.env("HINT_BROKER", "postgres").env("AWS_ENDPOINT_URL", world.engine_url());
+    command
+}
+
 impl Processes {
     /// Starts the processes. The API listens for hints at `listen_url`.
     async fn start(listen_url: &str) -> Self {
         let world = World::new().await;
         let (ana, ben) = (user("ana").await, user("ben").await);
-        let (url, jwks_url) = (database_url(), &shared().await.token_issuer.jwks_url);
         let metrics = free_port();
-        let process = |arguments: &[&str]| {
-            let mut command = configured(arguments, world.engine_url(), &url, jwks_url);
-            command.env("HINT_BROKER", "postgres").env("AWS_ENDPOINT_URL", world.engine_url());
-            command
-        };
-        let worker = Running::start(&mut process(&["worker"]));
-        let mut api = process(&["serve", "--no-worker"]);
+        let worker = Running::start(&mut process(&world, &["worker"]).await);
+        let mut api = process(&world, &["serve", "--no-worker"]).await;
         api.env("DATABASE_LISTEN_URL", listen_url).env("METRICS_ADDR", metrics.to_string());
         let mut api = Running::start(&mut api);
         let address = tokio::task::block_in_place(|| api.wait_for("its address", listening));
         let address = address.parse().expect("an address");
-        Self { _world: world, api, _worker: worker, address, metrics, ana, ben }
+        Self { world, api, worker, address, metrics, ana, ben }
+    }
+
+    async fn new_worker(&self) -> Running {
+        Running::start(&mut process(&self.world, &["worker"]).await)
     }
 
     async fn client(&self, user: &TestUser) -> Client {
@@ -158,6 +163,27 @@ fn while_the_network_of_the_listener_is_silent_messages_arrive_later() {
         processes.hints_arrive(true).await;
         processes.send("on time").await;
         expect_message(&mut stream, "on time").await;
+    });
+}
+
+#[test]
+#[ignore = "needs a native PostgreSQL"]
+fn while_workers_are_killed_a_subscription_delivers_each_message_once_and_in_order() {
+    test(async {
+        let mut processes = Processes::start(&database_url()).await;
+        let mut stream = processes.subscribe(&processes.ana).await;
+        let mut number = 0;
+        for _ in 0..3 {
+            for _ in 0..10 {
+                processes.send(&number.to_string()).await;
+                number += 1;
+            }
+            processes.worker.signal("KILL");
+            processes.worker = processes.new_worker().await;
+        }
+        for body in 0..number {
+            expect_message(&mut stream, &body.to_string()).await;
+        }
     });
 }
 

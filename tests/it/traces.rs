@@ -14,6 +14,9 @@ use serde_json::json;
 use tokio::net::TcpListener;
 
 use crate::harness::client::CREATE;
+use crate::harness::event_stream::EventStream;
+use crate::harness::live::{FEED, ready};
+use crate::harness::websocket::Socket;
 use crate::harness::{eventually, test};
 use crate::stopping::served_with;
 
@@ -97,6 +100,39 @@ fn resolvers_that_do_io_have_a_span_and_plain_fields_have_none() {
         }
         served.process.signal("TERM");
         assert_eq!(tokio::task::block_in_place(|| served.process.wait()).code(), Some(0));
+    });
+}
+
+#[test]
+fn a_connection_and_each_operation_on_it_have_a_span_and_events_are_counted() {
+    test(async {
+        let (url, collector) = Collector::start().await;
+        let served = served_with(&[("OTEL_EXPORTER_OTLP_ENDPOINT", &url), ("OTEL_BSP_SCHEDULE_DELAY", "100")]).await;
+        let mut stream = EventStream::start(&served.client, FEED, json!({})).await;
+        ready(&stream.event().await);
+        drop(stream);
+        let address = served.client.url.trim_start_matches("http://").trim_end_matches("/graphql");
+        let token = served.client.token.clone().expect("a token");
+        let mut socket = Socket::acknowledged(address.parse().expect("an address"), &token).await;
+        socket.subscribe("feed", FEED, json!({})).await;
+        ready(&socket.next("feed").await["data"]["feed"]);
+        drop(socket);
+        let count = |span: &Span| {
+            let events = span.attributes.iter().find(|it| it.key == "events");
+            events.map(|events| format!("{events:?}").contains("IntValue(1)"))
+        };
+        for (name, events) in
+            [("POST /graphql", Some(true)), ("WebSocket /graphql", Some(true)), ("WebSocket connection", None)]
+        {
+            eventually(name, || async {
+                collector.spans().iter().any(|span| span.name == name && count(span) == events).then_some(())
+            })
+            .await;
+        }
+        let spans = collector.spans();
+        let named = |name: &str| spans.iter().find(|span| span.name == name).expect("a span");
+        assert_eq!(named("WebSocket /graphql").parent_span_id, named("WebSocket connection").span_id);
+        assert!(!collector.has("eyJ"), "a token left the process");
     });
 }
 

@@ -141,6 +141,11 @@ impl Open {
 }
 
 impl Registered {
+    /// See [`Connections::write_timeout`].
+    pub fn write_timeout(&self) -> Duration {
+        self.all.write_timeout()
+    }
+
     /// Returns the connection.
     pub fn connection(&self) -> &Arc<Connection> {
         &self.connection
