@@ -27,10 +27,9 @@ pub struct Subscription;
 impl Subscription {
     /// New events in the feed of the signed-in user. With `after`, the subscription starts with the events that the client
     /// missed, then sends a `FeedReady`, and then each new event. A client that stores the cursor of each event and passes
-    /// the last one as `after` when it connects again receives every message once and in order.
-    ///
-    /// To load the first screen without a gap: subscribe, wait for the `FeedReady`, and then query the message groups. A
-    /// message that is in both has the same `uuid`.
+    /// the last one as `after` when it connects again receives every message once and in order. To load the first screen
+    /// without a gap, a client subscribes, waits for the `FeedReady`, and then queries the message groups. A message that is
+    /// in both has the same `uuid`.
     async fn feed(
         &self,
         context: &Context<'_>,

@@ -104,7 +104,9 @@ async fn respond(
         return Ok(Answer::Once(response, outcome));
     }
     let media = accepted.stream.ok_or(Refusal::NotAStream)?;
-    let last_event_id = parts.headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
+    let last_event_id = parts.headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok());
+    // Some clients send the header without a value.
+    let last_event_id = last_event_id.filter(|id| !id.is_empty()).map(str::to_owned);
     match Subscription::start(api, plan, token.clone(), last_event_id).await {
         Ok(subscription) => Ok(Answer::Stream(media, OpenSubscription::new(api, subscription, token)?)),
         Err(NotStarted::Refused(refusal)) => Err(refusal),
