@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use axum::Router;
 use axum::http::HeaderValue;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
@@ -62,6 +63,8 @@ pub struct ApiParts {
     pub consumer: Option<Arc<Health>>,
     /// An access token that GraphiQL starts with.
     pub graphiql_token: Option<String>,
+    /// Further routes: the sign-in of `dev`.
+    pub sign_in: Option<Router>,
 }
 
 /// Which requests the API accepts.
@@ -171,7 +174,11 @@ pub async fn serve(parts: ApiParts, listener: TcpListener, shutdown: &Shutdown) 
         }
     });
     let stop = shutdown.token();
-    shutdown.spawn_critical("HTTP server", http::serve(listener, router(api), connections, stop));
+    let router = match parts.sign_in {
+        Some(sign_in) => router(api).merge(sign_in),
+        None => router(api),
+    };
+    shutdown.spawn_critical("HTTP server", http::serve(listener, router, connections, stop));
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Context;
 use axum::extract::Path;
@@ -21,6 +22,7 @@ use crate::embedded::data_dir::DataDir;
 use crate::embedded::dynamodb::EmbeddedDynamoDb;
 use crate::embedded::issuer::LocalIssuer;
 use crate::embedded::postgres::EmbeddedPostgres;
+use crate::embedded::sign_in;
 use crate::http::serve_metrics;
 use crate::live::Live;
 use crate::messages_table::MessagesTable;
@@ -156,7 +158,7 @@ async fn start(
     seed_users(users, local_cognito_user_id).await?;
     seed_messages(&MessagesTable::new(aws.dynamodb.clone(), table), users).await?;
 
-    let issuer = LocalIssuer::open(&DataDir::token_key(data_dir.path()))?;
+    let issuer = Arc::new(LocalIssuer::open(&DataDir::token_key(data_dir.path()))?);
     let mut tokens = Vec::new();
     for (handle, id) in users.token_subjects(&user_uuids()).await? {
         tokens.push((handle, issuer.token(&id)?));
@@ -177,6 +179,7 @@ async fn start(
         live,
         consumer: Some(consumer),
         graphiql_token: first_token,
+        sign_in: Some(sign_in::router(issuer, users.clone(), user_uuids().into())),
     };
     let address = listener.local_addr()?;
     serve(parts, listener, shutdown).await?;

@@ -83,6 +83,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         live,
         consumer,
         graphiql_token: None,
+        sign_in: None,
     };
     let address = listener.local_addr()?;
     serve(parts, listener, &shutdown).await?;

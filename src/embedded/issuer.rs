@@ -12,7 +12,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use chrono::{DateTime, Utc};
 use jsonwebtoken::jwk::{Jwk, JwkSet};
-use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -23,7 +23,7 @@ use crate::config::TokenIssuer;
 /// The claim `iss` of its tokens. It is a name and not an address, so tokens stay valid if the port changes.
 const ISSUER: &str = "https://dev.cruddur.invalid/dev-pool";
 /// The claim `client_id` of its tokens.
-const CLIENT_ID: &str = "cruddur-dev";
+pub const CLIENT_ID: &str = "cruddur-dev";
 /// Lifetime of a token. Long, because people paste tokens.
 pub const GOOD_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
 
@@ -101,6 +101,14 @@ impl LocalIssuer {
     /// An access token that expires after `valid_for`, in whole seconds.
     pub fn token_valid_for(&self, cognito_user_id: &str, valid_for: Duration) -> anyhow::Result<String> {
         self.sign(&Self::claims_for(cognito_user_id, Utc::now(), valid_for))
+    }
+
+    /// The claims of a token, if this issuer has signed it and it has not expired.
+    pub fn verified(&self, token: &str) -> Option<Value> {
+        let key = DecodingKey::from_jwk(&self.public).ok()?;
+        let mut validation = Validation::new(Algorithm::RS256);
+        validation.validate_aud = false;
+        decode(token, &key, &validation).ok().map(|token| token.claims)
     }
 
     /// The public keys.

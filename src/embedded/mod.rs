@@ -4,3 +4,4 @@ pub mod data_dir;
 pub mod dynamodb;
 pub mod issuer;
 pub mod postgres;
+pub mod sign_in;

@@ -36,8 +36,7 @@ fn free_port() -> SocketAddr {
 }
 
 async fn process(world: &World, arguments: &[&str]) -> Command {
-    let mut command =
-        configured(arguments, world.engine_url(), &database_url(), &shared().await.token_issuer.jwks_url);
+    let mut command = configured(arguments, world.engine_url(), &database_url(), &shared().await.token_issuer.jwks_url);
     command.env("HINT_BROKER", "postgres").env("AWS_ENDPOINT_URL", world.engine_url());
     command
 }

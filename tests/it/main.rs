@@ -36,6 +36,7 @@ mod response_size;
 mod schema_file;
 mod sending;
 mod serve_command;
+mod sign_in;
 mod simulator;
 mod stopping;
 mod store_calls;

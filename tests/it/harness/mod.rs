@@ -172,6 +172,7 @@ impl World {
             live: self.live.clone(),
             consumer: None,
             graphiql_token: None,
+            sign_in: None,
         };
         change(&mut parts);
         serve(parts, listener, &shutdown).await.expect("a server");
