@@ -38,7 +38,7 @@ export default [
         'error',
         {
           exceptions: {
-            types: ['PageInfo', 'FeedPage', 'MessageAdded', 'FeedReady', 'FeedReset'],
+            types: ['PageInfo', 'FeedPage', 'MessageAdded', 'FeedReady', 'FeedReset', 'TypingStarted', 'ReadMarkerMoved'],
             suffixes: ['Connection', 'Edge', 'Payload'],
           },
         },

@@ -1,15 +1,19 @@
 // The operations of a messaging frontend, one function for each. The documents are in operations.graphql.
 
-import type { Client } from './client.js';
+import type { Client, SubscribeOptions } from './client.js';
 import {
   CreateMessageDocument,
   FeedDocument,
+  LiveActivityDocument,
+  LiveFeedDocument,
   MarkReadDocument,
   MeDocument,
   MessageGroupsDocument,
   MessagesDocument,
+  SignalTypingDocument,
   type CreateMessageMutation,
   type FeedQuery,
+  type LiveActivitySubscription,
   type MessageGroupRowFragment,
   type MessageGroupsQuery,
   type MessageItemFragment,
@@ -25,6 +29,7 @@ export type MessageGroupPage = MessageGroupsQuery['messageGroups'];
 export type MessagePage = MessagesQuery['messages'];
 export type FeedPage = FeedQuery['feed'];
 export type FeedEvent = FeedPage['events'][number];
+export type Activity = LiveActivitySubscription['activity'];
 export type SentMessage = CreateMessageMutation['createMessage'];
 
 /** Returns the signed-in user. */
@@ -123,4 +128,34 @@ export async function markRead(client: Client, messageGroupUuid: string, upTo: s
 export async function feed(client: Client, after: string | null = null, first = 50): Promise<FeedPage> {
   const data = await client.execute(FeedDocument, { after, first });
   return data.feed;
+}
+
+/**
+ * Returns the events of the signed-in user's feed as they happen, over any number of connections, each event once. `after` is
+ * the stored `cursor` of the last event; without it, only new events are returned. The first events are those that the client
+ * missed. `FeedReady` follows them, and again after each new connection: everything after it is new. After a `FeedReset`,
+ * events are missing: read the conversations again. The loop can continue.
+ */
+export async function* liveFeed(
+  client: Client,
+  after: string | null = null,
+  options?: SubscribeOptions,
+): AsyncGenerator<FeedEvent, void, undefined> {
+  for await (const data of client.subscribe(LiveFeedDocument, { after }, options)) yield data.feed;
+}
+
+/**
+ * Returns who is typing in the signed-in user's conversations, and which read markers have moved. The server does not store
+ * these events, so events during a lost connection are lost.
+ */
+export async function* liveActivity(client: Client, options?: SubscribeOptions): AsyncGenerator<Activity, void, undefined> {
+  for await (const data of client.subscribe(LiveActivityDocument, {}, options)) yield data.activity;
+}
+
+/**
+ * Tells the other participant of a conversation that the signed-in user is typing. Call it while the user types: the server
+ * forwards at most one call in 3 seconds, and the other client shows it for 6 seconds.
+ */
+export async function signalTyping(client: Client, messageGroupUuid: string): Promise<void> {
+  await client.execute(SignalTypingDocument, { input: { messageGroupUuid } });
 }

@@ -109,12 +109,7 @@ await step('replies to the uuid of the conversation appear in it', async () => {
 await step('the feed has each of these messages once, in their order', async () => {
   const { nodes } = await api.messagesBefore(one, group, 100);
   const events = await nextEvents(one, start, nodes.length);
-  const added = events.map((event) => {
-    assert.equal(event.__typename, 'MessageAdded');
-    assert.equal(event.messageGroup.uuid, group);
-    return event.message;
-  });
-  assert.deepEqual(added, nodes);
+  assert.deepEqual(events.map(added), nodes);
   assert.deepEqual((await api.feed(one, events[1]?.cursor, 100)).events, events.slice(2), 'the feed continues after any event');
 });
 
@@ -152,6 +147,56 @@ await step('the pages of messages contain each message once, forward and backwar
   assert.deepEqual(backward, backward.toSorted((a, b) => compare(a.createdAt, b.createdAt)), 'from oldest to newest');
   assert.deepEqual(await allForward(one, 3), backward, 'forward paging returns the same messages');
   assert.deepEqual(await allForward(other, 100), backward, 'the other user gets the same messages, with another page size');
+});
+
+await step('the live feed delivers the messages that were missed, and then new messages', async () => {
+  const start = await endOfFeed(one);
+  const missed = await api.sendToGroup(other, group, 'Missed');
+  await nextEvents(one, start, 1);
+  const events = api.liveFeed(one, start, { signal: AbortSignal.timeout(DEADLINE_MS) });
+  assert.deepEqual(added(await next(events)), missed.message);
+  assert.equal((await next(events)).__typename, 'FeedReady');
+  for (const client of [other, one]) {
+    const sent = await api.sendToGroup(client, group, 'Live');
+    assert.deepEqual(added(await next(events)), sent.message);
+  }
+  await events.return();
+});
+
+await step('a live feed with an invalid cursor or without a token ends with an error', async () => {
+  await fails(next(api.liveFeed(one, 'nonsense')), { code: 'BAD_USER_INPUT', reason: 'cursor_invalid' });
+  await fails(next(api.liveFeed(createClient({ url }))), { code: 'UNAUTHENTICATED', reason: 'token_missing' });
+  await fails(next(api.liveActivity(createClient({ url }))), { code: 'UNAUTHENTICATED', reason: 'token_missing' });
+});
+
+await step('the other user sees who is typing and what was read', async () => {
+  const me = await api.me(one);
+  const activities = api.liveActivity(other, { signal: AbortSignal.timeout(DEADLINE_MS) });
+  let isReceived = false;
+  const first = next(activities).finally(() => (isReceived = true));
+  // The server does not store activities, so the first ones can be lost while the subscription starts.
+  while (!isReceived) {
+    await api.signalTyping(one, group);
+    await sleep(100);
+  }
+  const typing = await first;
+  assert.equal(typing.__typename, 'TypingStarted');
+  assert.deepEqual([typing.user, typing.messageGroupUuid], [me, group]);
+  assert.ok(Date.parse(typing.expiresAt) > Date.now());
+
+  await api.sendToGroup(other, group, 'Read this');
+  const unread = (await api.messagesBefore(one, group, 1)).nodes[0];
+  assert.ok(unread);
+  await api.markRead(one, group, unread.cursor);
+  for (;;) {
+    const activity = await next(activities);
+    // The last `signalTyping` may be forwarded as well.
+    if (activity.__typename === 'TypingStarted') continue;
+    if (activity.user.uuid !== me.uuid) continue;
+    assert.deepEqual([activity.messageGroupUuid, activity.readCursor], [group, unread.cursor]);
+    break;
+  }
+  await activities.return();
 });
 
 console.log('all steps passed');
@@ -202,6 +247,20 @@ function through(url: string): Client {
 async function lastBodies(count: number): Promise<string[]> {
   const { nodes } = await api.messagesBefore(one, group, count);
   return nodes.map(({ body }) => body);
+}
+
+/** The next event of a subscription that must not end. */
+async function next<Event>(events: AsyncGenerator<Event, void>): Promise<Event> {
+  const { value, done } = await events.next();
+  assert.ok(!done, 'the subscription has ended, or the deadline has passed');
+  return value;
+}
+
+/** The message of an event of the conversation. */
+function added(event: api.FeedEvent): api.Message {
+  assert.equal(event.__typename, 'MessageAdded');
+  assert.equal(event.messageGroup.uuid, group);
+  return event.message;
 }
 
 /** Reads the feed to its end. Returns the cursor there. */

@@ -1,0 +1,95 @@
+// Sends a GraphQL request with `fetch`, and reads a response that is not a stream.
+
+import { unreachable, type ApiError, type ErrorContext, type WireError } from './errors.js';
+
+export interface Endpoint {
+  /** URL of the API, such as `http://127.0.0.1:4567/graphql`. */
+  url: string;
+  /** Returns the access token; called for each request and each connection. Without a token the request is anonymous. */
+  token?: (() => string | undefined | Promise<string | undefined>) | undefined;
+}
+
+export interface GraphqlRequest {
+  /** The media types that the client accepts. */
+  accept: string;
+  /** The access token. */
+  bearer: string | undefined;
+  query: string;
+  variables: unknown;
+  signal: AbortSignal;
+}
+
+export async function post(url: string, request: GraphqlRequest): Promise<Response> {
+  const { accept, bearer, query, variables, signal } = request;
+  const headers = new Headers({ Accept: accept, 'Content-Type': 'application/json' });
+  if (bearer) headers.set('Authorization', `Bearer ${bearer}`);
+  try {
+    return await fetch(url, { method: 'POST', headers, body: JSON.stringify({ query, variables }), signal });
+  } catch (cause) {
+    throw noResponse(cause);
+  }
+}
+
+/** Reads a response whose body is one JSON value. With any status, also 401 and 503, it has `data` or `errors`. */
+export async function read<Result>(response: Response): Promise<Received<Result>> {
+  const requestId = response.headers.get('x-request-id') ?? undefined;
+  const retryAfter = secondsOf(response.headers.get('Retry-After'));
+  let text: string;
+  try {
+    text = await response.text();
+  } catch (cause) {
+    throw noResponse(cause);
+  }
+  const answer = resultOf<Result>(text);
+  if (answer) return { answer, requestId, retryAfter };
+  // For example the error page of a proxy.
+  const isTransient = response.status >= 500 || response.status === 429;
+  const message = `The response (HTTP ${response.status}) is not a GraphQL response.`;
+  throw unreachable(message, { requestId, retryAfter, isTransient });
+}
+
+/** Parses a result with `data` or `errors`. Returns undefined if the text is something else. */
+export function resultOf<Result>(text: string): GraphqlResult<Result> | undefined {
+  try {
+    const value: unknown = JSON.parse(text);
+    return isResult<Result>(value) ? value : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** The wait before the second attempt. Each wait is twice as long as the one before. */
+const FIRST_WAIT_MS = 250;
+
+/**
+ * The time to wait after the failure of an attempt, in milliseconds. The first attempt has the number 1. The jitter keeps
+ * clients from repeating their requests at the same moment.
+ */
+export function waitAfter(attempt: number, retryAfter = 0): number {
+  return retryAfter * 1000 + FIRST_WAIT_MS * 2 ** (attempt - 1) * (0.5 + Math.random());
+}
+
+/** The error of a request that got no response. */
+export function noResponse(cause?: unknown): ApiError {
+  return unreachable('There was no response from the server.', { isTransient: true }, cause);
+}
+
+/** Reads a Retry-After header: a number of seconds, or a date. */
+function secondsOf(header: string | null): number | undefined {
+  if (!header) return undefined;
+  const seconds = Number.isNaN(Number(header)) ? (Date.parse(header) - Date.now()) / 1000 : Number(header);
+  return Number.isFinite(seconds) ? Math.max(0, seconds) : undefined;
+}
+
+function isResult<Result>(value: unknown): value is GraphqlResult<Result> {
+  return typeof value === 'object' && value !== null && ('data' in value || 'errors' in value);
+}
+
+export interface GraphqlResult<Result> {
+  data?: Result | null;
+  errors?: WireError[];
+}
+
+interface Received<Result> extends ErrorContext {
+  answer: GraphqlResult<Result>;
+}

@@ -1,0 +1,157 @@
+// Subscriptions over server-sent events, in the "distinct connections mode" of graphql-sse. A subscription continues on a new
+// connection after the last event that was received.
+
+import { ApiError, unreachable } from './errors.js';
+import { noResponse, post, read, resultOf, waitAfter, type Endpoint } from './http.js';
+import { EventStreamParser, type ServerSentEvent } from './sse.js';
+
+export interface SubscribeOptions {
+  /** Ends the subscription. The loop over its events then ends without an error. */
+  signal?: AbortSignal | undefined;
+  /** Called when the connection is lost or cannot be opened, with the time until the next attempt. */
+  onRetry?: ((error: ApiError, waitMs: number) => void) | undefined;
+}
+
+export interface Subscription extends SubscribeOptions {
+  endpoint: Endpoint;
+  query: string;
+  variables: { after?: string | null | undefined };
+  /** Maximum time to wait for the start of the response. */
+  timeoutMs: number;
+  /** Maximum time to wait for more of the response. */
+  silenceMs: number;
+}
+
+/** From this number of failures on, the waits are the longest: 8 to 24 seconds. */
+const MAX_FAILURES = 7;
+
+export async function* subscribeTo<Result>(subscription: Subscription): AsyncGenerator<Result, void, undefined> {
+  const { signal, onRetry } = subscription;
+  let { variables } = subscription;
+  let previous: ApiError | undefined;
+  let failures = 0;
+  let waitMs = 0;
+  while (!signal?.aborted) {
+    const start = performance.now();
+    let error: ApiError;
+    try {
+      for await (const { event, data, lastEventId, requestId } of connect({ ...subscription, variables })) {
+        if (event === 'complete') return;
+        if (event === 'next') yield resultIn(data, requestId);
+        // If there was an error, the new connection gets this event again.
+        if (lastEventId) variables = { ...variables, after: lastEventId };
+        previous = undefined;
+      }
+      error = unreachable('The server ended the stream.', { isTransient: true });
+    } catch (cause) {
+      if (!(cause instanceof ApiError) || !canBeRepeated(cause, previous)) throw cause;
+      error = cause;
+    }
+    if (signal?.aborted) return;
+    previous = error;
+    // Waits get longer until a connection lasts longer than the wait before it.
+    failures = performance.now() - start > waitMs ? 1 : Math.min(failures + 1, MAX_FAILURES);
+    waitMs = waitAfter(failures, error.retryAfter);
+    onRetry?.(error, waitMs);
+    await wait(waitMs, signal);
+  }
+}
+
+/**
+ * Whether another connection can succeed. With THROTTLED, the server may still count connections that are lost. A token can
+ * expire on its way to the server; the next connection has a new one.
+ */
+function canBeRepeated({ isTransient, code, reason }: ApiError, previous: ApiError | undefined): boolean {
+  if (reason === 'token_expired') return previous?.reason !== reason;
+  return isTransient || code === 'THROTTLED';
+}
+
+function resultIn<Result>(data: string, requestId: string | undefined): Result {
+  const result = resultOf<Result>(data);
+  const [error] = result?.errors ?? [];
+  if (error) throw new ApiError(error, { requestId });
+  if (!result?.data) throw unreachable('The event has neither data nor errors.', { requestId, isTransient: false });
+  return result.data;
+}
+
+interface ReceivedEvent extends ServerSentEvent {
+  requestId: string | undefined;
+}
+
+/** Opens a connection and returns its events. Throws an ApiError if there is no stream, or if it is cut or silent. */
+async function* connect(subscription: Subscription): AsyncGenerator<ReceivedEvent, void, undefined> {
+  const { timeoutMs, silenceMs, signal } = subscription;
+  const connection = new AbortController();
+  const close = () => connection.abort();
+  signal?.addEventListener('abort', close);
+  /** Closes the connection if this part of the response does not arrive in time. */
+  async function inTime<Part>(part: Promise<Part>, ms: number): Promise<Part> {
+    const timer = setTimeout(close, ms);
+    try {
+      return await part;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+  try {
+    const response = await inTime(open(subscription, connection.signal), timeoutMs);
+    if (!response.body || !response.headers.get('Content-Type')?.startsWith('text/event-stream')) {
+      throw await refusal(inTime(read(response), timeoutMs));
+    }
+    const requestId = response.headers.get('x-request-id') ?? undefined;
+    const reader = response.body.getReader();
+    const parser = new EventStreamParser();
+    const decoder = new TextDecoder();
+    for (;;) {
+      const { value, done } = await inTime(reader.read(), silenceMs).catch((cause: unknown) => {
+        throw unreachable('The connection was lost.', { isTransient: true }, cause);
+      });
+      if (done) return;
+      for (const event of parser.push(decoder.decode(value, { stream: true }))) yield { ...event, requestId };
+    }
+  } finally {
+    signal?.removeEventListener('abort', close);
+    close();
+  }
+}
+
+/** Gets a token and the start of the response. Does not wait for a token after the connection is closed. */
+function open({ endpoint, query, variables }: Subscription, signal: AbortSignal): Promise<Response> {
+  return new Promise((resolve, reject) => {
+    signal.addEventListener('abort', () => reject(noResponse()));
+    tokenOf(endpoint)
+      .then((bearer) => post(endpoint.url, { accept: 'text/event-stream', bearer, query, variables, signal }))
+      .then(resolve, reject);
+  });
+}
+
+/** Without a network, the application cannot get a token either, so its error is transient. */
+async function tokenOf({ token }: Endpoint): Promise<string | undefined> {
+  try {
+    return await token?.();
+  } catch (cause) {
+    throw unreachable('The application has no access token.', { isTransient: true }, cause);
+  }
+}
+
+/** The error of a response that is not a stream. */
+async function refusal(response: ReturnType<typeof read>): Promise<ApiError> {
+  const { answer, ...received } = await response;
+  const [error] = answer.errors ?? [];
+  if (error) return new ApiError(error, received);
+  return unreachable('The response is not an event stream.', { ...received, isTransient: false });
+}
+
+/** Waits for this time, or until the signal is aborted. */
+function wait(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  return new Promise((resolve) => {
+    const end = () => {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', end);
+      resolve();
+    };
+    const timer = setTimeout(end, ms);
+    signal?.addEventListener('abort', end);
+    if (signal?.aborted) end();
+  });
+}
