@@ -17,7 +17,7 @@ use crate::auth::Verifier;
 use crate::auth::keys::{COOLDOWN, KeySource};
 use crate::aws::Aws;
 use crate::config::{
-    ConnectionLimits, DocumentLimits, HttpLimits, LiveLimits, RequestSettings, SettingError, TokenIssuer,
+    ConnectionLimits, DocumentLimits, HttpLimits, LiveLimits, RequestSettings, SettingError, TokenIssuer, WebClient,
 };
 use crate::documents::{Documents, TrustedDocuments};
 use crate::environment::{Environment, SystemEnvironment};
@@ -61,6 +61,8 @@ pub struct ApiParts {
     pub live: Arc<Live>,
     /// The stream consumer of this process, if it runs one.
     pub consumer: Option<Arc<Health>>,
+    /// The web client, if the server serves it.
+    pub web_client: Option<WebClient>,
     /// An access token that GraphiQL starts with.
     pub graphiql_token: Option<String>,
     /// Further routes: the sign-in of `dev`.
@@ -160,6 +162,7 @@ pub async fn serve(parts: ApiParts, listener: TcpListener, shutdown: &Shutdown) 
         verifier,
         consumer: parts.consumer,
         readiness,
+        web_client: parts.web_client,
         graphiql_token: parts.graphiql_token,
     };
     let api = Arc::new(api);

@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use super::logging::start_with_traces;
 use crate::app::{ApiParts, RequestParts, consume, serve};
 use crate::aws::Aws;
-use crate::config::{FeedSettings, HttpSettings, MetricsSettings, RequestSettings, TableSettings};
+use crate::config::{FeedSettings, HttpSettings, MetricsSettings, RequestSettings, TableSettings, WebSettings};
 use crate::embedded::data_dir::DataDir;
 use crate::embedded::dynamodb::EmbeddedDynamoDb;
 use crate::embedded::issuer::LocalIssuer;
@@ -42,6 +42,8 @@ pub struct Options {
     http: HttpSettings,
     #[command(flatten)]
     requests: RequestSettings,
+    #[command(flatten)]
+    web: WebSettings,
     #[command(flatten)]
     metrics: MetricsSettings,
     #[command(flatten)]
@@ -167,12 +169,14 @@ async fn start(
     // Only one process uses the data folder, so a lease of an earlier run, even one that crashed, belongs to this process.
     let live = Live::in_process();
     let consumer = consume(&aws, table, options.feed.retention(), "dev".to_owned(), live.clone(), shutdown);
+    let token_issuer = issuer.serve(shutdown.token()).await?;
     let first_token = tokens.first().map(|(_, token)| token.clone());
     let parts = ApiParts {
         aws: aws.clone(),
         table: table.clone(),
         users: users.clone(),
-        issuer: issuer.serve(shutdown.token()).await?,
+        web_client: options.web.local_client(&token_issuer),
+        issuer: token_issuer,
         requests: RequestParts::read(&options.requests)?,
         introspection: options.http.graphql_introspection.unwrap_or(true),
         feed_retention: options.feed.retention(),
@@ -207,6 +211,7 @@ async fn serve_users(users: Users, shutdown: &Shutdown) -> anyhow::Result<String
 fn welcome(address: SocketAddr, data_dir: &DataDir, engines: &Engines, tokens: &[(String, String)]) -> String {
     let mut text = format!(
         "\nReady.\n\n\
+         \x20 Messages    http://{address}/\n\
          \x20 GraphiQL    http://{address}/graphiql   ({graphiql})\n\
          \x20 GraphQL     http://{address}/graphql\n\
          \x20 DynamoDB    {dynamodb}\n\

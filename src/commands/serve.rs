@@ -9,7 +9,7 @@ use crate::app::{ApiParts, RequestParts, consume, fresh_name, live_with_postgres
 use crate::aws::Aws;
 use crate::config::{
     CognitoSettings, DatabaseSettings, FeedSettings, HintBroker, HintSettings, HttpSettings, ListenSettings,
-    MetricsSettings, RequestSettings, TableSettings,
+    MetricsSettings, RequestSettings, TableSettings, WebSettings,
 };
 use crate::http::serve_metrics;
 use crate::live::Live;
@@ -24,6 +24,8 @@ pub struct Options {
     http: HttpSettings,
     #[command(flatten)]
     requests: RequestSettings,
+    #[command(flatten)]
+    web: WebSettings,
     #[command(flatten)]
     metrics: MetricsSettings,
     #[command(flatten)]
@@ -48,6 +50,7 @@ pub struct Options {
 pub async fn run(options: Options) -> anyhow::Result<()> {
     let traces = start_with_traces("info,aws_config=error", &options.traces)?;
     let issuer = options.cognito.issuer()?;
+    let web_client = options.web.client(&issuer)?;
     let database = &options.database;
     let pool = pool(database.url()?, database.database_max_connections, Some(database.statement_timeout()))?;
     let listen_url = options.listen.url(database)?;
@@ -82,6 +85,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         feed_retention: options.feed.retention(),
         live,
         consumer,
+        web_client,
         graphiql_token: None,
         sign_in: None,
     };

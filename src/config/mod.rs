@@ -6,6 +6,7 @@ mod hosts;
 mod limits;
 mod setting;
 mod stores;
+mod web;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ pub use self::limits::{ConnectionLimits, CorsSettings, DocumentLimits, HttpLimit
 use self::setting::socket_address;
 pub use self::setting::{SettingError, checked_address};
 pub use self::stores::{DatabaseSettings, FeedSettings, HintBroker, HintSettings, ListenSettings, TableSettings};
+pub use self::web::{SignInIssuer, WebClient, WebSettings};
 
 /// Settings of the API besides its limits.
 #[derive(Args, Clone, Debug)]

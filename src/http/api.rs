@@ -10,7 +10,7 @@ use super::readiness::Readiness;
 use super::receiving::Receiving;
 use super::server::Connections;
 use crate::auth::Verifier;
-use crate::config::{HttpLimits, LiveLimits};
+use crate::config::{HttpLimits, LiveLimits, WebClient};
 use crate::documents::Documents;
 use crate::graphql::MessagingSchema;
 use crate::live::Live;
@@ -51,6 +51,8 @@ pub struct Api {
     pub consumer: Option<Arc<Health>>,
     /// Whether the stores respond.
     pub readiness: Arc<Readiness>,
+    /// The web client, if the server serves it.
+    pub web_client: Option<WebClient>,
     /// An access token that GraphiQL starts with, in `dev`.
     pub graphiql_token: Option<String>,
 }

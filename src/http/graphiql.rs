@@ -1,28 +1,42 @@
-//! The GraphiQL page. Its scripts come from a CDN, pinned by version and hash.
+//! The GraphiQL page. Its scripts are the published files of GraphiQL 3.9.0 and React 18.3.1, in `web/graphiql`. Later versions
+//! of GraphiQL are four times as large.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
     X_FRAME_OPTIONS,
 };
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderName};
-use axum::response::IntoResponse;
+use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::response::{IntoResponse, Response};
+use rust_embed::Embed;
 use serde_json::json;
 
 use super::api::Api;
+use super::assets::{self, Caching};
 use super::server::Client;
 
 const PAGE: &str = include_str!("graphiql.html");
 /// Placeholder for the settings in the page.
 const SETTINGS: &str = "{/* settings */}";
-const POLICY: &str = "default-src 'none'; script-src https://unpkg.com 'unsafe-inline'; worker-src blob:; \
-    style-src https://unpkg.com 'unsafe-inline'; font-src data: https://unpkg.com; img-src 'self' data:; \
-    connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+// GraphiQL's editor adds style elements.
+const POLICY: &str = "default-src 'none'; script-src 'self'; worker-src blob:; style-src 'self' 'unsafe-inline'; font-src data:; \
+    img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// The files that the page loads.
+#[derive(Embed)]
+#[folder = "web/graphiql"]
+struct Files;
+
+/// A file that the page loads.
+pub async fn file(Path(name): Path<String>, headers: HeaderMap) -> Response {
+    assets::respond::<Files>(&name, &headers, Caching::Revalidate)
+        .unwrap_or_else(|| StatusCode::NOT_FOUND.into_response())
+}
 
 /// The page, with an access token if there is one and the client runs on this machine.
 pub async fn page(
@@ -35,7 +49,7 @@ pub async fn page(
         let headers = json!({ "Authorization": format!("Bearer {token}") });
         serde_json::to_string_pretty(&headers).unwrap_or_default()
     });
-    // `<` could end the script element.
+    // `<` could end the element.
     let settings = json!({ "headers": headers }).to_string().replace('<', "\\u003c");
     let headers: [(HeaderName, &str); 6] = [
         (CONTENT_TYPE, "text/html; charset=utf-8"),

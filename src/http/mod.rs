@@ -1,6 +1,7 @@
 //! The HTTP surface: GraphQL, GraphiQL and health.
 
 mod api;
+mod assets;
 mod body;
 mod event_stream;
 mod execution;
@@ -19,6 +20,7 @@ mod request_log;
 mod response;
 mod server;
 mod subscription;
+mod web;
 mod websocket;
 
 use std::sync::Arc;
@@ -55,8 +57,10 @@ pub fn router(api: Arc<Api>) -> Router {
     let with_id = async |request: Request, next: Next| with_request_id(request, async |it| next.run(it).await).await;
     Router::new()
         .route("/graphiql", get(graphiql::page))
+        .route("/graphiql/{name}", get(graphiql::file))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
+        .fallback(web::respond)
         .layer(middleware::from_fn(with_id))
         // This handler sets the request id itself: a layer costs each request an allocation and clones of services.
         .route("/graphql", graphql)

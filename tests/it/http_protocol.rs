@@ -252,7 +252,7 @@ fn health_graphiql_and_request_ids() {
         let page = get("/graphiql").await;
         assert_eq!(page.status(), StatusCode::OK);
         let text = page.text().await.expect("a page");
-        assert!(text.contains("const settings = {\"headers\":null};"), "no token outside of dev");
+        assert!(text.contains("id=\"settings\">{\"headers\":null}</script>"), "no token outside of dev");
         assert_eq!(get("/nothing").await.status(), StatusCode::NOT_FOUND);
         for path in ["/health/ready", "/graphql", "/graphiql", "/nothing"] {
             assert!(get(path).await.headers().contains_key("x-request-id"), "{path}");

@@ -47,6 +47,7 @@ mod units;
 mod unread;
 mod upgrade;
 mod validation_corpus;
+mod web_client;
 mod websocket;
 mod websocket_feed;
 mod websocket_frames;

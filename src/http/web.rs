@@ -1,0 +1,87 @@
+//! The web client: the build in `web/dist`, and the configuration that it reads at its start.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use rust_embed::Embed;
+use serde_json::json;
+
+use super::api::Api;
+use super::assets::{self, Caching};
+use crate::config::{SignInIssuer, WebClient};
+
+/// The files of the client.
+#[derive(Embed)]
+#[folder = "web/dist"]
+struct Files;
+
+/// The page of the client. It decides by the path what it shows.
+const PAGE: &str = "index.html";
+/// Paths that the page shows, and paths that begin with them.
+const PAGES: [&str; 3] = ["messages", "callback", "signed-out"];
+/// The folder of files whose names contain a hash of their content.
+const HASHED: &str = "assets/";
+/// The scopes that the client requests: those of Cognito's user info.
+const SCOPE: &str = "openid profile email";
+
+/// Responds to a request for which there is no other route.
+pub async fn respond(State(api): State<Arc<Api>>, method: Method, uri: Uri, headers: HeaderMap) -> Response {
+    let Some(web) = api.web_client.as_ref().filter(|_| matches!(method, Method::GET | Method::HEAD)) else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    let path = uri.path().trim_start_matches('/');
+    if path == "config.json" {
+        return configuration(web, &headers);
+    }
+    if path != PAGE
+        && let Some(file) = assets::respond::<Files>(path, &headers, caching(path))
+    {
+        return file;
+    }
+    let is_page = path.is_empty() || PAGES.iter().any(|page| path.split('/').next() == Some(page));
+    let page = is_page.then(|| assets::respond::<Files>(PAGE, &headers, Caching::Revalidate)).flatten();
+    match page {
+        Some(page) => (security_headers(web), page).into_response(),
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+fn caching(path: &str) -> Caching {
+    if path.starts_with(HASHED) { Caching::Immutable } else { Caching::Revalidate }
+}
+
+/// Where users sign in.
+fn configuration(web: &WebClient, headers: &HeaderMap) -> Response {
+    let authority = match &web.issuer {
+        SignInIssuer::ThisServer => {
+            let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
+            format!("http://{host}")
+        }
+        SignInIssuer::UserPool(issuer) => issuer.clone(),
+    };
+    let configuration = json!({ "authority": authority, "clientId": web.client_id, "scope": SCOPE });
+    ([(CACHE_CONTROL, "no-store")], Json(configuration)).into_response()
+}
+
+/// The page runs only its own scripts, and connects only to this server and to the user pool.
+fn security_headers(web: &WebClient) -> [(HeaderName, HeaderValue); 4] {
+    let connect = web.connect_origins.iter().fold("'self'".to_owned(), |all, origin| format!("{all} {origin}"));
+    let policy = format!(
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; \
+         manifest-src 'self'; connect-src {connect}; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    );
+    // The origins were checked at the start, so they are valid in a header.
+    let policy = HeaderValue::from_str(&policy).unwrap_or(HeaderValue::from_static("default-src 'none'"));
+    [
+        (CONTENT_SECURITY_POLICY, policy),
+        (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+        (X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+        (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    ]
+}
