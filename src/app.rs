@@ -29,6 +29,7 @@ use crate::live::checker::Checker;
 use crate::live::postgres::{PostgresBroker, PostgresListener};
 use crate::messages_table::MessagesTable;
 use crate::messaging::Messaging;
+use crate::registration::Registrar;
 use crate::shutdown::Shutdown;
 use crate::stream::Consumer;
 use crate::stream::appender::OnAppend;
@@ -61,6 +62,8 @@ pub struct ApiParts {
     pub live: Arc<Live>,
     /// The stream consumer of this process, if it runs one.
     pub consumer: Option<Arc<Health>>,
+    /// Adds the users of new tokens, if the server registers users.
+    pub registrar: Option<Registrar>,
     /// The web client, if the server serves it.
     pub web_client: Option<WebClient>,
     /// An access token that GraphiQL starts with.
@@ -162,6 +165,7 @@ pub async fn serve(parts: ApiParts, listener: TcpListener, shutdown: &Shutdown) 
         verifier,
         consumer: parts.consumer,
         readiness,
+        registrar: parts.registrar,
         web_client: parts.web_client,
         graphiql_token: parts.graphiql_token,
     };

@@ -25,6 +25,7 @@ pub(crate) mod metrics;
 pub mod model;
 pub mod outcome;
 mod preflight;
+pub mod registration;
 pub mod seed;
 pub mod shutdown;
 pub mod stream;

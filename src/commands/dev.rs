@@ -175,6 +175,7 @@ async fn start(
         aws: aws.clone(),
         table: table.clone(),
         users: users.clone(),
+        registrar: None,
         web_client: options.web.local_client(&token_issuer),
         issuer: token_issuer,
         requests: RequestParts::read(&options.requests)?,

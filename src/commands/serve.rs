@@ -1,5 +1,7 @@
 //! `serve`: runs the API and the stream consumer with the configured stores.
 
+use std::sync::Arc;
+
 use anyhow::Context;
 use clap::Args;
 use tokio::net::TcpListener;
@@ -9,11 +11,13 @@ use crate::app::{ApiParts, RequestParts, consume, fresh_name, live_with_postgres
 use crate::aws::Aws;
 use crate::config::{
     CognitoSettings, DatabaseSettings, FeedSettings, HintBroker, HintSettings, HttpSettings, ListenSettings,
-    MetricsSettings, RequestSettings, TableSettings, WebSettings,
+    MetricsSettings, RegistrationSettings, RequestSettings, TableSettings, WebSettings,
 };
+use crate::environment::SystemEnvironment;
 use crate::http::serve_metrics;
 use crate::live::Live;
 use crate::preflight::{check_migrations, check_tables};
+use crate::registration::Registrar;
 use crate::shutdown::Shutdown;
 use crate::telemetry::TraceSettings;
 use crate::users::Users;
@@ -42,6 +46,8 @@ pub struct Options {
     listen: ListenSettings,
     #[command(flatten)]
     cognito: CognitoSettings,
+    #[command(flatten)]
+    registration: RegistrationSettings,
     /// Run the API without the stream consumer; another process must run the consumer
     #[arg(long)]
     no_worker: bool,
@@ -61,6 +67,10 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} (LISTEN_ADDR)"))?;
 
     let users = Users::new(pool).with_query_timeout(database.query_timeout());
+    let user_info_url = options.registration.user_info_url()?;
+    let registrar = || Registrar::new(&issuer.issuer, user_info_url, users.clone(), Arc::new(SystemEnvironment));
+    let registrar = options.registration.register_users.then(registrar).transpose();
+    let registrar = registrar.context("the HTTP client of REGISTER_USERS cannot be built")?;
     let table = options.table.ddb_message_table;
     let shutdown = Shutdown::default();
     let introspection = options.http.graphql_introspection.unwrap_or(false);
@@ -85,6 +95,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         feed_retention: options.feed.retention(),
         live,
         consumer,
+        registrar,
         web_client,
         graphiql_token: None,
         sign_in: None,

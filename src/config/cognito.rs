@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::Args;
+use clap::{ArgAction, Args};
 
 use super::setting::{SettingError, checked_address, given};
 
@@ -37,6 +37,30 @@ pub struct CognitoSettings {
         value_parser = clap::value_parser!(u64).range(..=MAX_GRACE_SECONDS)
     )]
     pub jwks_grace_seconds: u64,
+}
+
+/// Settings of the registration of users.
+#[derive(Args, Clone, Debug)]
+pub struct RegistrationSettings {
+    /// Whether the first request of a user of the user pool adds the user to PostgreSQL, with the profile of the user pool
+    #[arg(long, env = "REGISTER_USERS", value_name = "REGISTER_USERS", default_value_t = false, action = ArgAction::Set)]
+    pub register_users: bool,
+    /// URL of the user pool's user info endpoint [default: the one that the issuer's configuration names]
+    #[arg(long, env = "COGNITO_USER_INFO_URL", value_name = "COGNITO_USER_INFO_URL")]
+    pub cognito_user_info_url: Option<String>,
+}
+
+impl RegistrationSettings {
+    /// Returns the URL of the user info endpoint, if it is set.
+    ///
+    /// # Errors
+    /// It is not an HTTP address.
+    pub fn user_info_url(&self) -> Result<Option<String>, SettingError> {
+        match given("COGNITO_USER_INFO_URL", &self.cognito_user_info_url) {
+            Err(_) => Ok(None),
+            Ok(url) => Ok(Some(checked_address("COGNITO_USER_INFO_URL", url)?.to_owned())),
+        }
+    }
 }
 
 /// A week. A longer grace period would make the removal of a key meaningless.

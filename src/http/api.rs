@@ -16,6 +16,7 @@ use crate::graphql::MessagingSchema;
 use crate::live::Live;
 use crate::messaging::Messaging;
 use crate::metrics;
+use crate::registration::Registrar;
 use crate::shutdown::Shutdown;
 use crate::stream::health::Health;
 
@@ -47,6 +48,8 @@ pub struct Api {
     pub messaging: Arc<Messaging>,
     /// Verifies access tokens.
     pub verifier: Arc<Verifier>,
+    /// Adds the users of new tokens, if the server registers users.
+    pub registrar: Option<Registrar>,
     /// The stream consumer of this process, if it runs one.
     pub consumer: Option<Arc<Health>>,
     /// Whether the stores respond.

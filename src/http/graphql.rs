@@ -9,14 +9,12 @@ use std::sync::Arc;
 
 use async_graphql::ServerError;
 use axum::extract::{Request, State};
-use axum::http::header::AUTHORIZATION;
+use axum::http::Method;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method};
 use axum::response::Response;
-use headers::authorization::Bearer;
-use headers::{Authorization, HeaderMapExt};
 
 use super::api::Api;
+use super::authentication::of_headers;
 use super::body::{RequestBody, is_encoded, is_json};
 use super::event_stream::{self, LAST_EVENT_ID, OpenSubscription};
 use super::execution;
@@ -29,7 +27,7 @@ use super::response;
 use super::server::{Client, Peer};
 use super::subscription::{NotStarted, Subscription};
 use super::websocket;
-use crate::auth::{TokenError, VerifiedToken};
+use crate::auth::VerifiedToken;
 use crate::documents::OperationType;
 use crate::outcome::Outcome;
 
@@ -131,27 +129,11 @@ async fn receive(
             Method::POST => read_body(&body.read(api.limits.body_bytes, &place).await?)?,
             _ => return Err(Refusal::Method),
         };
-        Ok((parameters, authenticate(api, &parts.headers).await?))
+        Ok((parameters, of_headers(api, &parts.headers).await?))
     };
     tokio::select! {
         biased;
         received = received => received,
         () = lost.lost() => Err(Refusal::LostPlace),
-    }
-}
-
-/// The verified token of a request, or `None` if the request has no token.
-async fn authenticate(api: &Api, headers: &HeaderMap) -> Result<Option<VerifiedToken>, TokenError> {
-    match headers.get_all(AUTHORIZATION).iter().count() {
-        0 => return Ok(None),
-        1 => {}
-        _ => return Err(TokenError::Header),
-    }
-    let Ok(Some(Authorization(bearer))) = headers.typed_try_get::<Authorization<Bearer>>() else {
-        return Err(TokenError::Header);
-    };
-    match bearer.token().trim() {
-        "" => Err(TokenError::Header),
-        token => api.verifier.verify(token).await.map(Some),
     }
 }

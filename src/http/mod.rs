@@ -2,6 +2,7 @@
 
 mod api;
 mod assets;
+mod authentication;
 mod body;
 mod event_stream;
 mod execution;

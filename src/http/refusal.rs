@@ -9,6 +9,7 @@ use crate::auth::TokenError;
 use crate::documents::DocumentError;
 use crate::graphql::{ApiError, MessageOutcome};
 use crate::outcome::Code;
+use crate::registration::RegistrationError;
 
 /// Why a request has no `data`.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +71,9 @@ pub enum Refusal {
     /// The access token is not accepted.
     #[error(transparent)]
     Token(#[from] TokenError),
+    /// The user of the token is not registered.
+    #[error(transparent)]
+    Registration(#[from] RegistrationError),
     /// The document is rejected.
     #[error(transparent)]
     Document(#[from] DocumentError),
@@ -120,6 +124,13 @@ impl Refusal {
             }
             Self::Token(error) => {
                 Row { status: StatusCode::UNAUTHORIZED, code: Code::Unauthenticated, reason: error.reason() }
+            }
+            Self::Registration(error) => {
+                let (status, code) = match error {
+                    RegistrationError::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable),
+                    _ => (StatusCode::UNAUTHORIZED, Code::Unauthenticated),
+                };
+                Row { status, code, reason: error.reason() }
             }
             Self::Overloaded => {
                 Row { status: StatusCode::SERVICE_UNAVAILABLE, code: Code::Unavailable, reason: "overloaded" }

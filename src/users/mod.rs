@@ -10,8 +10,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sqlx::PgPool;
 use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::{Connection as _, PgPool};
 use tracing::{Instrument, Span};
 use uuid::Uuid;
 
@@ -185,6 +185,29 @@ impl Users {
         Ok(done.rows_affected() == 1)
     }
 
+    /// Adds a user, once, however many processes do it at the same time. Changes no user that exists.
+    pub async fn register(&self, user: &NewUser) -> Result<Registered, UsersError> {
+        let NewUser { display_name, handle, email, cognito_user_id } = user;
+        let mut connection = self.connection().await?;
+        let deadline = connection.deadline();
+        let register = async {
+            let mut transaction = connection.begin().await?;
+            sqlx::query_file!("sql/lock_registration.sql", cognito_user_id).fetch_one(&mut *transaction).await?;
+            let add =
+                sqlx::query_file!("sql/register_user.sql", display_name, handle, email.as_deref(), cognito_user_id);
+            let is_added = add.execute(&mut *transaction).await?.rows_affected() == 1;
+            let is_registered = sqlx::query_file_scalar!("sql/is_registered.sql", cognito_user_id);
+            let is_registered = is_registered.fetch_one(&mut *transaction).await?;
+            transaction.commit().await?;
+            Ok(match (is_added, is_registered) {
+                (true, _) => Registered::Added,
+                (false, true) => Registered::Existed,
+                (false, false) => Registered::HandleTaken,
+            })
+        };
+        until(deadline, register).await
+    }
+
     /// The changes that [`Users::update_cognito_user_ids`] would make. Locks no rows.
     pub async fn plan_cognito_user_ids(
         &self,
@@ -223,6 +246,30 @@ impl Users {
     pub async fn close(&self) {
         let _ = tokio::time::timeout(CLOSING, self.pool.close()).await;
     }
+}
+
+/// A user to add.
+#[derive(Clone, Debug)]
+pub struct NewUser {
+    /// Name to show in a user interface.
+    pub display_name: String,
+    /// The handle.
+    pub handle: String,
+    /// The verified e-mail address, if there is one.
+    pub email: Option<String>,
+    /// The claim `sub` of the user's tokens.
+    pub cognito_user_id: String,
+}
+
+/// The result of adding a user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Registered {
+    /// The user was added.
+    Added,
+    /// The user existed.
+    Existed,
+    /// Another user has the handle. Nothing was written.
+    HandleTaken,
 }
 
 /// The span of a query, for the traces.

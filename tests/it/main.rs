@@ -31,6 +31,7 @@ mod operator_commands;
 mod outages;
 mod postgres_connections;
 mod reading;
+mod registration;
 mod request_limits;
 mod response_size;
 mod schema_file;

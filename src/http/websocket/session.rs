@@ -24,12 +24,15 @@ use super::protocol::{ClientMessage, ServerMessage, authorization};
 use crate::auth::{TokenError, VerifiedToken};
 use crate::environment::random_uuid;
 use crate::http::api::Api;
+use crate::http::authentication::of_token;
 use crate::http::lifetime::{End, Lifetime};
 use crate::http::parameters::Parameters;
 use crate::http::refusal::Refusal;
 use crate::http::server::Client;
 use crate::instant::format_instant;
 use crate::metrics::{self, Limit};
+use crate::outcome::Code;
+use crate::registration::RegistrationError;
 use crate::telemetry;
 
 /// Maximum time for the arrival of `connection_init`.
@@ -341,14 +344,18 @@ async fn admit(api: Arc<Api>, authorization: Option<String>) -> Result<Box<Admit
     let Some(authorization) = authorization else {
         return Err(Close::forbidden("Forbidden: no token in the payload of connection_init"));
     };
-    let rejected = |error: TokenError| match error {
-        TokenError::KeysUnavailable => Close::try_again_later("The token cannot be verified at the moment"),
-        TokenError::Expired => Close::forbidden("Forbidden: the token has expired"),
+    let rejected = |refusal: Refusal| match refusal {
+        Refusal::Token(TokenError::Expired) => Close::forbidden("Forbidden: the token has expired"),
+        Refusal::Registration(RegistrationError::HandleMissing) => Close::forbidden("Forbidden: handle_missing"),
+        Refusal::Registration(RegistrationError::HandleTaken) => Close::forbidden("Forbidden: handle_taken"),
+        refusal if refusal.code() == Code::Unavailable => {
+            Close::try_again_later("The token cannot be verified at the moment")
+        }
         _ => Close::forbidden("Forbidden: the token is not accepted"),
     };
     let bearer = authorization.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("Bearer"));
-    let (_, token) = bearer.ok_or_else(|| rejected(TokenError::Header))?;
-    let token = api.verifier.verify(token.trim()).await.map_err(rejected)?;
+    let (_, token) = bearer.ok_or_else(|| rejected(TokenError::Header.into()))?;
+    let token = of_token(&api, token.trim()).await.map_err(rejected)?;
     let user = match api.messaging.users().by_cognito_user_id(&token.cognito_user_id).await {
         Ok(user) => user.ok_or(Close::forbidden("Forbidden: no user belongs to the token"))?,
         Err(_) => return Err(Close::try_again_later("The user cannot be found at the moment")),

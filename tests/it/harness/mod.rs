@@ -171,6 +171,7 @@ impl World {
             feed_retention: Some(FEED_RETENTION),
             live: self.live.clone(),
             consumer: None,
+            registrar: None,
             web_client: None,
             graphiql_token: None,
             sign_in: None,

@@ -1,0 +1,196 @@
+//! Adds the users of the user pool who are not in PostgreSQL yet, at their first request.
+//!
+//! The profile comes from the pool's user info endpoint, which the server asks with the user's own token, so a user cannot get
+//! another profile. A user that exists is never changed.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use reqwest::StatusCode;
+use serde::Deserialize;
+use tokio::sync::OnceCell;
+
+use crate::environment::Environment;
+use crate::users::cache::TtlCache;
+use crate::users::{NewUser, Registered, Users, UsersError};
+
+/// Time limit of a call to the user pool.
+const TIMEOUT: Duration = Duration::from_secs(3);
+/// Maximum number of refusals that are remembered for a few seconds.
+const REFUSALS: usize = 10_000;
+/// Maximum length of a handle and of a display name in characters.
+const MAX_CHARS: usize = 256;
+
+/// Registers users.
+pub struct Registrar {
+    http: reqwest::Client,
+    users: Users,
+    discovery_url: String,
+    user_info_url: OnceCell<String>,
+    /// The registrations that are running. Requests of one user share one.
+    running: Mutex<HashMap<String, Arc<OnceCell<Outcome>>>>,
+    /// So that a user who cannot be registered does not cause a call at each request.
+    refusals: TtlCache<String, RegistrationError>,
+}
+
+type Outcome = Result<(), RegistrationError>;
+
+/// Why a user was not registered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RegistrationError {
+    /// The profile has no usable `preferred_username`.
+    #[error("Your account has no preferred username, so it cannot be registered.")]
+    HandleMissing,
+    /// Another user has the handle.
+    #[error("Another user has your preferred username as handle. Choose another one.")]
+    HandleTaken,
+    /// The token does not permit to read the profile.
+    #[error("Your profile cannot be read with this access token. It needs the scopes `openid` and `profile`.")]
+    ProfileRefused,
+    /// The user pool or PostgreSQL does not respond.
+    #[error("Your account cannot be registered at the moment. Try again later.")]
+    Unavailable,
+}
+
+impl RegistrationError {
+    /// The value of `extensions.reason`.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::HandleMissing => "handle_missing",
+            Self::HandleTaken => "handle_taken",
+            Self::ProfileRefused => "profile_refused",
+            Self::Unavailable => "registration_unavailable",
+        }
+    }
+}
+
+/// The response of the user info endpoint. Source: OpenID Connect Core 1.0, section 5.1, and "The user info endpoint" in
+/// Cognito's developer guide.
+#[derive(Deserialize)]
+struct Profile {
+    sub: String,
+    preferred_username: Option<String>,
+    name: Option<String>,
+    email: Option<String>,
+    /// Cognito sends a text, and OpenID Connect requires a boolean.
+    #[serde(default)]
+    email_verified: serde_json::Value,
+}
+
+#[derive(Deserialize)]
+struct Discovery {
+    userinfo_endpoint: String,
+}
+
+/// Why a profile could not be read.
+#[derive(Debug, thiserror::Error)]
+enum ProfileError {
+    #[error(transparent)]
+    Http(#[from] reqwest::Error),
+    #[error("the profile is of another user")]
+    OtherUser,
+    #[error("the access token does not permit to read the profile")]
+    Refused,
+}
+
+impl Registrar {
+    /// Registers users of the issuer `issuer`. If there is no `user_info_url`, the issuer's configuration names it.
+    ///
+    /// # Errors
+    /// The HTTP client cannot be built.
+    pub fn new(
+        issuer: &str,
+        user_info_url: Option<String>,
+        users: Users,
+        environment: Arc<dyn Environment>,
+    ) -> reqwest::Result<Self> {
+        Ok(Self {
+            http: reqwest::Client::builder().timeout(TIMEOUT).build()?,
+            users,
+            discovery_url: format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/')),
+            user_info_url: OnceCell::new_with(user_info_url),
+            running: Mutex::default(),
+            refusals: TtlCache::new("registration_refusals", REFUSALS, environment),
+        })
+    }
+
+    /// Adds the user of the verified token `token`, whose claim `sub` is `sub`, unless the user exists.
+    pub async fn ensure_registered(&self, sub: &str, token: &str) -> Result<(), RegistrationError> {
+        match self.users.by_cognito_user_id(sub).await {
+            Ok(Some(_)) => return Ok(()),
+            Ok(None) => {}
+            // The request fails when it needs the user.
+            Err(_) => return Ok(()),
+        }
+        if let Some(refusal) = self.refusals.get(sub) {
+            return Err(refusal);
+        }
+        let running = self.lock().entry(sub.to_owned()).or_default().clone();
+        let outcome = *running.get_or_init(|| Box::pin(self.register(sub, token))).await;
+        self.lock().remove(sub);
+        outcome
+    }
+
+    async fn register(&self, sub: &str, token: &str) -> Outcome {
+        let asked = self.refusals.now();
+        let outcome = match self.profile(sub, token).await {
+            Ok(profile) => self.add(sub, profile).await,
+            Err(ProfileError::Refused) => Err(RegistrationError::ProfileRefused),
+            Err(error) => {
+                tracing::warn!(error = crate::report(&error), "the profile of a new user could not be read");
+                Err(RegistrationError::Unavailable)
+            }
+        };
+        if let Err(refusal) = outcome {
+            self.refusals.insert(sub.to_owned(), refusal, asked);
+        }
+        outcome
+    }
+
+    async fn add(&self, sub: &str, profile: Profile) -> Outcome {
+        let usable = |text: &Option<String>| {
+            let text = text.as_deref().map(str::trim).filter(|text| !text.is_empty() && !text.contains('\0'))?;
+            (text.chars().count() <= MAX_CHARS).then(|| text.to_owned())
+        };
+        let handle = usable(&profile.preferred_username).ok_or(RegistrationError::HandleMissing)?;
+        let is_verified = profile.email_verified == true || profile.email_verified == "true";
+        let user = NewUser {
+            display_name: usable(&profile.name).unwrap_or_else(|| handle.clone()),
+            email: usable(&profile.email).filter(|_| is_verified),
+            handle,
+            cognito_user_id: sub.to_owned(),
+        };
+        match self.users.register(&user).await {
+            Ok(Registered::Added) => {
+                tracing::info!("registered a user of the user pool");
+                Ok(())
+            }
+            Ok(Registered::Existed) => Ok(()),
+            Ok(Registered::HandleTaken) => Err(RegistrationError::HandleTaken),
+            Err(error @ (UsersError::Unavailable(_) | UsersError::Refused(_))) => {
+                tracing::warn!(error = crate::report(&error), "a new user could not be registered");
+                Err(RegistrationError::Unavailable)
+            }
+        }
+    }
+
+    async fn profile(&self, sub: &str, token: &str) -> Result<Profile, ProfileError> {
+        let discover = async || {
+            let response = self.http.get(&self.discovery_url).send().await?.error_for_status()?;
+            Ok::<_, reqwest::Error>(response.json::<Discovery>().await?.userinfo_endpoint)
+        };
+        let url = self.user_info_url.get_or_try_init(discover).await?;
+        let response = self.http.get(url).bearer_auth(token).send().await?;
+        if matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            return Err(ProfileError::Refused);
+        }
+        let profile: Profile = response.error_for_status()?.json().await?;
+        if profile.sub == sub { Ok(profile) } else { Err(ProfileError::OtherUser) }
+    }
+
+    /// Ignores the poisoning of the lock, because a panic cannot leave an incomplete change.
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<OnceCell<Outcome>>>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
