@@ -1,0 +1,100 @@
+// What the tests share: pages of signed-in users, and a client of the API that acts for them.
+
+import { test as base, expect, type BrowserContext, type Page } from '@playwright/test';
+
+import type { Account, Handle } from './signIn';
+
+export { expect, type Page };
+export type { Handle };
+
+export const baseUrl = (): string => process.env['BASE_URL'] ?? '';
+const accountOf = (handle: Handle): Account => {
+  const accounts = JSON.parse(process.env['ACCOUNTS'] ?? '{}') as Record<string, Account>;
+  const account = accounts[handle];
+  if (!account) throw new Error(`${handle} is not signed in`);
+  return account;
+};
+
+interface Fixtures {
+  /** Opens the client as a user, in a browser of their own. */
+  open: (
+    handle: Handle,
+    path?: string,
+    options?: Parameters<import('@playwright/test').Browser['newContext']>[0],
+  ) => Promise<Page>;
+}
+
+export const test = base.extend<Fixtures>({
+  open: async ({ browser, contextOptions }, provide) => {
+    const contexts: BrowserContext[] = [];
+    const errors: string[] = [];
+    await provide(async (handle, path = '/messages', options = {}) => {
+      const context = await browser.newContext({ ...contextOptions, ...options });
+      contexts.push(context);
+      await signedIn(context, handle);
+      const page = await context.newPage();
+      page.on('pageerror', (error) => errors.push(error.message));
+      page.on('console', (message) => {
+        // Failed requests are part of some tests.
+        if (message.type() === 'error' && !message.text().startsWith('Failed to load resource'))
+          errors.push(message.text());
+      });
+      await page.goto(baseUrl() + path);
+      return page;
+    });
+    await Promise.all(contexts.map((context) => context.close()));
+    expect(errors, 'errors in the console').toEqual([]);
+  },
+});
+
+/** Signs in all pages of a context without the sign-in page. */
+export async function signedIn(context: BrowserContext, handle: Handle): Promise<void> {
+  await context.addInitScript((storage) => {
+    if (sessionStorage.getItem('test:signed-in')) return;
+    sessionStorage.setItem('test:signed-in', 'yes');
+    for (const [key, value] of Object.entries(storage)) sessionStorage.setItem(key, value);
+  }, accountOf(handle).storage);
+}
+
+export async function api<Data>(handle: Handle, query: string, variables: object = {}): Promise<Data> {
+  const response = await fetch(`${baseUrl()}/graphql`, {
+    method: 'POST',
+    headers: { 'Content-Type': 'application/json', Authorization: `Bearer ${accountOf(handle).token}` },
+    body: JSON.stringify({ query, variables }),
+  });
+  const { data, errors } = (await response.json()) as { data?: Data; errors?: { message: string }[] };
+  if (!data || errors) throw new Error(errors?.[0]?.message ?? `HTTP ${response.status}`);
+  return data;
+}
+
+/** Sends a message, and returns the uuid of the conversation. */
+export async function send(from: Handle, to: Handle, body: string): Promise<string> {
+  const { createMessage } = await api<{ createMessage: { messageGroup: { uuid: string } } }>(
+    from,
+    'mutation ($input: CreateMessageInput!) { createMessage(input: $input) { messageGroup { uuid } } }',
+    { input: { to: { handle: to }, body, idempotencyKey: crypto.randomUUID() } },
+  );
+  return createMessage.messageGroup.uuid;
+}
+
+/** Marks everything in a conversation as read. */
+export async function readAll(handle: Handle, groupUuid: string): Promise<void> {
+  const { messageGroup } = await api<{ messageGroup: { lastMessage: { cursor: string } } }>(
+    handle,
+    'query ($uuid: UUID!) { messageGroup(uuid: $uuid) { lastMessage { cursor } } }',
+    { uuid: groupUuid },
+  );
+  await api(handle, 'mutation ($input: MarkReadInput!) { markRead(input: $input) { messageGroup { id } } }', {
+    input: { messageGroupUuid: groupUuid, upTo: messageGroup.lastMessage.cursor },
+  });
+}
+
+/** Returns a text that no other test uses. */
+export function unique(text: string): string {
+  return `${text} ${crypto.randomUUID().slice(0, 8)}`;
+}
+
+export const composer = (page: Page) => page.getByRole('textbox', { name: /^Message to/ });
+export const messages = (page: Page) => page.locator('.messages');
+export const bubble = (page: Page, text: string) => page.locator('.row', { hasText: text }).first();
+export const groupRow = (page: Page, name: string) => page.locator('a.group', { hasText: name });

@@ -1,0 +1,135 @@
+import { useEffect, useLayoutEffect, useRef, useState, type KeyboardEvent } from 'react';
+
+import { useServices } from '../services';
+import { texts } from '../texts';
+import { signalTyping } from '../typing';
+import { Icon } from './Icon';
+
+/** The server's limit, in code points. */
+const MAX_LENGTH = 1_024;
+/** The counter appears when only this many code points are left. */
+const SHOW_COUNTER_AT = 124;
+const WARN_AT = 24;
+
+/** Number of code points; `length` counts UTF-16 units. */
+function countCodePoints(text: string): number {
+  return Array.from(text).length;
+}
+
+interface ComposerProps {
+  /** Identifies the draft. */
+  conversation: string;
+  /** Without a message group, nobody can be told that the user is writing. */
+  groupUuid?: string;
+  name: string;
+  onSend: (body: string) => void;
+}
+
+export function Composer({ conversation, groupUuid, name, onSend }: ComposerProps) {
+  const { drafts, client } = useServices();
+  const [text, setText] = useState(() => drafts.get(conversation));
+  const field = useRef<HTMLTextAreaElement>(null);
+
+  // As the server counts: code points, not UTF-16 units.
+  const remaining = MAX_LENGTH - countCodePoints(text.trim());
+  const isTooLong = remaining < 0;
+  const canSend = text.trim() !== '' && !isTooLong;
+
+  useEffect(() => {
+    // On a touch screen, the focus would open the on-screen keyboard over the messages.
+    if (matchMedia('(pointer: coarse)').matches) document.getElementById('conversation-heading')?.focus();
+    else field.current?.focus({ preventScroll: true });
+  }, [conversation]);
+
+  useLayoutEffect(() => {
+    const element = field.current;
+    // Other browsers than Firefox grow the field by `field-sizing`.
+    if (!element || CSS.supports('field-sizing', 'content')) return;
+    element.style.height = 'auto';
+    element.style.height = `${element.scrollHeight}px`;
+  }, [text]);
+
+  const change = (next: string) => {
+    setText(next);
+    drafts.set(conversation, next);
+    if (groupUuid !== undefined && next.trim() !== '') signalTyping(client, groupUuid);
+  };
+
+  const send = () => {
+    if (!canSend) return;
+    onSend(text.trim());
+    setText('');
+    drafts.set(conversation, '');
+    field.current?.focus();
+  };
+
+  const onKeyDown = (event: KeyboardEvent<HTMLTextAreaElement>) => {
+    // Safari ends a composition before the key event, and reports the key code 229: https://bugs.webkit.org/show_bug.cgi?id=165004
+    // eslint-disable-next-line @typescript-eslint/no-deprecated -- nothing else tells it in Safari
+    const isComposing = event.nativeEvent.isComposing || event.keyCode === 229;
+    if (isComposing) return;
+    if (event.key === 'Enter' && !event.shiftKey) {
+      event.preventDefault();
+      send();
+    } else if (event.key === 'Escape') {
+      document.querySelector<HTMLElement>('a.group[aria-current], a.group')?.focus();
+    }
+  };
+
+  return (
+    <form
+      className="composer"
+      onSubmit={(event) => {
+        event.preventDefault();
+        send();
+      }}
+    >
+      <div className="composer-field" data-invalid={isTooLong ? true : undefined}>
+        <textarea
+          ref={field}
+          rows={1}
+          value={text}
+          placeholder={texts.composer.placeholder}
+          aria-label={texts.composer.label(name)}
+          aria-describedby="composer-counter composer-hint"
+          aria-invalid={isTooLong ? true : undefined}
+          enterKeyHint="send"
+          onChange={(event) => change(event.target.value)}
+          onKeyDown={onKeyDown}
+        />
+        <span
+          id="composer-counter"
+          className="counter"
+          role="status"
+          data-level={isTooLong ? 'over' : remaining <= WARN_AT ? 'warn' : undefined}
+        >
+          {remaining <= SHOW_COUNTER_AT && (
+            <>
+              <span aria-hidden="true">{remaining}</span>
+              {/* Announced at the thresholds only, not for each key. */}
+              <span className="visually-hidden">
+                {isTooLong
+                  ? texts.composer.over(-remaining)
+                  : remaining <= WARN_AT
+                    ? texts.composer.remaining(WARN_AT)
+                    : texts.composer.remaining(SHOW_COUNTER_AT)}
+              </span>
+            </>
+          )}
+        </span>
+        <button
+          type="submit"
+          className="send"
+          disabled={!canSend}
+          aria-label={texts.composer.send}
+          title={texts.composer.send}
+        >
+          <Icon name="send" />
+        </button>
+      </div>
+      <span id="composer-hint" className="visually-hidden">
+        {texts.composer.hint}
+      </span>
+    </form>
+  );
+}

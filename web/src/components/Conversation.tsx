@@ -1,0 +1,208 @@
+import { useCallback, useEffect, useEffectEvent, useMemo, useState } from 'react';
+import { useQuery } from 'urql';
+import { Link } from 'wouter';
+
+import { failureOf } from '../api';
+import {
+  ConversationDocument,
+  MessageListItemFragmentDoc,
+  ReadMarkersDocument,
+  type ConversationQuery,
+} from '../generated/graphql';
+import { unmask } from '../generated';
+import { useTitle } from '../hooks';
+import { firstUnreadOf } from '../rows';
+import { useServices } from '../services';
+import { useStore } from '../store';
+import { texts } from '../texts';
+import { Announcer } from './Announcer';
+import { Composer } from './Composer';
+import { ConversationHeader } from './ConversationHeader';
+import { MessageList, type ListItem } from './MessageList';
+import { Notice } from './Notice';
+import { nameOf } from './Person';
+
+const FIRST_PAGE = 40;
+const PAGE = 100;
+/** A conversation opens at its first unread message, unless that is further up than this. */
+const MAX_UNREAD_LOADED = 1_000;
+const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
+type Group = NonNullable<ConversationQuery['messageGroup']>;
+
+export function Conversation({ uuid }: { uuid: string }) {
+  // The server rejects other identifiers as bad input.
+  return UUID.test(uuid) ? <LoadedConversation uuid={uuid} /> : <MissingConversation />;
+}
+
+function LoadedConversation({ uuid }: { uuid: string }) {
+  const { live, client } = useServices();
+  const [{ data, error }, reexecute] = useQuery({
+    query: ConversationDocument,
+    variables: { uuid, last: FIRST_PAGE, before: null },
+  });
+  const connection = useStore(live.connection);
+  const hasFailed = error !== undefined && !data;
+  useEffect(() => {
+    if (hasFailed && connection === 'live') reexecute({ requestPolicy: 'network-only' });
+  }, [hasFailed, connection, reexecute]);
+  useEffect(
+    () =>
+      live.resync.on(() => {
+        void client.query(ReadMarkersDocument, { uuid }, { requestPolicy: 'network-only' }).toPromise();
+      }),
+    [live, client, uuid],
+  );
+
+  if (data?.messageGroup) return <OpenConversation group={data.messageGroup} />;
+  if (data) return <MissingConversation />;
+  if (error) {
+    const { isUnreachable } = failureOf(error);
+    return (
+      <UntitledPane title={texts.conversation.errorTitle}>
+        <Notice
+          icon={isUnreachable ? 'offline' : 'alert'}
+          title={texts.conversation.errorTitle}
+          text={isUnreachable ? texts.errors.unreachable : texts.errors.unavailable}
+        >
+          <button type="button" className="button" onClick={() => reexecute({ requestPolicy: 'network-only' })}>
+            {texts.errors.retry}
+          </button>
+        </Notice>
+      </UntitledPane>
+    );
+  }
+  return <LoadingConversation />;
+}
+
+function OpenConversation({ group }: { group: Group }) {
+  const { client, outbox, live } = useServices();
+  const { uuid, otherParticipant, messages, unreadCount } = group;
+  const name = nameOf(otherParticipant);
+  useTitle(name);
+
+  const items = useItems(group);
+  const { hasPreviousPage, startCursor } = messages.pageInfo;
+  const loadOlder = useCallback(async () => {
+    const page = { uuid, last: PAGE, before: startCursor };
+    const { error } = await client.query(ConversationDocument, page, { requestPolicy: 'network-only' }).toPromise();
+    return error === undefined;
+  }, [client, uuid, startCursor]);
+
+  // The position of the divider stays where it was when the conversation was opened, although reading clears the count.
+  const [unreadAtOpen] = useState(unreadCount);
+  const [firstUnread, setFirstUnread] = useState<string | null | undefined>(undefined);
+  const [hasGivenUp, setGivenUp] = useState(false);
+  const found = firstUnreadOf(items, unreadAtOpen);
+  const isReady =
+    unreadAtOpen === 0 || found !== null || !hasPreviousPage || items.length >= MAX_UNREAD_LOADED || hasGivenUp;
+  if (isReady && firstUnread === undefined) {
+    setFirstUnread(unreadAtOpen === 0 ? null : ((found ?? items.find(({ isOwn }) => !isOwn))?.key ?? null));
+  }
+  useEffect(() => {
+    if (!isReady) void loadOlder().then((isLoaded) => !isLoaded && setGivenUp(true));
+  }, [isReady, loadOlder]);
+
+  const onAdded = useEffectEvent((key: string) => {
+    // The user has not seen what arrives in a hidden tab.
+    if (document.hidden && unreadCount === 0) setFirstUnread(key);
+  });
+  useEffect(
+    () =>
+      live.added.on(({ message, messageGroup }) => {
+        if (messageGroup.uuid === uuid && message.author.uuid === otherParticipant.uuid) onAdded(message.id);
+      }),
+    [live, uuid, otherParticipant.uuid],
+  );
+
+  if (!isReady || firstUnread === undefined) return <LoadingConversation />;
+  return (
+    <section className="conversation" aria-label={texts.conversation.messages(name)}>
+      <ConversationHeader user={otherParticipant} groupUuid={uuid} />
+      <MessageList
+        groupUuid={uuid}
+        other={otherParticipant}
+        items={items}
+        hasPrevious={hasPreviousPage}
+        loadOlder={loadOlder}
+        firstUnread={firstUnread}
+        unreadCount={unreadCount}
+        readCursor={group.readCursor}
+        otherReadCursor={group.otherReadCursor}
+      />
+      <Announcer groupUuid={uuid} />
+      <Composer
+        conversation={uuid}
+        groupUuid={uuid}
+        name={name}
+        onSend={(body) => {
+          setFirstUnread(null);
+          outbox.add({ messageGroupUuid: uuid }, otherParticipant.uuid, body);
+        }}
+      />
+    </section>
+  );
+}
+
+/** The confirmed messages, then those of the outbox. */
+function useItems({ uuid, otherParticipant, messages }: Group): ListItem[] {
+  const { outbox } = useServices();
+  const pending = useStore(outbox.items);
+  const otherUuid = otherParticipant.uuid;
+  const confirmed = useMemo(
+    () =>
+      messages.nodes.map((masked): ListItem => {
+        const message = unmask(MessageListItemFragmentDoc, masked);
+        return {
+          key: outbox.sentKeys.get(message.id) ?? message.id,
+          createdAt: message.createdAt,
+          isOwn: message.author.uuid !== otherUuid,
+          message,
+        };
+      }),
+    [messages.nodes, otherUuid, outbox],
+  );
+  return useMemo(() => {
+    const unsent = pending
+      .filter(({ to, seenAs }) => 'messageGroupUuid' in to && to.messageGroupUuid === uuid && seenAs === undefined)
+      .map((item): ListItem => ({ key: item.key, createdAt: item.createdAt, isOwn: true, pending: item }));
+    // For a moment, a message can be both confirmed and in the outbox.
+    const keys = new Set(unsent.length > 0 ? confirmed.map(({ key }) => key) : []);
+    return unsent.length > 0 ? [...confirmed, ...unsent.filter(({ key }) => !keys.has(key))] : confirmed;
+  }, [confirmed, pending, uuid]);
+}
+
+function LoadingConversation() {
+  useTitle(null);
+  return (
+    <UntitledPane title="">
+      <div className="skeleton-messages" role="status" aria-label={texts.conversation.loading}>
+        {[0, 1, 2, 3, 4, 5].map((row) => (
+          <span key={row} className="skeleton" aria-hidden="true" />
+        ))}
+      </div>
+    </UntitledPane>
+  );
+}
+
+function MissingConversation() {
+  useTitle(texts.conversation.missingTitle);
+  return (
+    <UntitledPane title={texts.conversation.missingTitle}>
+      <Notice icon="search" title={texts.conversation.missingTitle} text={texts.conversation.missingText}>
+        <Link className="button" href="/messages">
+          {texts.errors.toMessages}
+        </Link>
+      </Notice>
+    </UntitledPane>
+  );
+}
+
+function UntitledPane({ title, children }: { title: string; children: React.ReactNode }) {
+  return (
+    <section className="conversation" aria-label={title || texts.conversation.loading}>
+      <ConversationHeader />
+      {children}
+    </section>
+  );
+}

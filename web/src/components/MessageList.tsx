@@ -1,0 +1,235 @@
+import { useEffect, useEffectEvent, useLayoutEffect, useMemo, useRef, useState } from 'react';
+import { Virtualizer, type VirtualizerHandle } from 'virtua';
+
+import type { FragmentType } from '../generated';
+import type { MessageListItemFragment, PersonFragmentDoc } from '../generated/graphql';
+import type { OutboxItem } from '../outbox';
+import { buildRows, type RowSource } from '../rows';
+import { useServices } from '../services';
+import { jumpToNewest } from '../shortcuts';
+import { texts } from '../texts';
+import { Icon } from './Icon';
+import { MessageRow } from './MessageItem';
+import { Avatar, Handle, nameOf } from './Person';
+import { Spinner } from './Spinner';
+
+/** A message that the server has confirmed, or one of the outbox. */
+export type ListItem = RowSource &
+  ({ message: MessageListItemFragment; pending?: never } | { message?: never; pending: OutboxItem });
+
+interface MessageListProps {
+  groupUuid: string;
+  other: FragmentType<typeof PersonFragmentDoc>;
+  items: readonly ListItem[];
+  hasPrevious: boolean;
+  /** Loads the page before the oldest message. Returns whether that worked. */
+  loadOlder: () => Promise<boolean>;
+  /** The key of the message below the divider of unread messages. */
+  firstUnread: string | null;
+  unreadCount: number;
+  readCursor: string | null;
+  otherReadCursor: string | null;
+}
+
+/** Older messages are loaded long before the user reaches the oldest one. */
+const LOAD_AT_PX = 2_000;
+/** The space below the newest message. */
+const BOTTOM_PX = 12;
+const AT_BOTTOM_PX = 48;
+/** The part of the list that stays visible above the first unread message. */
+const ABOVE_UNREAD_PX = 80;
+
+export function MessageList(props: MessageListProps) {
+  const { groupUuid, other, items, hasPrevious, firstUnread, unreadCount, readCursor, otherReadCursor } = props;
+  const { readMarks } = useServices();
+  const scroller = useRef<HTMLDivElement>(null);
+  const list = useRef<VirtualizerHandle>(null);
+  const rows = useMemo(() => buildRows(items, { hasPrevious, firstUnread }), [items, hasPrevious, firstUnread]);
+  const lastRead = useMemo(() => lastReadOf(items, otherReadCursor), [items, otherReadCursor]);
+  const older = useOlder(props);
+
+  // The virtualiser keeps the position when rows are added above only if it knows that they are.
+  const [shown, setShown] = useState({ rows, isPrepended: false });
+  if (shown.rows !== rows) setShown({ rows, isPrepended: isPrepend(shown.rows, rows) });
+
+  const [isAtEnd, setAtEnd] = useState(true);
+  /** Whether the list follows its end. It differs from `isAtEnd` while rows are added that are not measured yet. */
+  const follows = useRef(false);
+  const isPlaced = useRef(false);
+  const newest = items.at(-1);
+  const newCount = isAtEnd ? 0 : unreadCount;
+
+  const scrollToEnd = (smooth = false) => {
+    list.current?.scrollToIndex(rows.length - 1, { align: 'end', offset: BOTTOM_PX, smooth });
+  };
+
+  /** Marks as read what is on the screen. */
+  const markVisible = () => {
+    const handle = list.current;
+    if (!handle || document.hidden || unreadCount === 0) return;
+    const row = rows[handle.findItemIndex(handle.scrollOffset + handle.viewportSize - AT_BOTTOM_PX)];
+    if (row?.kind !== 'message') return;
+    const visible = items.findLastIndex(({ key }) => key === row.key);
+    const seen = items.findLastIndex(({ message }, index) => message !== undefined && index <= visible);
+    const read = items.findLastIndex(({ message }) => message?.cursor === readCursor);
+    const cursor = items[seen]?.message?.cursor;
+    if (cursor !== undefined && seen > read) readMarks.mark(groupUuid, cursor);
+  };
+
+  const onScroll = () => {
+    const handle = list.current;
+    if (!handle || !isPlaced.current) return;
+    const { scrollOffset, scrollSize, viewportSize } = handle;
+    follows.current = scrollSize - scrollOffset - viewportSize < AT_BOTTOM_PX;
+    setAtEnd(follows.current);
+    if (scrollOffset < LOAD_AT_PX && hasPrevious) older.load();
+    markVisible();
+  };
+
+  const keepEnd = () => {
+    if (isPlaced.current && follows.current) scrollToEnd();
+  };
+
+  const jump = () => {
+    const handle = list.current;
+    if (!handle) return;
+    const isNear = handle.scrollSize - handle.scrollOffset < 4 * handle.viewportSize;
+    scrollToEnd(isNear && !matchMedia('(prefers-reduced-motion: reduce)').matches);
+  };
+
+  // The first position: the first unread message, or the newest one.
+  useLayoutEffect(() => {
+    const handle = list.current;
+    if (isPlaced.current || !handle) return;
+    const unread = rows.findIndex((row) => row.kind === 'message' && row.startsUnread);
+    if (unread >= 0) handle.scrollToIndex(unread, { align: 'start', offset: -ABOVE_UNREAD_PX });
+    else handle.scrollToIndex(rows.length - 1, { align: 'end', offset: BOTTOM_PX });
+    follows.current = unread < 0;
+    isPlaced.current = true;
+  }, [rows]);
+
+  // An own message always scrolls into view; others only if the user is at the end.
+  const newestKey = newest?.key;
+  const isNewestUnsent = newest?.pending !== undefined;
+  const onNewest = useEffectEvent(() => {
+    if (isNewestUnsent) follows.current = true;
+    keepEnd();
+    markVisible();
+  });
+  useLayoutEffect(() => onNewest(), [newestKey, isNewestUnsent]);
+  const onReadMark = useEffectEvent(keepEnd);
+  useLayoutEffect(() => onReadMark(), [lastRead]);
+
+  const onFrame = useEffectEvent(keepEnd);
+  const onVisible = useEffectEvent(markVisible);
+  const onOpened = useEffectEvent(onScroll);
+  useEffect(() => {
+    // The composer grows, or the on-screen keyboard opens.
+    const observer = new ResizeObserver(() => onFrame());
+    if (scroller.current) observer.observe(scroller.current);
+    const listener = () => onVisible();
+    document.addEventListener('visibilitychange', listener);
+    // A list that is shorter than the screen never scrolls.
+    const timer = setTimeout(() => onOpened());
+    return () => {
+      observer.disconnect();
+      clearTimeout(timer);
+      document.removeEventListener('visibilitychange', listener);
+    };
+  }, []);
+  const onJump = useEffectEvent(jump);
+  useEffect(() => jumpToNewest.on(() => onJump()), []);
+
+  const name = nameOf(other);
+  return (
+    <div className="messages-frame">
+      {older.state === 'loading' && (
+        <div className="older">
+          <Spinner label={texts.conversation.loadingOlder} />
+        </div>
+      )}
+      {older.state === 'failed' && (
+        <div className="older" role="alert">
+          {texts.conversation.olderFailed}
+          <button type="button" className="text-button" onClick={older.retry}>
+            {texts.errors.retry}
+          </button>
+        </div>
+      )}
+      <div
+        ref={scroller}
+        className="messages"
+        role="region"
+        aria-label={texts.conversation.messages(name)}
+        tabIndex={0}
+      >
+        <div className="messages-space" />
+        <Virtualizer
+          ref={list}
+          scrollRef={scroller}
+          data={rows}
+          shift={shown.rows === rows && shown.isPrepended}
+          bufferSize={600}
+          onScroll={onScroll}
+          onResize={keepEnd}
+        >
+          {(row) =>
+            row.kind === 'start' ? (
+              <div key={row.key} className="start">
+                <Avatar user={other} size="large" />
+                <Handle user={other} />
+                <p>{texts.conversation.start(name)}</p>
+              </div>
+            ) : (
+              <MessageRow key={row.key} row={row} other={other} isLastRead={row.key === lastRead} />
+            )
+          }
+        </Virtualizer>
+      </div>
+      {!isAtEnd && (
+        <button type="button" className="jump" onClick={jump} data-new={newCount > 0 ? true : undefined}>
+          <Icon name="down" size={18} />
+          {newCount > 0 ? texts.conversation.jumpCount(newCount) : texts.conversation.jump}
+        </button>
+      )}
+    </div>
+  );
+}
+
+/** Loads older messages, one page at a time. */
+function useOlder({ loadOlder }: MessageListProps) {
+  const [state, setState] = useState<'idle' | 'loading' | 'failed'>('idle');
+  const isLoading = useRef(false);
+  const run = async () => {
+    if (isLoading.current) return;
+    isLoading.current = true;
+    setState('loading');
+    const isLoaded = await loadOlder();
+    isLoading.current = false;
+    setState(isLoaded ? 'idle' : 'failed');
+  };
+  return {
+    state,
+    load: () => {
+      // After a failure, only the user tries again; otherwise each scroll would cause a request.
+      if (state !== 'failed') void run();
+    },
+    retry: () => void run(),
+  };
+}
+
+type Rows = readonly { key: string }[];
+
+function isPrepend(before: Rows, after: Rows): boolean {
+  const first = before[0]?.key;
+  return after.length > before.length && after[0]?.key !== first && after.some(({ key }) => key === first);
+}
+
+/** The newest own message that the other user has read. Once the other user has replied, it says nothing new. */
+function lastReadOf(items: readonly ListItem[], cursor: string | null): string | null {
+  const read = cursor === null ? -1 : items.findLastIndex(({ message }) => message?.cursor === cursor);
+  if (read === -1) return null;
+  const own = items.findLastIndex(({ isOwn }, index) => isOwn && index <= read);
+  const hasReply = items.findLastIndex(({ isOwn }) => !isOwn) > own;
+  return hasReply ? null : (items[own]?.key ?? null);
+}

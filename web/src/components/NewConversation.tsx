@@ -1,0 +1,182 @@
+import { useEffect, useMemo, useRef, useState, type ReactNode } from 'react';
+import { useQuery } from 'urql';
+import { Link, Redirect, useLocation } from 'wouter';
+
+import { failureOf } from '../api';
+import { MeDocument, UserByHandleDocument, type UserByHandleQuery } from '../generated/graphql';
+import { useGroups, useTitle } from '../hooks';
+import { useServices } from '../services';
+import { useStore } from '../store';
+import { texts } from '../texts';
+import { Composer } from './Composer';
+import { ConversationHeader } from './ConversationHeader';
+import { Icon } from './Icon';
+import { MessageRow } from './MessageItem';
+import type { ListItem } from './MessageList';
+import { buildRows } from '../rows';
+import { Notice } from './Notice';
+import { Avatar, Handle, nameOf } from './Person';
+import { Spinner } from './Spinner';
+
+/** Asks for the handle of the recipient. */
+export function NewMessage() {
+  useTitle(texts.newMessage.heading);
+  const [, navigate] = useLocation();
+  const [text, setText] = useState('');
+  const field = useRef<HTMLInputElement>(null);
+  useEffect(() => field.current?.focus(), []);
+  const handle = text.trim().replace(/^@/, '');
+  return (
+    <section className="conversation" aria-label={texts.newMessage.heading}>
+      <header className="bar conversation-bar">
+        <Link className="icon-button back" href="/messages" aria-label={texts.conversation.back}>
+          <Icon name="back" />
+        </Link>
+        <h2>{texts.newMessage.heading}</h2>
+      </header>
+      <form
+        className="notice"
+        onSubmit={(event) => {
+          event.preventDefault();
+          if (handle !== '') navigate(`/messages/new/${encodeURIComponent(handle)}`);
+        }}
+      >
+        <span className="notice-icon">
+          <Icon name="pencil" size={28} />
+        </span>
+        <p className="notice-lead">{texts.newMessage.intro}</p>
+        <div className="handle-field">
+          <span aria-hidden="true">@</span>
+          <input
+            ref={field}
+            aria-label={texts.newMessage.label}
+            aria-describedby="handle-hint"
+            placeholder={texts.newMessage.placeholder}
+            value={text}
+            autoCapitalize="none"
+            autoComplete="off"
+            spellCheck={false}
+            onChange={(event) => setText(event.target.value)}
+          />
+          <button type="submit" className="button" disabled={handle === ''}>
+            {texts.newMessage.submit}
+          </button>
+        </div>
+        <p id="handle-hint" className="hint">
+          {texts.newMessage.hint}
+        </p>
+      </form>
+    </section>
+  );
+}
+
+/** The first message to a user. If there is a conversation already, opens it. */
+export function NewConversation({ handle }: { handle: string }) {
+  const [{ data, error, fetching }, reexecute] = useQuery({ query: UserByHandleDocument, variables: { handle } });
+  const [{ data: meData }] = useQuery({ query: MeDocument });
+  const { live } = useServices();
+  const { groups } = useGroups();
+  const connection = useStore(live.connection);
+  const user = data?.user;
+  useTitle(user ? nameOf(user) : texts.newMessage.heading);
+  useEffect(() => {
+    if (error && connection === 'live') reexecute({ requestPolicy: 'network-only' });
+  }, [error, connection, reexecute]);
+
+  const existing = groups?.find(({ otherParticipant }) => otherParticipant.id === user?.id);
+  if (existing) return <Redirect to={`/messages/${existing.uuid}`} replace />;
+
+  const again = (
+    <Link className="button" href="/messages/new">
+      {texts.newMessage.tryAnother}
+    </Link>
+  );
+  const t = texts.newMessage;
+  if (error && !data) {
+    const { isUnreachable } = failureOf(error);
+    return (
+      <Untitled>
+        <Notice
+          icon={isUnreachable ? 'offline' : 'alert'}
+          title={t.errorTitle}
+          text={isUnreachable ? texts.errors.unreachable : texts.errors.unavailable}
+        >
+          <button type="button" className="button" onClick={() => reexecute({ requestPolicy: 'network-only' })}>
+            {texts.errors.retry}
+          </button>
+        </Notice>
+      </Untitled>
+    );
+  }
+  if (fetching || !data || !meData) {
+    return (
+      <Untitled>
+        <Spinner label={t.loading} />
+      </Untitled>
+    );
+  }
+  if (!user) {
+    return (
+      <Untitled>
+        <Notice icon="search" title={t.notFoundTitle(handle)} text={t.notFoundText}>
+          {again}
+        </Notice>
+      </Untitled>
+    );
+  }
+  if (user.id === meData.me.id) {
+    return (
+      <Untitled>
+        <Notice icon="person" title={t.selfTitle} text={t.selfText}>
+          {again}
+        </Notice>
+      </Untitled>
+    );
+  }
+  return <FirstMessage handle={handle} user={user} />;
+}
+
+type FoundUser = NonNullable<UserByHandleQuery['user']>;
+
+function FirstMessage({ handle, user }: { handle: string; user: FoundUser }) {
+  const { outbox } = useServices();
+  const pending = useStore(outbox.items);
+  const name = nameOf(user);
+  const rows = useMemo(() => {
+    const items = pending
+      .filter(({ to }) => 'handle' in to && to.handle === handle)
+      .map((item): ListItem => ({ key: item.key, createdAt: item.createdAt, isOwn: true, pending: item }));
+    return buildRows(items, { hasPrevious: false, firstUnread: null });
+  }, [pending, handle]);
+  return (
+    <section className="conversation" aria-label={texts.conversation.messages(name)}>
+      <ConversationHeader user={user} />
+      <div className="messages-frame">
+        <div className="messages" role="region" aria-label={texts.conversation.messages(name)} tabIndex={0}>
+          <div className="messages-space" />
+          <div className="start">
+            <Avatar user={user} size="large" />
+            <Handle user={user} />
+            <p>
+              <strong>{texts.newMessage.startTitle(name)}</strong>
+            </p>
+            <p>{texts.newMessage.startText}</p>
+          </div>
+          {rows.map(
+            (row) => row.kind === 'message' && <MessageRow key={row.key} row={row} other={user} isLastRead={false} />,
+          )}
+        </div>
+      </div>
+      <Composer conversation={`@${handle}`} name={name} onSend={(body) => outbox.add({ handle }, user.uuid, body)} />
+    </section>
+  );
+}
+
+function Untitled({ children }: { children: ReactNode }) {
+  return (
+    <section className="conversation" aria-label={texts.newMessage.heading}>
+      <ConversationHeader />
+      {children}
+    </section>
+  );
+}

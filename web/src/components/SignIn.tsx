@@ -1,0 +1,54 @@
+import { useEffect } from 'react';
+
+import { signIn, type Session } from '../auth';
+import { texts } from '../texts';
+import { Icon } from './Icon';
+import { Notice } from './Notice';
+import { Spinner } from './Spinner';
+
+type NotSignedIn = Exclude<Session, { kind: 'signedIn' }>;
+
+/** Everything that is shown while nobody is signed in. */
+export function SignIn({ session }: { session: NotSignedIn }) {
+  useEffect(() => {
+    document.title = texts.product;
+  }, []);
+  return (
+    <main className="page">
+      <h1 className="brand">
+        <span className="brand-mark">
+          <Icon name="chat" size={22} />
+        </span>
+        {texts.product}
+      </h1>
+      <Content session={session} />
+    </main>
+  );
+}
+
+function Content({ session }: { session: NotSignedIn }) {
+  const t = texts.signIn;
+  if (session.kind === 'starting') return <Spinner label={t.working} />;
+  if (session.kind === 'unreachable') {
+    return (
+      <Notice icon="offline" title={t.unreachableTitle} text={t.unreachableText}>
+        <Spinner label={texts.connection.reconnecting} />
+      </Notice>
+    );
+  }
+  const [icon, title, text] = (
+    {
+      expired: ['clock', t.expiredTitle, t.expiredText],
+      failed: ['alert', t.failedTitle, t.failedText],
+      left: ['wave', t.signedOutTitle, t.signedOutText],
+    } as const
+  )[session.why];
+  return (
+    <Notice icon={icon} title={title} text={text}>
+      {/* The only thing to do on this page. */}
+      <button type="button" className="button" autoFocus onClick={() => void signIn()}>
+        {session.why === 'left' ? t.button : t.again}
+      </button>
+    </Notice>
+  );
+}

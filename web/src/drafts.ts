@@ -1,0 +1,37 @@
+// Texts that are not sent yet, one for each conversation of a user. They survive a reload and the end of the session.
+
+import { createStore, type Store } from './store';
+import { keyFor, keysWith, read, write } from './storage';
+
+export class Drafts {
+  /** The texts by conversation. Conversations without a draft are missing. */
+  readonly texts: Store<ReadonlyMap<string, string>>;
+  readonly #prefix: string;
+
+  constructor(userId: string) {
+    this.#prefix = keyFor(userId, 'draft', '');
+    const stored = keysWith(this.#prefix).map((key) => [key.slice(this.#prefix.length), read(key) ?? ''] as const);
+    this.texts = createStore<ReadonlyMap<string, string>>(new Map(stored));
+  }
+
+  get(conversation: string): string {
+    return this.texts.get().get(conversation) ?? '';
+  }
+
+  set(conversation: string, text: string): void {
+    if (text === this.get(conversation)) return;
+    write(this.#prefix + conversation, text === '' ? null : text);
+    const next = new Map(this.texts.get());
+    if (text === '') next.delete(conversation);
+    else next.set(conversation, text);
+    this.texts.set(next);
+  }
+
+  /** A draft to a handle continues in the message group that the first message has created. */
+  move(from: string, to: string): void {
+    const text = this.get(from);
+    if (text === '') return;
+    if (this.get(to) === '') this.set(to, text);
+    this.set(from, '');
+  }
+}

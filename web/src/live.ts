@@ -1,0 +1,177 @@
+// The live connection: the feed, which resumes from its cursor after any interruption, and activities.
+
+import type { Client, OperationResult } from '@urql/core';
+import { pipe, subscribe } from 'wonka';
+
+import { failureOf } from './api';
+import { ActivityDocument, FeedDocument, type ActivitySubscription, type FeedSubscription } from './generated/graphql';
+import { createEmitter, createStore } from './store';
+import { keyFor, read, write } from './storage';
+import { startedTyping, stoppedTyping } from './typing';
+
+export type Connection = 'connecting' | 'live' | 'reconnecting' | 'offline';
+
+export type AddedMessage = Extract<FeedSubscription['feed'], { __typename: 'MessageAdded' }>;
+
+const FIRST_WAIT_MS = 500;
+const MAX_WAIT_MS = 15_000;
+/** A message can be in a query shortly after its event, so the stored cursor lags behind. */
+const STORE_CURSOR_AFTER_MS = 2_000;
+/** Activities of a tab that is hidden for longer are not needed, and browsers limit the connections to a server. */
+const HIDDEN_MS = 20_000;
+
+export class Live {
+  readonly connection = createStore<Connection>('connecting');
+  readonly added = createEmitter<AddedMessage>();
+  /** The client may have missed read markers, or the feed was reset: query again. */
+  readonly resync = createEmitter<undefined>();
+
+  readonly #client: Client;
+  readonly #cursorKey: string;
+  /** The position in the feed. A stored one makes a gap between the first queries and the subscription impossible. */
+  #cursor: string | null;
+  #hasBeenLive = false;
+  #failures = 0;
+  #feed: (() => void) | undefined;
+  #activity: (() => void) | undefined;
+  #retryTimer: ReturnType<typeof setTimeout> | undefined;
+  #activityTimer: ReturnType<typeof setTimeout> | undefined;
+  #storeTimer: ReturnType<typeof setTimeout> | undefined;
+  #hiddenTimer: ReturnType<typeof setTimeout> | undefined;
+  readonly #stop = new AbortController();
+
+  constructor(client: Client, userId: string) {
+    this.#client = client;
+    this.#cursorKey = keyFor(userId, 'cursor');
+    this.#cursor = read(this.#cursorKey);
+  }
+
+  start(): void {
+    const { signal } = this.#stop;
+    addEventListener('online', () => this.#reconnect(), { signal });
+    addEventListener('offline', () => this.#disconnect(), { signal });
+    document.addEventListener('visibilitychange', () => this.#visibilityChanged(), { signal });
+    if (navigator.onLine) this.#connect();
+    else this.connection.set('offline');
+  }
+
+  stop(): void {
+    this.#stop.abort();
+    this.#disconnect();
+    clearTimeout(this.#storeTimer);
+    clearTimeout(this.#hiddenTimer);
+  }
+
+  #connect(): void {
+    clearTimeout(this.#retryTimer);
+    this.#feed?.();
+    const subscription = pipe(
+      this.#client.subscription(FeedDocument, { after: this.#cursor }),
+      subscribe((result) => this.#onFeed(result)),
+    );
+    this.#feed = () => subscription.unsubscribe();
+    this.#connectActivity();
+  }
+
+  /** Connects at once, for example because the network is back. */
+  #reconnect(): void {
+    this.#failures = 0;
+    if (this.connection.get() === 'live') return;
+    this.connection.set(this.#hasBeenLive ? 'reconnecting' : 'connecting');
+    this.#connect();
+  }
+
+  #disconnect(): void {
+    clearTimeout(this.#retryTimer);
+    clearTimeout(this.#activityTimer);
+    this.#feed?.();
+    this.#activity?.();
+    this.#feed = this.#activity = undefined;
+    this.connection.set('offline');
+  }
+
+  #onFeed({ data, error, hasNext }: OperationResult<FeedSubscription>): void {
+    if (error && failureOf(error).reason === 'cursor_invalid') {
+      // The server does not know the stored cursor, so it cannot say what is missing.
+      this.#setCursor(null);
+      this.#hasBeenLive = true;
+    } else if (data) {
+      this.#onEvent(data.feed);
+    }
+    if (error || !hasNext) this.#lost();
+  }
+
+  #onEvent(event: FeedSubscription['feed']): void {
+    this.#setCursor(event.cursor);
+    switch (event.__typename) {
+      case 'MessageAdded':
+        stoppedTyping(event.messageGroup.uuid);
+        this.added.emit(event);
+        break;
+      case 'FeedReady':
+        this.#failures = 0;
+        this.connection.set('live');
+        // The first queries ran at the same time as this subscription, so nothing is missing.
+        if (this.#hasBeenLive) this.resync.emit(undefined);
+        this.#hasBeenLive = true;
+        break;
+      case 'FeedReset':
+        this.resync.emit(undefined);
+        break;
+    }
+  }
+
+  #lost(): void {
+    this.#feed?.();
+    this.#feed = undefined;
+    if (!navigator.onLine) {
+      this.connection.set('offline');
+      return;
+    }
+    this.connection.set(this.#hasBeenLive ? 'reconnecting' : 'connecting');
+    const wait = Math.min(FIRST_WAIT_MS * 2 ** this.#failures, MAX_WAIT_MS);
+    this.#failures += 1;
+    clearTimeout(this.#retryTimer);
+    this.#retryTimer = setTimeout(() => this.#connect(), wait * (0.5 + Math.random()));
+  }
+
+  #setCursor(cursor: string | null): void {
+    this.#cursor = cursor;
+    clearTimeout(this.#storeTimer);
+    this.#storeTimer = setTimeout(() => write(this.#cursorKey, cursor), STORE_CURSOR_AFTER_MS);
+  }
+
+  #connectActivity(): void {
+    clearTimeout(this.#activityTimer);
+    this.#activity?.();
+    this.#activity = undefined;
+    if (document.hidden) return;
+    const subscription = pipe(
+      this.#client.subscription(ActivityDocument, {}),
+      subscribe(({ data, error, hasNext }: OperationResult<ActivitySubscription>) => {
+        if (data?.activity.__typename === 'TypingStarted') startedTyping(data.activity.messageGroupUuid);
+        if (!error && hasNext) return;
+        this.#activity = undefined;
+        this.#activityTimer = setTimeout(() => this.#connectActivity(), MAX_WAIT_MS);
+      }),
+    );
+    this.#activity = () => subscription.unsubscribe();
+  }
+
+  #visibilityChanged(): void {
+    clearTimeout(this.#hiddenTimer);
+    if (document.hidden) {
+      this.#hiddenTimer = setTimeout(() => {
+        clearTimeout(this.#activityTimer);
+        this.#activity?.();
+        this.#activity = undefined;
+      }, HIDDEN_MS);
+      return;
+    }
+    if (this.connection.get() === 'reconnecting') this.#reconnect();
+    if (!this.#activity && navigator.onLine) {
+      this.#connectActivity();
+      if (this.connection.get() === 'live') this.resync.emit(undefined);
+    }
+  }
+}

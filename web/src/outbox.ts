@@ -1,0 +1,209 @@
+// Messages that are not confirmed yet. They live outside the cache, survive a reload, and are sent until the server has
+// accepted or rejected them. Each has an idempotency key, so it is stored once however often it is sent.
+
+import type { Failure } from './api';
+import { createStore, type Store } from './store';
+import { keyFor, keysWith, read, write } from './storage';
+
+/** The conversation of a message: an existing message group, or a handle to which nothing was sent yet. */
+export type Recipient = { messageGroupUuid: string } | { handle: string };
+
+export type OutboxState =
+  /** Waits for the connection, or for an earlier message of the conversation. */
+  | 'queued'
+  | 'sending'
+  /** The server may have stored it. The outbox sends it again. */
+  | 'unknown'
+  /** The server has rejected it. Only the user can send it again. */
+  | 'failed';
+
+export interface OutboxItem {
+  /** The idempotency key. */
+  readonly key: string;
+  readonly to: Recipient;
+  readonly recipientUuid: string;
+  readonly body: string;
+  /** Time of the server, as far as the client knows it. */
+  readonly createdAt: string;
+  readonly state: OutboxState;
+  /** Why the server rejected it. */
+  readonly reason?: string | undefined;
+  /** Whether a request with this key may have reached the server. */
+  readonly attempted: boolean;
+  /** The message in the feed that is probably this one, although no response has confirmed it. */
+  readonly seenAs?: string | undefined;
+}
+
+export type SendResult =
+  | { ok: true; messageUuid: string; messageGroupUuid: string }
+  | { ok: false; failure: Pick<Failure, 'isTransient' | 'isUnreachable' | 'reason' | 'retryAfter'> };
+
+export interface OutboxOptions {
+  userId: string;
+  send: (item: OutboxItem) => Promise<SendResult>;
+  now: () => number;
+  /** Called when the server has confirmed a message. */
+  onSent?: (item: OutboxItem, result: Extract<SendResult, { ok: true }>) => void;
+  isOnline?: () => boolean;
+}
+
+const FIRST_WAIT_MS = 1_000;
+const MAX_WAIT_MS = 30_000;
+
+export class Outbox {
+  readonly items: Store<readonly OutboxItem[]>;
+  /** The keys of messages that this page has sent, by the uuid of the message, so that a list can keep their elements. */
+  readonly sentKeys = new Map<string, string>();
+  readonly #options: OutboxOptions;
+  readonly #prefix: string;
+  /** Keys of the messages whose request is in progress. */
+  readonly #active = new Set<string>();
+  readonly #waits = new Map<string, number>();
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(options: OutboxOptions) {
+    this.#options = options;
+    this.#prefix = keyFor(options.userId, 'outbox', '');
+    this.items = createStore<readonly OutboxItem[]>(this.#load());
+  }
+
+  /** Adds a message and sends it. Returns its key. */
+  add(to: Recipient, recipientUuid: string, body: string): string {
+    const key = crypto.randomUUID();
+    const createdAt = new Date(this.#options.now()).toISOString();
+    this.#save({ key, to, recipientUuid, body, createdAt, state: 'queued', attempted: false });
+    this.flush();
+    return key;
+  }
+
+  /** Sends a message again now, with the same key. */
+  retry(key: string): void {
+    const item = this.#find(key);
+    if (!item || this.#active.has(key)) return;
+    this.#waits.delete(key);
+    this.#save({ ...item, state: 'queued', reason: undefined });
+    this.flush();
+  }
+
+  discard(key: string): void {
+    this.#remove(key);
+    // The next message of the conversation may have waited for this one.
+    this.flush();
+  }
+
+  /** Sends whatever waits, for example because the connection is back. */
+  flush(): void {
+    clearTimeout(this.#timer);
+    if (this.#options.isOnline?.() === false) return;
+    const busy = new Set<string>();
+    for (const item of this.items.get()) {
+      const conversation = conversationOf(item.to);
+      if (item.state === 'failed') continue;
+      // One at a time in each conversation, so that the messages keep their order.
+      if (busy.has(conversation)) continue;
+      busy.add(conversation);
+      if (!this.#active.has(item.key)) void this.#attempt(item);
+    }
+  }
+
+  /** The feed has brought a message of the signed-in user. Hides the unconfirmed message that it probably is. */
+  seen(messageUuid: string, messageGroupUuid: string, body: string): void {
+    if (this.sentKeys.has(messageUuid)) return;
+    const item = this.items
+      .get()
+      .find(
+        ({ to, attempted, seenAs, body: text }) =>
+          attempted &&
+          seenAs === undefined &&
+          text === body &&
+          'messageGroupUuid' in to &&
+          to.messageGroupUuid === messageGroupUuid,
+      );
+    if (item) this.#save({ ...item, seenAs: messageUuid });
+  }
+
+  /** Reads the messages of other tabs of the user. */
+  reload(): void {
+    const own = new Map(this.items.get().map((item) => [item.key, item]));
+    this.items.set(this.#load().map((item) => (this.#active.has(item.key) ? (own.get(item.key) ?? item) : item)));
+  }
+
+  isOwnKey(storageKey: string | null): boolean {
+    return storageKey === null || storageKey.startsWith(this.#prefix);
+  }
+
+  async #attempt(item: OutboxItem): Promise<void> {
+    this.#active.add(item.key);
+    this.#save({ ...item, state: item.state === 'unknown' ? 'unknown' : 'sending', attempted: true });
+    const result = await this.#options.send(item).catch((): SendResult => UNREACHABLE);
+    this.#active.delete(item.key);
+
+    const current = this.#find(item.key);
+    if (result.ok) {
+      this.sentKeys.set(result.messageUuid, item.key);
+      this.#remove(item.key);
+      this.#options.onSent?.(item, result);
+    } else if (!current) {
+      // Deleted in the meantime, here or in another tab.
+    } else if (!result.failure.isTransient) {
+      this.#save({ ...current, state: 'failed', reason: result.failure.reason });
+    } else {
+      this.#save({ ...current, state: 'unknown' });
+      this.#later(item.key, result.failure.retryAfter);
+      return;
+    }
+    this.flush();
+  }
+
+  #later(key: string, retryAfter = 0): void {
+    const wait = this.#waits.get(key) ?? FIRST_WAIT_MS;
+    this.#waits.set(key, Math.min(2 * wait, MAX_WAIT_MS));
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.flush(), Math.max(wait, retryAfter * 1_000) * (0.75 + Math.random() / 2));
+  }
+
+  #find(key: string): OutboxItem | undefined {
+    return this.items.get().find((item) => item.key === key);
+  }
+
+  #save(item: OutboxItem): void {
+    write(this.#prefix + item.key, JSON.stringify(item));
+    const items = this.items.get();
+    const isKnown = items.some(({ key }) => key === item.key);
+    this.items.set(isKnown ? items.map((other) => (other.key === item.key ? item : other)) : [...items, item]);
+  }
+
+  #remove(key: string): void {
+    write(this.#prefix + key, null);
+    this.#waits.delete(key);
+    this.items.set(this.items.get().filter((item) => item.key !== key));
+  }
+
+  #load(): OutboxItem[] {
+    return keysWith(this.#prefix)
+      .map((key) => parse(read(key)))
+      .filter((item) => item !== null)
+      .sort((a, b) => (a.createdAt < b.createdAt ? -1 : 1));
+  }
+}
+
+const UNREACHABLE: SendResult = {
+  ok: false,
+  failure: { isTransient: true, isUnreachable: true, reason: undefined, retryAfter: undefined },
+};
+
+/** Identifies the conversation of a message on this device. */
+export function conversationOf(to: Recipient): string {
+  return 'handle' in to ? `@${to.handle}` : to.messageGroupUuid;
+}
+
+function parse(text: string | null): OutboxItem | null {
+  try {
+    const item = JSON.parse(text ?? 'null') as OutboxItem | null;
+    if (!item?.key || !item.body) return null;
+    // A request that was in progress when the page closed may have reached the server.
+    return item.state === 'sending' ? { ...item, state: 'unknown' } : item;
+  } catch {
+    return null;
+  }
+}

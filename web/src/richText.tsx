@@ -1,0 +1,51 @@
+// Shows the text of a message. Everything in it is text, except for links to web pages.
+
+import { LinkifyIt } from 'linkify-it';
+import type { ReactNode } from 'react';
+
+import { texts } from './texts';
+
+const linkify = new LinkifyIt({ fuzzyEmail: false, fuzzyIP: false });
+for (const schema of ['ftp:', '//', 'mailto:']) linkify.add(schema, null);
+
+/** Characters that change the direction of the text after them, and could disguise a link. Marks such as LRM are harmless. */
+const BIDI_CONTROLS = /[\u202A-\u202E\u2066-\u2069]/;
+const FEW_EMOJI = /^(?:\p{RGI_Emoji}\s*){1,3}$/v;
+
+export function isFewEmoji(text: string): boolean {
+  return text.length <= 60 && FEW_EMOJI.test(text);
+}
+
+/** For names and previews: without control characters, on one line. */
+export function plain(text: string): string {
+  return text.replace(new RegExp(BIDI_CONTROLS, 'g'), '').replace(/\s+/g, ' ');
+}
+
+export function RichText({ text }: { text: string }) {
+  const parts: ReactNode[] = [];
+  let end = 0;
+  for (const { index, lastIndex, url } of linkify.match(text) ?? []) {
+    if (!/^https?:\/\//i.test(url)) continue;
+    parts.push(...withVisibleControls(text.slice(end, index), end));
+    parts.push(
+      <a key={index} href={url} target="_blank" rel="noopener noreferrer">
+        {withVisibleControls(text.slice(index, lastIndex), index)}
+      </a>,
+    );
+    end = lastIndex;
+  }
+  parts.push(...withVisibleControls(text.slice(end), end));
+  return parts;
+}
+
+function withVisibleControls(text: string, offset: number): ReactNode[] {
+  return text.split(new RegExp(`(${BIDI_CONTROLS.source})`)).map((part, index) => {
+    if (!BIDI_CONTROLS.test(part)) return part;
+    const code = `U+${part.codePointAt(0)?.toString(16).toUpperCase().padStart(4, '0') ?? ''}`;
+    return (
+      <span key={`${offset}-${index}`} className="control" title={texts.conversation.control(code)}>
+        {code}
+      </span>
+    );
+  });
+}

@@ -1,0 +1,81 @@
+// The objects that live as long as somebody is signed in.
+
+import type { Client } from '@urql/core';
+import { createContext, use } from 'react';
+
+import { createApi, failureOf } from './api';
+import { serverNow } from './clock';
+import { Drafts } from './drafts';
+import { CreateMessageDocument } from './generated/graphql';
+import { Live } from './live';
+import { Outbox, type SendResult } from './outbox';
+import { ReadMarks } from './readMarks';
+import { createEmitter, type Emitter } from './store';
+
+export interface Services {
+  userId: string;
+  client: Client;
+  live: Live;
+  outbox: Outbox;
+  drafts: Drafts;
+  readMarks: ReadMarks;
+  /** The first message to a handle has created this message group. */
+  started: Emitter<{ handle: string; messageGroupUuid: string }>;
+  stop: () => void;
+}
+
+const ServicesContext = createContext<Services | null>(null);
+export const ServicesProvider = ServicesContext.Provider;
+
+export function useServices(): Services {
+  const services = use(ServicesContext);
+  if (!services) throw new Error('no services: nobody is signed in');
+  return services;
+}
+
+export function startServices(userId: string): Services {
+  const client = createApi();
+  const live = new Live(client, userId);
+  const drafts = new Drafts(userId);
+  const started = createEmitter<{ handle: string; messageGroupUuid: string }>();
+  const outbox = new Outbox({
+    userId,
+    now: serverNow,
+    isOnline: () => navigator.onLine,
+    send: async ({ to, body, key, recipientUuid }): Promise<SendResult> => {
+      const input = { to, body, idempotencyKey: key, recipientUuid };
+      const { data, error } = await client.mutation(CreateMessageDocument, { input }).toPromise();
+      if (data) {
+        const { uuid, messageGroupUuid } = data.createMessage.message;
+        return { ok: true, messageUuid: uuid, messageGroupUuid };
+      }
+      return { ok: false, failure: error ? failureOf(error) : NOTHING_KNOWN };
+    },
+    onSent: ({ to }, { messageGroupUuid }) => {
+      if ('handle' in to) {
+        drafts.move(`@${to.handle}`, messageGroupUuid);
+        started.emit({ handle: to.handle, messageGroupUuid });
+      }
+    },
+  });
+
+  const listeners = new AbortController();
+  const { signal } = listeners;
+  addEventListener('online', () => outbox.flush(), { signal });
+  addEventListener('storage', ({ key }) => outbox.isOwnKey(key) && outbox.reload(), { signal });
+  live.connection.subscribe(() => live.connection.get() === 'live' && outbox.flush());
+  live.added.on(({ message, messageGroup }) => {
+    if (message.author.uuid !== messageGroup.otherParticipant.uuid)
+      outbox.seen(message.id, message.messageGroupUuid, message.body);
+  });
+  live.start();
+  outbox.flush();
+
+  const stop = () => {
+    listeners.abort();
+    live.stop();
+  };
+  return { userId, client, live, outbox, drafts, readMarks: new ReadMarks(client), started, stop };
+}
+
+const NOTHING_KNOWN = { isTransient: true, isUnreachable: true, reason: undefined, retryAfter: undefined };

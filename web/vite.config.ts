@@ -1,0 +1,33 @@
+import { gzipSync } from 'node:zlib';
+
+import react from '@vitejs/plugin-react';
+import { defineConfig, type Plugin } from 'vite';
+
+/** Maximum size of all JavaScript of the first page after gzip. */
+const BUDGET_BYTES = 150_000;
+
+/** Fails the build if the JavaScript is larger than the budget. */
+function budget(): Plugin {
+  return {
+    name: 'budget',
+    generateBundle(_options, bundle) {
+      const chunks = Object.values(bundle).filter((file) => file.type === 'chunk');
+      const bytes = chunks.reduce((sum, chunk) => sum + gzipSync(chunk.code, { level: 9 }).length, 0);
+      const summary = `JavaScript: ${(bytes / 1000).toFixed(1)} KB gzip of ${BUDGET_BYTES / 1000} KB`;
+      if (bytes > BUDGET_BYTES) this.error(summary);
+      this.info(summary);
+    },
+  };
+}
+
+export default defineConfig({
+  plugins: [react(), budget()],
+  build: {
+    target: 'es2022',
+    // The Content-Security-Policy has no `data:` for scripts and styles, and inlined files cannot be cached.
+    assetsInlineLimit: 0,
+    modulePreload: { polyfill: false },
+    reportCompressedSize: false,
+  },
+  server: { proxy: { '/graphql': process.env['API'] ?? 'http://127.0.0.1:4567' } },
+});
