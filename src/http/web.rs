@@ -58,14 +58,16 @@ fn caching(path: &str) -> Caching {
 
 /// Where users sign in.
 fn configuration(web: &WebClient, headers: &HeaderMap) -> Response {
-    let authority = match &web.issuer {
+    let (authority, logout_url) = match &web.issuer {
         SignInIssuer::ThisServer => {
             let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
-            format!("http://{host}")
+            (format!("http://{host}"), Some("/logout"))
         }
-        SignInIssuer::UserPool(issuer) => issuer.clone(),
+        // The tokens are revoked and forgotten, but the managed login keeps its session.
+        SignInIssuer::UserPool(issuer) => (issuer.clone(), None),
     };
-    let configuration = json!({ "authority": authority, "clientId": web.client_id, "scope": SCOPE });
+    let configuration =
+        json!({ "authority": authority, "clientId": web.client_id, "scope": SCOPE, "logoutUrl": logout_url });
     ([(CACHE_CONTROL, "no-store")], Json(configuration)).into_response()
 }
 

@@ -99,7 +99,8 @@ fn the_configuration_names_where_users_sign_in() {
         let origins = ["https://cognito-idp.eu-central-1.amazonaws.com", "https://*.amazoncognito.com"];
         let (_world, server) = served(SignInIssuer::UserPool(issuer.to_owned()), &origins).await;
         let configuration: Value = get(&server, "/config.json", &[]).await.json().await.expect("JSON");
-        let expected = json!({ "authority": issuer, "clientId": "a-client", "scope": "openid profile email" });
+        let expected =
+            json!({ "authority": issuer, "clientId": "a-client", "scope": "openid profile email", "logoutUrl": null });
         assert_eq!(configuration, expected);
         let policy = header(&get(&server, "/", &[]).await, "content-security-policy").expect("a policy");
         assert!(policy.contains(&format!("connect-src 'self' {} {};", origins[0], origins[1])), "{policy}");
