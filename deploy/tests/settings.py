@@ -1,0 +1,54 @@
+"""Checks that the settings in the templates and in compose.yaml are settings of the program: settings.py SERVER."""
+
+import re
+import subprocess
+import sys
+
+import yaml
+
+import template
+
+# Settings of the AWS SDK and of the PostgreSQL client, which no --help lists.
+LIBRARIES = {
+    "AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL_DYNAMODB", "PGUSER", "PGPASSWORD",
+    "PGSSLROOTCERT",
+}
+# Settings that a later version of the program knows. This list must be empty in a release.
+PLANNED = {"REGISTER_USERS"}
+
+
+def settings_of(server, command):
+    shown = subprocess.run([server, *command, "--help"], capture_output=True, text=True, check=True).stdout
+    return set(re.findall(r"\[env: ([A-Z0-9_]+)", shown))
+
+
+def main(server):
+    problems, count = [], 0
+    tasks = [it["Properties"] for it in template.load("service")["Resources"].values() if it["Type"] == "AWS::ECS::TaskDefinition"]
+    programs = {"api": ["serve"], "worker": ["worker"], "operator": None}
+    operator = settings_of(server, ["stream", "status"]) | settings_of(server, ["db", "update-cognito-user-ids"])
+    for task in tasks:
+        for container in task["ContainerDefinitions"]:
+            if container["Name"] not in programs:
+                continue
+            command = programs[container["Name"]]
+            known = (settings_of(server, command) if command else operator) | LIBRARIES | PLANNED
+            for setting in container["Environment"] + container["Secrets"]:
+                # A secret that depends on a condition is the second element of Fn::If.
+                setting = setting if "Name" in setting else setting["Fn::If"][1]
+                count += 1
+                if setting["Name"] not in known:
+                    problems.append(f"service.yaml: {container['Name']} has no setting {setting['Name']}")
+    compose = yaml.safe_load((template.FOLDER / "compose.yaml").read_text())
+    known = settings_of(server, ["serve"]) | settings_of(server, ["ddb", "schema-load"]) | LIBRARIES
+    for name in compose["services"]["server"]["environment"]:
+        count += 1
+        if name not in known:
+            problems.append(f"compose.yaml: the program has no setting {name}")
+    if problems:
+        sys.exit("\n".join(problems))
+    print(f"{count} settings are settings of the program")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
