@@ -180,9 +180,10 @@ def start_proxy(policies, upstream):
                 answered = response.read()
             finally:
                 upstream_connection.close()
-            is_denied = response.status == 400 and b"AccessDenied" in answered
+            is_denied = response.status >= 400 and b"AccessDenied" in answered
             with policies.lock:
-                if is_denied != bool(refused_by_emulator):
+                # A call that runs while the policy changes may see either.
+                if is_denied != bool(refused_by_emulator) and policy is policies.policy:
                     policies.mismatches.append((operation, [it.seen() for it in calls], answered[:300]))
                 if refused_by_emulator:
                     policies.denied.update(it.seen() for it in refused_by_emulator)
