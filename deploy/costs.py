@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Computes what an installation costs a month: deploy/costs.py prints the tables of docs/DEPLOY.md and docs/SCALE.md as Markdown.
+"""Computes what an installation costs a month: deploy/costs.py prints the table of docs/DEPLOY.md as Markdown.
 
 `deploy/costs.py --check FILE …` checks that the files contain the tables.
 """
@@ -101,8 +101,8 @@ class Size:
         reads += self.connected * SECONDS / 60
         lease_pages = math.ceil(self.shards * 300 / 4096)
         reads += (self.worker_tasks * 2 * 0.5 * lease_pages) * SECONDS
-        # Leases are renewed every 2.2 s. A checkpoint follows each batch, of messages and of the consumer's own writes.
-        checkpoints = min(READS_OF_SHARD, 2 * self.rate / self.shards) + 0.2
+        # Leases are renewed every 2.2 s. A checkpoint follows each batch with messages; for other batches, one in 5 s is enough.
+        checkpoints = min(READS_OF_SHARD, self.rate / self.shards) + 0.2
         lease_writes = self.shards * (1 / 2.2 + checkpoints) * SECONDS
         if self.on_demand:
             tables = (writes + lease_writes) / 1e6 * price["write units, million"] + reads / 1e6 * price["read units, million"]
@@ -168,7 +168,6 @@ def table():
     }
     lines += ["| " + " | ".join([name, *values]) + " |" for name, values in facts.items()]
     for name in columns[0][1]:
-        # PostgreSQL is in the first rows too.
         lines.append("| " + " | ".join([f"{name}, $", *(number(costs[name]) for _, costs in columns)]) + " |")
     totals = [sum(costs.values()) for _, costs in columns]
     lines.append("| " + " | ".join(["**total, $**", *(f"**{number(it)}**" for it in totals)]) + " |")
