@@ -14,7 +14,7 @@ LIBRARIES = {
     "PGSSLROOTCERT",
 }
 # Settings that a later version of the program knows. This list must be empty in a release.
-PLANNED = {"REGISTER_USERS"}
+PLANNED: set[str] = set()
 
 
 def settings_of(server, command):
