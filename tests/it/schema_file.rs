@@ -12,9 +12,10 @@ fn every_type_field_and_argument_has_a_description() {
     let sdl = cruddur_messaging::graphql::sdl();
     let lines: Vec<&str> = sdl.lines().map(str::trim).collect();
     for (above, line) in lines.iter().zip(lines.iter().skip(1)) {
-        let defines = ["type ", "interface ", "input ", "scalar ", "enum "].iter().any(|word| line.starts_with(word));
-        let is_field =
-            line.contains(": ") && !line.contains('"') && !line.contains("query:") && !line.contains("mutation:");
+        let definitions = ["type ", "interface ", "input ", "scalar ", "enum ", "union "];
+        let defines = definitions.iter().any(|word| line.starts_with(word));
+        let roots = ["query:", "mutation:", "subscription:"];
+        let is_field = line.contains(": ") && !line.contains('"') && !roots.iter().any(|root| line.contains(root));
         let is_end = line.starts_with(')');
         if (defines || is_field) && !is_end && !line.starts_with("directive") {
             assert!(above.ends_with('"'), "no description: {line}");
