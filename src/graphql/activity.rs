@@ -9,13 +9,14 @@ use super::user::ParticipantObject;
 use crate::live::activity::Activity;
 use crate::model::{MessageGroupUuid, Participant};
 
-/// What a user does at this moment. Activities are not stored, so a client that is not connected misses them.
+/// An action of a user: typing, or marking messages as read. Activities are not stored, so a client that is not connected
+/// misses them.
 #[derive(Union)]
 #[graphql(name = "Activity")]
 pub enum ActivityObject {
-    /// The other participant writes a message.
+    /// The other participant is typing.
     TypingStarted(TypingStarted),
-    /// A participant has read messages.
+    /// A participant has marked messages as read.
     ReadMarkerMoved(ReadMarkerMoved),
 }
 
@@ -28,7 +29,7 @@ impl FastPath for ActivityObject {
     }
 }
 
-/// The other participant writes a message.
+/// The other participant is typing.
 pub struct TypingStarted {
     group: MessageGroupUuid,
     user: Participant,
@@ -36,19 +37,20 @@ pub struct TypingStarted {
 }
 
 object! {
-    /// The other participant of a message group is writing a message.
+    /// The other participant of a message group is typing.
     "TypingStarted" for TypingStarted;
     fields(&self) {
         /// Unique identifier of the message group.
         "messageGroupUuid" message_group_uuid: UuidText = UuidText(self.group.0);
-        /// User who is writing.
+        /// User who is typing.
         "user" user: ParticipantObject<'_> = ParticipantObject(&self.user);
-        /// Time at which the user no longer counts as writing, unless another `TypingStarted` follows.
+        /// Time at which clients should stop showing that the user is typing, 6 seconds after the signal. Another
+        /// `TypingStarted` replaces it.
         "expiresAt" expires_at: Instant = self.expires_at;
     }
 }
 
-/// A participant has read messages.
+/// A participant has marked messages as read.
 pub struct ReadMarkerMoved {
     group: MessageGroupUuid,
     user: Participant,
@@ -57,8 +59,7 @@ pub struct ReadMarkerMoved {
 }
 
 object! {
-    /// A participant of a message group has marked messages as read: the signed-in user on another device, or the other
-    /// participant.
+    /// A participant of a message group has called `markRead`: the signed-in user, on any device, or the other participant.
     "ReadMarkerMoved" for ReadMarkerMoved;
     fields(&self) {
         /// Unique identifier of the message group.

@@ -65,7 +65,7 @@ pub struct FeedReady {
 }
 
 object! {
-    /// The server has delivered all events that the client missed. The events after this one are new.
+    /// Event of the subscription `feed`, not stored in the feed: all later events are new.
     "FeedReady" for FeedReady;
     fields(&self) {
         /// Cursor of the event, for the argument `after`. Every server accepts it, and it stays valid after a restart.
@@ -80,8 +80,8 @@ pub struct FeedReset {
 }
 
 object! {
-    /// Events are missing. The client should query its message groups and messages again, and then pass `cursor` as
-    /// `after`.
+    /// Events are missing. The client should query its message groups and messages again. After that, a subscription
+    /// continues, and a query continues with `cursor` as `after`.
     "FeedReset" for FeedReset;
     fields(&self) {
         /// Cursor of the event, for the argument `after`. Every server accepts it, and it stays valid after a restart.

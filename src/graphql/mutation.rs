@@ -84,7 +84,7 @@ object! {
     }
 }
 
-/// The message group in which the user is writing.
+/// The message group in which the user is typing.
 #[derive(InputObject)]
 pub struct SignalTypingInput {
     /// Unique identifier of a message group in which the signed-in user is a participant.
@@ -154,13 +154,13 @@ impl Mutation {
         Ok(Fast(MarkReadPayload { message_group: marked.into() }))
     }
 
-    /// Signals that the signed-in user is writing a message. The other participant receives a `TypingStarted` in the
-    /// subscription `activity`, at most once every 3 seconds for each message group. A client should repeat the signal
-    /// every 3 seconds while the user is writing.
+    /// Signals that the signed-in user is typing. The other participant receives a `TypingStarted` in the subscription
+    /// `activity`, at most once every 3 seconds for each message group. A client should repeat the signal every 4 seconds
+    /// while the user is typing.
     async fn signal_typing(
         &self,
         context: &Context<'_>,
-        #[graphql(desc = "The message group in which the user is writing.")] input: SignalTypingInput,
+        #[graphql(desc = "The message group in which the user is typing.")] input: SignalTypingInput,
     ) -> Result<Fast<SignalTypingPayload>> {
         let request = RequestContext::of(context);
         let group = MessageGroupUuid(input.message_group_uuid.0);

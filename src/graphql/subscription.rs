@@ -28,13 +28,13 @@ impl Subscription {
     /// New events in the feed of the signed-in user. With `after`, the subscription starts with the events that the client
     /// missed, then sends a `FeedReady`, and then each new event. A client that stores the cursor of each event and passes
     /// the last one as `after` when it connects again receives every message once and in order. To load the first screen
-    /// without a gap, a client subscribes, waits for the `FeedReady`, and then queries the message groups. A message that is
-    /// in both has the same `uuid`.
+    /// without a gap, a client subscribes, waits for the `FeedReady`, and then queries the message groups. If an event and a
+    /// query return the same message, its `uuid` is equal.
     async fn feed(
         &self,
         context: &Context<'_>,
         #[graphql(
-            desc = "Starts after this cursor. If it is not set, the subscription starts with a `FeedReady` and the events after it."
+            desc = "Returns events after this cursor. If it is not set, the subscription sends a `FeedReady` and then new events."
         )]
         after: Option<String>,
     ) -> Result<impl Stream<Item = Fast<FeedEventObject>>> {
@@ -51,7 +51,7 @@ impl Subscription {
         Ok(iter(item))
     }
 
-    /// What other users and the other devices of the signed-in user do: typing, and reading messages. Activities are not
+    /// Actions of users in the message groups of the signed-in user: typing, and marking messages as read. They are not
     /// stored, and a client receives each of them at most once.
     async fn activity(&self, context: &Context<'_>) -> Result<impl Stream<Item = Fast<ActivityObject>>> {
         let start = async |live: &Arc<Live>, _: &Option<String>, user: &Arc<User>| {

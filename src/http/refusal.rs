@@ -16,7 +16,7 @@ use crate::registration::RegistrationError;
 pub enum Refusal {
     /// The client accepts no media type of the server.
     #[error(
-        "The response can be application/graphql-response+json or application/json, and that of a subscription text/event-stream or multipart/mixed. `Accept` allows none of them."
+        "`Accept` must allow application/graphql-response+json or application/json or, for a subscription, text/event-stream or multipart/mixed."
     )]
     NotAcceptable,
     /// The client accepts no media type of subscriptions.
@@ -26,20 +26,20 @@ pub enum Refusal {
     NotAStream,
     /// The request to open a WebSocket is incomplete.
     #[error(
-        "The request to open a WebSocket needs GET, HTTP/1.1, `Sec-WebSocket-Version: 13` and `Sec-WebSocket-Key`."
+        "A WebSocket needs a GET request over HTTP/1.1 with `Connection: Upgrade`, `Sec-WebSocket-Version: 13` and `Sec-WebSocket-Key`."
     )]
     Upgrade,
     /// A page of another origin opens a WebSocket.
     #[error("Pages of this origin may not open a WebSocket. `CORS_ORIGINS` must contain the origin.")]
     Origin,
     /// The user has too many sockets and event streams.
-    #[error("You have too many open subscriptions: at most {maximum} sockets and event streams.")]
+    #[error("You already have {maximum} open WebSockets and event streams, the maximum. Close one of them.")]
     TooManySockets {
         /// The maximum.
         maximum: usize,
     },
     /// The socket has too many operations.
-    #[error("The socket has too many operations: at most {maximum}.")]
+    #[error("The WebSocket already has {maximum} operations, the maximum. Complete one of them.")]
     TooManyOperations {
         /// The maximum.
         maximum: usize,

@@ -84,7 +84,10 @@ impl Broker for PostgresBroker {
             Ok(())
         };
         timeout(TIMEOUT, send).await.unwrap_or_else(|_| {
-            Err(sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, "the notification was not sent in time")))
+            Err(sqlx::Error::Io(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "the notification was not sent within 5 seconds",
+            )))
         })
     }
 }
@@ -103,7 +106,7 @@ impl PostgresListener {
         loop {
             let Err(error) = self.listen(&mut backoff).await;
             self.live.listening().lost();
-            tracing::warn!(error = report(&error), "hints of other processes do not arrive, connecting again");
+            tracing::warn!(error = report(&error), "hints from other processes do not arrive, reconnecting");
             sleep(backoff.next(&*self.environment)).await;
         }
     }

@@ -14,7 +14,7 @@ pub struct Close {
     pub reason: Cow<'static, str>,
 }
 
-/// Codes of the protocol, and of RFC 6455. Clients of graphql-ws connect again after 1012, 1013, 4403, 4408 and 4499, and not
+/// Codes of graphql-transport-ws, of RFC 6455, and of IANA's registry of close codes. Clients of graphql-ws connect again after 1012, 1013, 4403, 4408 and 4499, and not
 /// after 1002, 1007, 1009, 4400, 4401, 4406, 4409 and 4429.
 impl Close {
     fn new(code: u16, reason: impl Into<Cow<'static, str>>) -> Self {
@@ -73,12 +73,13 @@ impl Close {
         Self::new(1013, reason)
     }
 
-    /// The client sends too many messages. It may connect again, because a browser that is only busy must not lose its updates.
+    /// The client sends too many messages. Clients connect again after this code, because a browser that is only busy must not
+    /// lose its updates.
     pub fn too_many_messages() -> Self {
         Self::new(1013, "Too many messages")
     }
 
-    /// The client breaks the WebSocket protocol. `None` if the connection is lost.
+    /// The close frame for an error of the connection. `None` if the connection is lost.
     pub fn of_error(error: &Error) -> Option<Self> {
         match error {
             Error::Capacity(CapacityError::MessageTooLong { .. }) => Some(Self::new(1009, "Message too big")),

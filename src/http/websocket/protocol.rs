@@ -26,11 +26,11 @@ pub enum MessageError {
     NotJson,
     #[error("Message must be a JSON object")]
     NotObject,
-    #[error("Message has an invalid `type`")]
+    #[error("`type` must be connection_init, ping, pong, subscribe or complete")]
     Type,
-    #[error("Message must have an `id`, a string that is not empty")]
+    #[error("`id` must be a non-empty string")]
     Id,
-    #[error("`payload` must be an object")]
+    #[error("`payload` must be a JSON object")]
     Payload,
     #[error(transparent)]
     Parameters(#[from] ParametersError),
