@@ -16,7 +16,7 @@ const accountOf = (handle: Handle): Account => {
 };
 
 interface Fixtures {
-  /** Opens the client as a user, in a browser of their own. */
+  /** Opens the client as a user, in a browser of their own. Without a path, the page stays empty. */
   open: (
     handle: Handle,
     path?: string,
@@ -39,7 +39,7 @@ export const test = base.extend<Fixtures>({
         if (message.type() === 'error' && !message.text().startsWith('Failed to load resource'))
           errors.push(message.text());
       });
-      await page.goto(baseUrl() + path);
+      if (path !== '') await page.goto(baseUrl() + path);
       return page;
     });
     await Promise.all(contexts.map((context) => context.close()));
@@ -50,7 +50,7 @@ export const test = base.extend<Fixtures>({
 /** Signs in all pages of a context without the sign-in page. */
 export async function signedIn(context: BrowserContext, handle: Handle): Promise<void> {
   await context.addInitScript((storage) => {
-    if (sessionStorage.getItem('test:signed-in')) return;
+    if (location.protocol === 'about:' || sessionStorage.getItem('test:signed-in')) return;
     sessionStorage.setItem('test:signed-in', 'yes');
     for (const [key, value] of Object.entries(storage)) sessionStorage.setItem(key, value);
   }, accountOf(handle).storage);

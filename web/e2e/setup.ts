@@ -10,11 +10,13 @@ import { chromium, type FullConfig } from '@playwright/test';
 
 import { HANDLES, signIn, type Account } from './signIn';
 
-export default async function setup(config: FullConfig): Promise<() => void> {
+export default async function setup(config: FullConfig): Promise<() => Promise<void>> {
   const children: ChildProcess[] = [];
   const dataDir = mkdtempSync(join(tmpdir(), 'cruddur-web-'));
-  const stop = () => {
+  const stop = async () => {
+    const exits = children.map((child) => new Promise((resolve) => child.once('exit', resolve)));
     for (const child of children) child.kill('SIGTERM');
+    await Promise.all(exits);
     rmSync(dataDir, { recursive: true, force: true, maxRetries: 5 });
   };
   try {
@@ -31,7 +33,7 @@ export default async function setup(config: FullConfig): Promise<() => void> {
     process.env['ACCOUNTS'] = JSON.stringify(accounts);
     return stop;
   } catch (error) {
-    stop();
+    await stop();
     throw error;
   }
 }
@@ -49,17 +51,7 @@ async function startServer(children: ChildProcess[], dataDir: string): Promise<s
   };
   children.push(spawn(binary, ['dev', '--data-dir', dataDir], { env, stdio: 'ignore' }));
   await untilReady(`${server}/health/ready`);
-  if ((await fetch(`${server}/config.json`)).ok) return server;
-
-  // A server without the client.
-  const ownPort = await freePort();
-  children.push(
-    spawn('node', [join(import.meta.dirname, '../dev/serve.mjs'), `${ownPort}`, server, binary, dataDir], {
-      stdio: 'inherit',
-    }),
-  );
-  await untilReady(`http://127.0.0.1:${ownPort}/config.json`);
-  return `http://127.0.0.1:${ownPort}`;
+  return server;
 }
 
 async function untilReady(url: string): Promise<void> {

@@ -23,6 +23,8 @@ const RENEW_BEFORE_SECONDS = 60;
 const MAX_WAIT_MS = 15_000;
 
 export const CALLBACK_PATH = '/callback';
+/** Where the user pool goes after the sign-out. */
+const SIGNED_OUT_PATH = '/signed-out';
 const HOME = '/messages';
 
 export const session = createStore<Session>({ kind: 'starting' });
@@ -61,6 +63,7 @@ async function startOnce(): Promise<void> {
   });
 
   if (location.pathname === CALLBACK_PATH) await finishSignIn(manager);
+  else if (location.pathname === SIGNED_OUT_PATH) session.set({ kind: 'signedOut', why: 'left' });
   else await restore(manager);
 }
 
@@ -79,7 +82,8 @@ async function restore(oidc: UserManager): Promise<void> {
 
 /** Goes to the sign-in page of the user pool, and comes back to the current page. */
 export async function signIn(): Promise<void> {
-  const here = location.pathname === CALLBACK_PATH ? HOME : location.pathname + location.search;
+  const isTransitional = location.pathname === CALLBACK_PATH || location.pathname === SIGNED_OUT_PATH;
+  const here = isTransitional ? HOME : location.pathname + location.search;
   await manager?.signinRedirect({ state: here });
 }
 
@@ -127,15 +131,17 @@ export async function signOut(): Promise<void> {
   } catch {
     // The user wants to leave, also if the user pool is unreachable.
   }
+  // Not every user pool publishes where its session ends.
+  const endpoint = logoutUrl ?? (await oidc.metadataService.getEndSessionEndpoint().catch(() => undefined));
   await oidc.removeUser();
-  if (logoutUrl === null) {
+  if (endpoint === undefined) {
     session.set({ kind: 'signedOut', why: 'left' });
     return;
   }
   // Cognito's logout is not that of OpenID Connect: https://github.com/authts/oidc-client-ts/issues/1385
-  const url = new URL(logoutUrl, location.href);
+  const url = new URL(endpoint, location.href);
   url.searchParams.set('client_id', oidc.settings.client_id);
-  url.searchParams.set('logout_uri', `${location.origin}/`);
+  url.searchParams.set('logout_uri', location.origin + SIGNED_OUT_PATH);
   location.assign(url);
 }
 

@@ -33,8 +33,6 @@ interface MessageListProps {
 
 /** Older messages are loaded long before the user reaches the oldest one. */
 const LOAD_AT_PX = 2_000;
-/** The space below the newest message. */
-const BOTTOM_PX = 12;
 const AT_BOTTOM_PX = 48;
 /** The part of the list that stays visible above the first unread message. */
 const ABOVE_UNREAD_PX = 80;
@@ -53,21 +51,27 @@ export function MessageList(props: MessageListProps) {
   if (shown.rows !== rows) setShown({ rows, isPrepended: isPrepend(shown.rows, rows) });
 
   const [isAtEnd, setAtEnd] = useState(true);
-  /** Whether the list follows its end. It differs from `isAtEnd` while rows are added that are not measured yet. */
+  /** Whether the list follows its end. */
   const follows = useRef(false);
+  const lastOffset = useRef(0);
   const isPlaced = useRef(false);
   const newest = items.at(-1);
   const newCount = isAtEnd ? 0 : unreadCount;
 
-  const scrollToEnd = (smooth = false) => {
-    list.current?.scrollToIndex(rows.length - 1, { align: 'end', offset: BOTTOM_PX, smooth });
+  /**
+   * `scrollToIndex` of the virtualiser corrects the position for a moment afterwards, against a user who scrolls. The observer
+   * below corrects it only while the list follows its end.
+   */
+  const scrollToEnd = (behavior: ScrollBehavior = 'instant') => {
+    scroller.current?.scrollTo({ top: scroller.current.scrollHeight, behavior });
   };
 
   /** Marks as read what is on the screen. */
   const markVisible = () => {
     const handle = list.current;
     if (!handle || document.hidden || unreadCount === 0) return;
-    const row = rows[handle.findItemIndex(handle.scrollOffset + handle.viewportSize - AT_BOTTOM_PX)];
+    const lowest = handle.findItemIndex(handle.scrollOffset + handle.viewportSize - AT_BOTTOM_PX);
+    const row = follows.current ? rows.at(-1) : rows[lowest];
     if (row?.kind !== 'message') return;
     const visible = items.findLastIndex(({ key }) => key === row.key);
     const seen = items.findLastIndex(({ message }, index) => message !== undefined && index <= visible);
@@ -80,7 +84,10 @@ export function MessageList(props: MessageListProps) {
     const handle = list.current;
     if (!handle || !isPlaced.current) return;
     const { scrollOffset, scrollSize, viewportSize } = handle;
-    follows.current = scrollSize - scrollOffset - viewportSize < AT_BOTTOM_PX;
+    // Rows that are measured move the end away, but only the user scrolls up.
+    if (scrollSize - scrollOffset - viewportSize < AT_BOTTOM_PX) follows.current = true;
+    else if (scrollOffset < lastOffset.current) follows.current = false;
+    lastOffset.current = scrollOffset;
     setAtEnd(follows.current);
     if (scrollOffset < LOAD_AT_PX && hasPrevious) older.load();
     markVisible();
@@ -94,7 +101,7 @@ export function MessageList(props: MessageListProps) {
     const handle = list.current;
     if (!handle) return;
     const isNear = handle.scrollSize - handle.scrollOffset < 4 * handle.viewportSize;
-    scrollToEnd(isNear && !matchMedia('(prefers-reduced-motion: reduce)').matches);
+    scrollToEnd(isNear && !matchMedia('(prefers-reduced-motion: reduce)').matches ? 'smooth' : 'instant');
   };
 
   // The first position: the first unread message, or the newest one.
@@ -103,10 +110,10 @@ export function MessageList(props: MessageListProps) {
     if (isPlaced.current || !handle) return;
     const unread = rows.findIndex((row) => row.kind === 'message' && row.startsUnread);
     if (unread >= 0) handle.scrollToIndex(unread, { align: 'start', offset: -ABOVE_UNREAD_PX });
-    else handle.scrollToIndex(rows.length - 1, { align: 'end', offset: BOTTOM_PX });
+    else scrollToEnd();
     follows.current = unread < 0;
     isPlaced.current = true;
-  }, [rows]);
+  });
 
   // An own message always scrolls into view; others only if the user is at the end.
   const newestKey = newest?.key;
@@ -116,7 +123,7 @@ export function MessageList(props: MessageListProps) {
     keepEnd();
     markVisible();
   });
-  useLayoutEffect(() => onNewest(), [newestKey, isNewestUnsent]);
+  useLayoutEffect(() => onNewest(), [newestKey, isNewestUnsent, unreadCount]);
   const onReadMark = useEffectEvent(keepEnd);
   useLayoutEffect(() => onReadMark(), [lastRead]);
 
@@ -124,9 +131,10 @@ export function MessageList(props: MessageListProps) {
   const onVisible = useEffectEvent(markVisible);
   const onOpened = useEffectEvent(onScroll);
   useEffect(() => {
-    // The composer grows, or the on-screen keyboard opens.
+    // Rows are measured, the composer grows, or the on-screen keyboard opens.
     const observer = new ResizeObserver(() => onFrame());
-    if (scroller.current) observer.observe(scroller.current);
+    for (const element of [scroller.current, scroller.current?.lastElementChild])
+      if (element) observer.observe(element);
     const listener = () => onVisible();
     document.addEventListener('visibilitychange', listener);
     // A list that is shorter than the screen never scrolls.
@@ -171,7 +179,6 @@ export function MessageList(props: MessageListProps) {
           shift={shown.rows === rows && shown.isPrepended}
           bufferSize={600}
           onScroll={onScroll}
-          onResize={keepEnd}
         >
           {(row) =>
             row.kind === 'start' ? (

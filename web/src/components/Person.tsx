@@ -10,9 +10,12 @@ const HUES = 8;
 export function Avatar({ user, size = 'medium' }: { user: PersonRef; size?: 'small' | 'medium' | 'large' }) {
   const { uuid, displayName } = unmask(PersonFragmentDoc, user);
   return (
-    <span className={`avatar avatar-${size} hue-${hueOf(uuid)}`} aria-hidden="true">
-      {initialsOf(plain(displayName))}
-    </span>
+    // CSS shows the initials, because text would have to be a part of the accessible name.
+    <span
+      className={`avatar avatar-${size} hue-${hueOf(uuid)}`}
+      data-initials={initialsOf(plain(displayName))}
+      aria-hidden="true"
+    />
   );
 }
 

@@ -1,0 +1,230 @@
+import {
+  baseUrl,
+  bubble,
+  composer,
+  expect,
+  groupRow,
+  messages,
+  readAll,
+  send,
+  test,
+  unique,
+  type Page,
+} from './fixtures';
+
+const pill = (page: Page) => page.locator('.connection-pill');
+const isSend = (body: string | null) => body?.includes('mutation CreateMessage') ?? false;
+
+test('11: offline is shown, messages wait, and afterwards nothing is missing', async ({ open, isMobile }) => {
+  const uuid = await send('ben', 'ana', unique('Hello'));
+  await readAll('ana', uuid);
+  await readAll('ana', await send('chloe', 'ana', unique('Hello')));
+  const page = await open('ana', `/messages/${uuid}`);
+  await composer(page).waitFor();
+  await expect(pill(page)).toHaveCount(0);
+
+  await page.context().setOffline(true);
+  await expect(pill(page)).toHaveText(/You are offline/);
+  const waiting = unique('Written offline');
+  await composer(page).fill(waiting);
+  await composer(page).press('Enter');
+  await expect(bubble(page, waiting)).toHaveAttribute('data-state', 'queued');
+  await expect(bubble(page, waiting).getByText('Waiting for the connection').last()).toBeVisible();
+  const missed = [unique('Missed'), unique('Missed too')];
+  for (const text of missed) await send('ben', 'ana', text);
+  for (let index = 0; index < 3; index += 1) await send('chloe', 'ana', unique('Missed'));
+
+  await page.context().setOffline(false);
+  await expect(pill(page)).toHaveCount(0);
+  for (const text of missed) await expect(messages(page).getByText(text)).toHaveCount(1);
+  await expect(bubble(page, waiting)).toHaveAttribute('data-state', 'sent');
+  await expect(messages(page).getByText(waiting)).toHaveCount(1);
+  await expect(page).toHaveTitle('(3) Ben Okafor · Cruddur Messages');
+  if (!isMobile) await expect(groupRow(page, 'Chloé').getByText('3 unread messages')).toBeAttached();
+});
+
+test('11: the client reconnects when the stream breaks, and resumes from its cursor', async ({ open }) => {
+  const uuid = await send('ben', 'ana', unique('Hello'));
+  const page = await open('ana', '');
+  const cursors: (string | null)[] = [];
+  let isDown = false;
+  await page.route('**/graphql', async (route) => {
+    const body = route.request().postData() ?? '';
+    if (isDown) return route.abort('connectionrefused');
+    if (!body.includes('subscription Feed')) return route.fallback();
+    cursors.push((JSON.parse(body) as { variables: { after: string | null } }).variables.after);
+    // The first stream ends after its first event.
+    if (cursors.length > 1) return route.fallback();
+    isDown = true;
+    const stream = { 'content-type': 'text/event-stream' };
+    const ready = { data: { feed: { __typename: 'FeedReady', cursor: await currentCursor() } } };
+    return route.fulfill({ headers: stream, body: `event: next\ndata: ${JSON.stringify(ready)}\n\n` });
+  });
+  const currentCursor = async () => {
+    const { api } = await import('./fixtures');
+    const { feed } = await api<{ feed: { endCursor: string } }>('ana', '{ feed(first: 100) { endCursor } }');
+    return feed.endCursor;
+  };
+  await page.goto(`${baseUrl()}/messages/${uuid}`);
+  await expect(pill(page)).toHaveText('Connecting…');
+  const text = unique('While the stream was broken');
+  await send('ben', 'ana', text);
+  isDown = false;
+  await expect(bubble(page, text)).toBeVisible();
+  await expect(pill(page)).toHaveCount(0);
+  expect(cursors[0]).toBeNull();
+  expect(cursors.at(-1)).not.toBeNull();
+});
+
+test('11: after a reset of the feed, the client queries everything again', async ({ open }) => {
+  const uuid = await send('ben', 'ana', unique('Hello'));
+  const page = await open('ana', `/messages/${uuid}`);
+  await composer(page).waitFor();
+  await expect(pill(page)).toHaveCount(0);
+  // A message that the feed never delivers.
+  const text = unique('Not in the feed');
+  const reset = { data: { feed: { __typename: 'FeedReset', cursor: 'x', reason: 'EXPIRED' } } };
+  let streams = 0;
+  await page.route('**/graphql', (route) => {
+    if (!route.request().postData()?.includes('subscription Feed')) return route.fallback();
+    streams += 1;
+    if (streams > 1) return route.abort('connectionrefused');
+    const stream = { 'content-type': 'text/event-stream' };
+    return route.fulfill({ headers: stream, body: `event: next\ndata: ${JSON.stringify(reset)}\n\n` });
+  });
+  await page.context().setOffline(true);
+  await expect(pill(page)).toBeVisible();
+  await send('ben', 'ana', text);
+  await page.context().setOffline(false);
+  await expect(bubble(page, text)).toBeVisible();
+});
+
+test('17: two browsers side by side, and a third device that catches up', async ({ open }) => {
+  const uuid = await send('ben', 'ana', unique('Hello'));
+  const [ana, ben] = [await open('ana', `/messages/${uuid}`), await open('ben', `/messages/${uuid}`)];
+  await composer(ana).waitFor();
+  await composer(ben).waitFor();
+  for (const page of [ana, ben]) await expect(pill(page)).toHaveCount(0);
+  const delays: number[] = [];
+  for (const [from, to] of [
+    [ana, ben],
+    [ben, ana],
+    [ana, ben],
+  ] as const) {
+    const text = unique('Side by side');
+    await composer(from).fill(text);
+    const startedAt = Date.now();
+    await composer(from).press('Enter');
+    await expect(bubble(to, text)).toBeVisible({ timeout: 5_000 });
+    delays.push(Date.now() - startedAt);
+  }
+  // The median, because the machine that runs the tests may pause.
+  expect(delays.sort((a, b) => a - b)[1]).toBeLessThan(1_000);
+
+  const third = await open('ana', `/messages/${uuid}`);
+  await composer(third).waitFor();
+  await third.goto('about:blank');
+  const texts = [unique('Closed'), unique('Closed too')];
+  for (const text of texts) await send('ben', 'ana', text);
+  await third.goto(`${baseUrl()}/messages/${uuid}`);
+  for (const text of texts) await expect(messages(third).getByText(text)).toHaveCount(1);
+});
+
+test('reading on one device clears the count on the other', async ({ open }) => {
+  const uuid = await send('ben', 'ana', unique('Hello'));
+  await readAll('ana', uuid);
+  const other = await open('ana', '/messages');
+  await groupRow(other, 'Ben').waitFor();
+  await expect(pill(other)).toHaveCount(0);
+  await send('ben', 'ana', unique('Unread'));
+  await expect(groupRow(other, 'Ben').getByText('1 unread message')).toBeAttached();
+  const page = await open('ana', `/messages/${uuid}`);
+  await composer(page).waitFor();
+  await expect(groupRow(other, 'Ben').locator('.badge')).toHaveCount(0);
+});
+
+test('the server is away when the page loads, and comes back', async ({ open }) => {
+  const uuid = await send('ben', 'ana', unique('Hello'));
+  const page = await open('ana', '');
+  let isDown = true;
+  await page.route(/graphql|config\.json/, (route) => (isDown ? route.abort('connectionrefused') : route.fallback()));
+  await page.goto(`${baseUrl()}/messages/${uuid}`);
+  await expect(page.getByRole('heading', { name: 'The server cannot be reached' })).toBeVisible();
+  isDown = false;
+  await expect(composer(page)).toBeVisible();
+});
+
+test('the API is away: each pane says so, and recovers by itself', async ({ open, isMobile }) => {
+  const uuid = await send('ben', 'ana', unique('Hello'));
+  const page = await open('ana', '');
+  let isDown = true;
+  const unavailable = { errors: [{ message: 'unavailable', extensions: { code: 'UNAVAILABLE' } }] };
+  await page.route('**/graphql', (route) =>
+    isDown ? route.fulfill({ status: 503, json: unavailable }) : route.fallback(),
+  );
+  await page.goto(`${baseUrl()}/messages/${uuid}`);
+  await expect(page.getByRole('heading', { name: 'Messages could not be loaded' })).toBeVisible();
+  if (!isMobile) await expect(page.getByRole('heading', { name: 'Conversations could not be loaded' })).toBeVisible();
+  isDown = false;
+  await expect(composer(page)).toBeVisible();
+  if (!isMobile) await expect(groupRow(page, 'Ben')).toBeVisible();
+});
+
+test('older messages that cannot be loaded can be tried again', async ({ open }) => {
+  for (let index = 0; index < 60; index += 1) await send('ben', 'ana', unique('Another'));
+  const uuid = await send('ben', 'ana', unique('Hello'));
+  await readAll('ana', uuid);
+  const page = await open('ana', '');
+  let isDown = true;
+  await page.route('**/graphql', (route) =>
+    isDown && /"before":"/.test(route.request().postData() ?? '') ? route.abort('connectionrefused') : route.fallback(),
+  );
+  await page.goto(`${baseUrl()}/messages/${uuid}`);
+  await expect(page.getByText('Older messages could not be loaded.')).toBeVisible();
+  isDown = false;
+  await page.getByRole('button', { name: 'Try again' }).click();
+  await expect(page.getByText('Older messages could not be loaded.')).toHaveCount(0);
+});
+
+test('a connection that has died silently is replaced', async ({ open }) => {
+  const uuid = await send('ben', 'ana', unique('Hello'));
+  const page = await open('ana', '');
+  await page.clock.install();
+  let feeds = 0;
+  await page.route('**/graphql', (route) => {
+    if (!route.request().postData()?.includes('subscription Feed')) return route.fallback();
+    feeds += 1;
+    // Never answered, as after a sleep of the computer.
+    return feeds === 1 ? undefined : route.fallback();
+  });
+  await page.goto(`${baseUrl()}/messages/${uuid}`);
+  await composer(page).waitFor();
+  await expect.poll(() => feeds).toBe(1);
+  await page.clock.runFor(60_000);
+  await expect.poll(() => feeds).toBeGreaterThan(1);
+  await page.clock.runFor(2_000);
+  await expect(pill(page)).toHaveCount(0);
+});
+
+test('messages to one conversation keep their order while the server is slow', async ({ open }) => {
+  const uuid = await send('ben', 'ana', unique('Hello'));
+  const page = await open('ana', `/messages/${uuid}`);
+  await composer(page).waitFor();
+  let delay = 600;
+  await page.route('**/graphql', async (route) => {
+    if (isSend(route.request().postData())) {
+      const wait = delay;
+      delay = 0;
+      await new Promise((resolve) => setTimeout(resolve, wait));
+    }
+    await route.continue();
+  });
+  const texts = [unique('One'), unique('Two'), unique('Three')];
+  for (const text of texts) {
+    await composer(page).fill(text);
+    await composer(page).press('Enter');
+  }
+  for (const text of texts) await expect(bubble(page, text)).toHaveAttribute('data-state', 'sent');
+  const bodies = await messages(page).locator('.body').allTextContents();
+  expect(bodies.slice(-3)).toEqual(texts);
+});

@@ -1,0 +1,300 @@
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+
+import {
+  baseUrl,
+  bubble,
+  composer,
+  expect,
+  groupRow,
+  messages,
+  readAll,
+  send,
+  test,
+  unique,
+  type Page,
+} from './fixtures';
+
+const axeSource = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+
+async function expectNoViolations(page: Page, name: string): Promise<void> {
+  await page.evaluate(axeSource);
+  const violations = await page.evaluate(async () => {
+    const { axe } = window as unknown as { axe: typeof import('axe-core') };
+    const result = await axe.run(document, { resultTypes: ['violations'] });
+    return result.violations.map(
+      ({ id, nodes }) =>
+        `${id}: ${nodes.map(({ html, failureSummary }) => `${html} ${failureSummary ?? ''}`).join('; ')}`,
+    );
+  });
+  expect(violations, name).toEqual([]);
+}
+
+test('9: everything works by keyboard', async ({ open, isMobile }) => {
+  test.skip(isMobile, 'there is no keyboard');
+  const uuid = await send('ben', 'ana', unique('Newest'));
+  await readAll('ana', uuid);
+  const page = await open('ana', '/messages');
+  await groupRow(page, 'Ben').waitFor();
+  await page.keyboard.press('Tab');
+  await expect(page.getByRole('link', { name: 'Skip to the conversation' })).toBeFocused();
+  await page.keyboard.press('Tab');
+  await expect(page.getByRole('link', { name: 'New message' })).toBeFocused();
+  await page.keyboard.press('Tab');
+  await page.keyboard.press('Tab');
+  const rows = page.locator('a.group');
+  await expect(rows.first()).toBeFocused();
+  await page.keyboard.press('ArrowDown');
+  await expect(rows.nth(1)).toBeFocused();
+  await page.keyboard.press('ArrowUp');
+  await page.keyboard.press('Enter');
+  await expect(composer(page)).toBeFocused();
+  const first = page.url();
+
+  await page.keyboard.press('Alt+ArrowDown');
+  await expect(page).not.toHaveURL(first);
+  await expect(composer(page)).toBeFocused();
+  await page.keyboard.press('Alt+ArrowUp');
+  await expect(page).toHaveURL(first);
+  await expect(composer(page)).toBeFocused();
+  const text = unique('By keyboard');
+  await page.keyboard.type(text);
+  await page.keyboard.press('Enter');
+  await expect(bubble(page, text)).toHaveAttribute('data-state', 'sent');
+  await expect(composer(page)).toBeFocused();
+
+  await page.keyboard.press('Shift+Tab');
+  await expect(messages(page)).toBeFocused();
+  await page.keyboard.press('Home');
+  await expect(page.getByRole('button', { name: /^Jump to newest/ })).toBeVisible();
+  await page.keyboard.press('Alt+End');
+  await expect(bubble(page, text)).toBeInViewport();
+
+  await page.keyboard.press('Tab');
+  await expect(composer(page)).toBeFocused();
+  await page.keyboard.press('Escape');
+  await expect(rows.first()).toBeFocused();
+  await page.keyboard.press('?');
+  const dialog = page.getByRole('dialog', { name: 'Keyboard shortcuts' });
+  await expect(dialog).toBeVisible();
+  await page.keyboard.press('Escape');
+  await expect(dialog).toHaveCount(0);
+  await expect(rows.first()).toBeFocused();
+  await page.keyboard.press('Alt+n');
+  await expect(page.getByRole('textbox', { name: 'Handle' })).toBeFocused();
+  await page.keyboard.type('nobody.has.this');
+  await page.keyboard.press('Enter');
+  await expect(page.getByRole('heading', { name: 'Nobody has the handle @nobody.has.this' })).toBeVisible();
+});
+
+for (const colorScheme of ['light', 'dark'] as const) {
+  test(`10: axe finds no violation on any page, ${colorScheme}`, async ({ open, browser, contextOptions }) => {
+    await send('chloe', 'ana', unique('Unread'));
+    await send('ana', 'ben', 'Look at https://example.com/a?b=c please');
+    const uuid = await send('ben', 'ana', unique('Hello'));
+    const page = await open('ana', '/messages', { colorScheme });
+    await groupRow(page, 'Ben').waitFor();
+    await expect(page.locator('.connection-pill')).toHaveCount(0);
+    await expectNoViolations(page, 'list');
+    await page.getByRole('button', { name: /^Account of/ }).click();
+    await expectNoViolations(page, 'account menu');
+    await page.getByRole('button', { name: 'Keyboard shortcuts' }).click();
+    await expectNoViolations(page, 'help');
+    await page.keyboard.press('Escape');
+    await groupRow(page, 'Ben').click();
+    await composer(page).waitFor();
+    await expectNoViolations(page, 'conversation');
+    await composer(page).fill('a'.repeat(1_030));
+    await expectNoViolations(page, 'message that is too long');
+    await composer(page).fill('');
+    await page.route('**/graphql', (route) =>
+      route.request().postData()?.includes('mutation CreateMessage')
+        ? route.fulfill({
+            json: { errors: [{ message: 'no', extensions: { code: 'BAD_USER_INPUT', reason: 'other' } }] },
+          })
+        : route.fallback(),
+    );
+    await composer(page).fill('Rejected');
+    await composer(page).press('Enter');
+    await expect(bubble(page, 'Rejected')).toHaveAttribute('data-state', 'failed');
+    await expectNoViolations(page, 'failed message');
+    await bubble(page, 'Rejected').getByRole('button', { name: 'Delete' }).click();
+    for (const path of [
+      '/messages/new',
+      '/messages/new/esi',
+      '/messages/new/ana',
+      '/messages/new/nobody',
+      `/messages/${uuid.replace(/^.{8}/, '00000000')}`,
+      '/messages/a/b',
+    ]) {
+      await page.goto(baseUrl() + path);
+      await page.locator('main h2, main .start, main .notice-lead').first().waitFor();
+      await expectNoViolations(page, path);
+    }
+    const anonymous = await browser.newPage({ ...contextOptions, colorScheme });
+    await anonymous.goto(`${baseUrl()}/signed-out`);
+    await anonymous.getByRole('heading', { name: 'You are signed out' }).waitFor();
+    await expectNoViolations(anonymous, 'signed out');
+    await anonymous.context().close();
+  });
+}
+
+test('12: dark mode, reduced motion, and 200 % zoom', async ({ open, isMobile }) => {
+  const uuid = await send('ben', 'ana', unique('Hello'));
+  const page = await open('ana', `/messages/${uuid}`, { colorScheme: 'dark', reducedMotion: 'reduce' });
+  await composer(page).waitFor();
+  const luminance = await page.evaluate(() => {
+    const [red = 0, green = 0, blue = 0] = (
+      /\d+, \d+, \d+/.exec(getComputedStyle(document.body).backgroundColor)?.[0] ?? ''
+    )
+      .split(', ')
+      .map(Number);
+    return (red + green + blue) / 3;
+  });
+  expect(luminance).toBeLessThan(60);
+  const durations = await page.evaluate(() =>
+    document.getAnimations().map((animation) => animation.effect?.getTiming().duration),
+  );
+  expect(durations.every((duration) => Number(duration) <= 1)).toBe(true);
+
+  // At 200 %, the page has half as many CSS pixels.
+  await page.setViewportSize(isMobile ? { width: 320, height: 400 } : { width: 640, height: 400 });
+  await expect(composer(page)).toBeInViewport();
+  const overflow = await page.evaluate(
+    () => document.documentElement.scrollWidth - document.documentElement.clientWidth,
+  );
+  expect(overflow).toBe(0);
+});
+
+test('14: only links to web pages, and everything else is text', async ({ open }) => {
+  const mark = crypto.randomUUID().slice(0, 8);
+  const body = [
+    `${mark} https://example.com/path?a=1&b=2.`,
+    'javascript:alert(1) data:text/html,x ftp://example.com mailto:a@example.com',
+    '<script>window.hacked = 1</script> <img src=x onerror="window.hacked = 1"> <b>bold</b>',
+    'safe \u202Egnp.exe and \u2066isolated\u2069',
+    'שלום עולם and مرحبا',
+  ].join('\n');
+  const uuid = await send('ben', 'ana', body);
+  const page = await open('ana', `/messages/${uuid}`);
+  const message = bubble(page, mark);
+  await expect(message).toBeVisible();
+  const links = message.getByRole('link');
+  await expect(links).toHaveCount(1);
+  await expect(links).toHaveAttribute('href', 'https://example.com/path?a=1&b=2');
+  await expect(links).toHaveAttribute('rel', 'noopener noreferrer');
+  await expect(links).toHaveAttribute('target', '_blank');
+  await expect(message.locator('script, img, b')).toHaveCount(0);
+  await expect(message.locator('.body')).toContainText('<script>window.hacked = 1</script>');
+  const text = (await message.locator('.body').textContent()) ?? '';
+  expect(text).not.toMatch(/[\u202A-\u202E\u2066-\u2069]/);
+  expect(text).toContain('U+202E');
+  expect(await page.evaluate(() => 'hacked' in window)).toBe(false);
+});
+
+test('14: long words and right-to-left text stay in their bubble', async ({ open }) => {
+  const mark = crypto.randomUUID().slice(0, 8);
+  const uuid = await send('ben', 'ana', `${mark}${'W'.repeat(1_000)}`);
+  await send('ben', 'ana', `${mark} ${'שלום '.repeat(60)}`);
+  const page = await open('ana', `/messages/${uuid}`);
+  await composer(page).waitFor();
+  await expect(page.locator('.row', { hasText: mark })).toHaveCount(2);
+  const overflow = await messages(page).evaluate(({ scrollWidth, clientWidth }) => scrollWidth - clientWidth);
+  expect(overflow).toBe(0);
+});
+
+test('15: at 390 px there is one pane, and Back works', async ({ open, isMobile }) => {
+  test.skip(!isMobile, 'the desktop shows both panes');
+  await send('ben', 'ana', unique('Hello'));
+  const page = await open('ana', '/messages');
+  await groupRow(page, 'Ben').click();
+  await expect(composer(page)).toBeVisible();
+  await expect(page.getByRole('navigation', { name: 'Conversations' })).toBeHidden();
+  await page.goBack();
+  await expect(groupRow(page, 'Ben')).toBeVisible();
+  await expect(composer(page)).toHaveCount(0);
+  await page.goForward();
+  await page.getByRole('link', { name: 'Back to the list' }).click();
+  await expect(groupRow(page, 'Ben')).toBeVisible();
+  const height = await page.locator('.app').evaluate((element) => element.getBoundingClientRect().height);
+  expect(height).toBe(page.viewportSize()?.height);
+});
+
+test('15: states: nothing open, no conversations, loading, no such handle, oneself, missing', async ({
+  open,
+  isMobile,
+}) => {
+  const page = await open('ana', '/messages');
+  if (!isMobile) await expect(page.getByRole('heading', { name: 'Select a conversation' })).toBeVisible();
+  await page.goto(`${baseUrl()}/messages/new/nobody`);
+  await expect(page.getByRole('heading', { name: 'Nobody has the handle @nobody' })).toBeVisible();
+  await page.goto(`${baseUrl()}/messages/new/ana`);
+  await expect(page.getByRole('heading', { name: 'This is you' })).toBeVisible();
+  for (const uuid of ['00000000-0000-0000-0000-000000000000', 'not-a-uuid']) {
+    await page.goto(`${baseUrl()}/messages/${uuid}`);
+    await expect(page.getByRole('heading', { name: 'Conversation not found' })).toBeVisible();
+  }
+  // Dmitri and Ben talk, and Ana is not a participant.
+  const other = await send('dmitri', 'ben', unique('Private'));
+  await page.goto(`${baseUrl()}/messages/${other}`);
+  await expect(page.getByRole('heading', { name: 'Conversation not found' })).toBeVisible();
+  await page.goto(`${baseUrl()}/messages/a/b/c`);
+  await expect(page.getByRole('heading', { name: 'Page not found' })).toBeVisible();
+
+  const empty = await open('ana', '');
+  const none = {
+    messageGroups: {
+      __typename: 'MessageGroupConnection',
+      nodes: [],
+      pageInfo: { __typename: 'PageInfo', hasNextPage: false, endCursor: null },
+    },
+  };
+  await empty.route('**/graphql', (route) =>
+    route.request().postData()?.includes('query Groups') ? route.fulfill({ json: { data: none } }) : route.fallback(),
+  );
+  await empty.goto(`${baseUrl()}/messages`);
+  await expect(empty.getByRole('heading', { name: 'No conversations yet' })).toBeVisible();
+
+  const slow = await open('ana', '');
+  await slow.route('**/graphql', (route) =>
+    route.request().postData()?.includes('query Groups') ? undefined : route.fallback(),
+  );
+  await slow.goto(`${baseUrl()}/messages`);
+  await expect(slow.getByRole('status', { name: 'Loading conversations' })).toBeVisible();
+});
+
+test('a first message to a handle opens its conversation without a reload', async ({ open, isMobile }) => {
+  // A pair for each size, because a conversation has only one first message.
+  const [from, to, name] = isMobile ? (['chloe', 'dmitri', /Дмитрий/] as const) : (['chloe', 'esi', /Esi/] as const);
+  const page = await open(from, '/messages/new');
+  await page.getByRole('textbox', { name: 'Handle' }).fill(`@${to}`);
+  await page.getByRole('button', { name: 'Continue' }).click();
+  await expect(page).toHaveURL(`${baseUrl()}/messages/new/${to}`);
+  await page.evaluate(() => Object.assign(window, { sameDocument: true }));
+  const text = unique('The first message');
+  await composer(page).fill(text);
+  await composer(page).press('Enter');
+  await expect(page).toHaveURL(/\/messages\/[0-9a-f-]{36}$/);
+  await expect(bubble(page, text)).toHaveAttribute('data-state', 'sent');
+  expect(await page.evaluate(() => 'sameDocument' in window)).toBe(true);
+  if (!isMobile) await expect(page.locator('a.group[aria-current]')).toHaveText(name);
+  // The address of the handle leads to the conversation from now on.
+  await page.goto(`${baseUrl()}/messages/new/${to}`);
+  await expect(page).toHaveURL(/\/messages\/[0-9a-f-]{36}$/);
+});
+
+test('nothing is requested from another host, and no policy is violated', async ({ open }) => {
+  const uuid = await send('ben', 'ana', 'https://example.com/ 😀');
+  const page = await open('ana', '');
+  const hosts = new Set<string>();
+  page.on('request', (request) => hosts.add(new URL(request.url()).host));
+  await page.goto(`${baseUrl()}/messages/${uuid}`);
+  await composer(page).waitFor();
+  await page.goto(`${baseUrl()}/messages/new`);
+  await page.getByRole('textbox', { name: 'Handle' }).waitFor();
+  expect([...hosts]).toEqual([new URL(baseUrl()).host]);
+  const response = await page.request.get(`${baseUrl()}/messages`);
+  const policy = response.headers()['content-security-policy'] ?? '';
+  expect(policy).toContain("script-src 'self'");
+  expect(policy).not.toContain('unsafe');
+});

@@ -1,0 +1,194 @@
+import { bubble, composer, expect, messages, send, test, unique, api, type Page } from './fixtures';
+
+const isSend = (body: string | null) => body?.includes('mutation CreateMessage') ?? false;
+
+async function write(page: Page, text: string): Promise<void> {
+  await composer(page).fill(text);
+  await composer(page).press('Enter');
+}
+
+async function countOnServer(uuid: string, body: string): Promise<number> {
+  const data = await api<{ messages: { nodes: { body: string }[] } }>(
+    'ana',
+    'query ($uuid: UUID!) { messages(messageGroupUuid: $uuid, last: 100) { nodes { body } } }',
+    { uuid },
+  );
+  return data.messages.nodes.filter((message) => message.body === body).length;
+}
+
+test('1: a message shows at once as sending, then as sent', async ({ open }) => {
+  const uuid = await send('ben', 'ana', unique('Hello'));
+  const page = await open('ana', `/messages/${uuid}`);
+  let release: () => void = () => undefined;
+  const held = new Promise<void>((resolve) => (release = resolve));
+  await page.route('**/graphql', async (route) => {
+    if (isSend(route.request().postData())) await held;
+    await route.continue();
+  });
+  const text = unique('Held back');
+  await write(page, text);
+  await expect(bubble(page, text)).toHaveAttribute('data-state', 'sending');
+  await expect(composer(page)).toHaveValue('');
+  release();
+  await expect(bubble(page, text)).toHaveAttribute('data-state', 'sent');
+  await expect(messages(page).getByText(text)).toHaveCount(1);
+});
+
+test('1: a message whose response is lost is unknown, and the retry does not send it twice', async ({ open }) => {
+  const uuid = await send('ben', 'ana', unique('Hello'));
+  const page = await open('ana', `/messages/${uuid}`);
+  let lost = 0;
+  await page.route('**/graphql', async (route) => {
+    if (!isSend(route.request().postData()) || lost > 0) return route.fallback();
+    lost += 1;
+    await route.fetch();
+    await route.abort('connectionreset');
+  });
+  // The feed would confirm the message, so it must not arrive.
+  const text = unique('Lost response');
+  await write(page, text);
+  await expect(bubble(page, text)).toHaveAttribute('data-state', 'sent');
+  expect(lost).toBe(1);
+  await expect(messages(page).getByText(text)).toHaveCount(1);
+  expect(await countOnServer(uuid, text)).toBe(1);
+});
+
+test('1: a message that cannot be delivered is unknown, survives a reload, and is sent later', async ({ open }) => {
+  const uuid = await send('ben', 'ana', unique('Hello'));
+  const page = await open('ana', `/messages/${uuid}`);
+  let isDown = true;
+  await page.route('**/graphql', (route) =>
+    isDown && isSend(route.request().postData()) ? route.abort('connectionrefused') : route.fallback(),
+  );
+  const text = unique('Delayed');
+  await write(page, text);
+  await expect(bubble(page, text)).toHaveAttribute('data-state', 'unknown');
+  await expect(page.getByRole('status').filter({ hasText: 'Not confirmed yet' })).toBeVisible();
+  await page.reload();
+  await expect(bubble(page, text)).toHaveAttribute('data-state', 'unknown');
+  isDown = false;
+  await page.getByRole('button', { name: 'Try now' }).click();
+  await expect(bubble(page, text)).toHaveAttribute('data-state', 'sent');
+  expect(await countOnServer(uuid, text)).toBe(1);
+});
+
+test('1: a rejected message says why, and can be sent again or deleted', async ({ open }) => {
+  const uuid = await send('ben', 'ana', unique('Hello'));
+  const page = await open('ana', `/messages/${uuid}`);
+  let isRejecting = true;
+  const extensions = { code: 'BAD_USER_INPUT', reason: 'recipient_changed' };
+  await page.route('**/graphql', (route) =>
+    isRejecting && isSend(route.request().postData())
+      ? route.fulfill({ json: { data: null, errors: [{ message: 'rejected', extensions }] } })
+      : route.fallback(),
+  );
+  const [first, second] = [unique('Rejected'), unique('Rejected too')];
+  await write(page, first);
+  await expect(bubble(page, first)).toHaveAttribute('data-state', 'failed');
+  await expect(page.getByText('this handle now belongs to somebody else')).toBeVisible();
+  await write(page, second);
+  await expect(bubble(page, second)).toHaveAttribute('data-state', 'failed');
+  await bubble(page, second).getByRole('button', { name: 'Delete' }).click();
+  await expect(messages(page).getByText(second)).toHaveCount(0);
+  isRejecting = false;
+  await bubble(page, first).getByRole('button', { name: 'Try again' }).click();
+  await expect(bubble(page, first)).toHaveAttribute('data-state', 'sent');
+});
+
+test('6: drafts are kept for each conversation and survive a reload', async ({ open }) => {
+  const [toBen, toChloe] = [await send('ben', 'ana', unique('Hello')), await send('chloe', 'ana', unique('Hello'))];
+  const page = await open('ana', `/messages/${toBen}`);
+  await composer(page).fill('A draft for Ben\nwith two lines');
+  await page.goto(new URL(`/messages/${toChloe}`, page.url()).href);
+  await expect(composer(page)).toHaveValue('');
+  await composer(page).fill('A draft for Chloé');
+  await page.reload();
+  await expect(composer(page)).toHaveValue('A draft for Chloé');
+  await page.goto(new URL('/messages', page.url()).href);
+  await expect(page.locator('a.group', { hasText: 'Draft: A draft for Ben with two lines' })).toBeVisible();
+  await page.locator('a.group', { hasText: 'Ben Okafor' }).click();
+  await expect(composer(page)).toHaveValue('A draft for Ben\nwith two lines');
+  await composer(page).fill('');
+});
+
+test('7: Enter sends and Shift+Enter breaks the line, but not while a composition is confirmed', async ({ open }) => {
+  const uuid = await send('ben', 'ana', unique('Hello'));
+  const page = await open('ana', `/messages/${uuid}`);
+  const text = unique('Line');
+  await composer(page).fill(text);
+  await composer(page).press('Shift+Enter');
+  await composer(page).pressSequentially('second line');
+  await expect(composer(page)).toHaveValue(`${text}\nsecond line`);
+
+  const keydown = (init: { isComposing?: boolean; keyCode?: number }) =>
+    composer(page).evaluate((field, options) => field.dispatchEvent(new KeyboardEvent('keydown', options)), {
+      key: 'Enter',
+      bubbles: true,
+      cancelable: true,
+      ...init,
+    });
+  // The event is not cancelled, so the browser and the input method handle it.
+  expect(await keydown({ isComposing: true })).toBe(true);
+  expect(await keydown({ keyCode: 229 })).toBe(true);
+  await expect(composer(page)).toHaveValue(`${text}\nsecond line`);
+  expect(await keydown({ keyCode: 13 })).toBe(false);
+  await expect(composer(page)).toHaveValue('');
+  await expect(bubble(page, 'second line')).toHaveAttribute('data-state', 'sent');
+});
+
+test('8: the counter counts code points, warns near the limit and blocks over it', async ({ open }) => {
+  const uuid = await send('ben', 'ana', unique('Hello'));
+  const page = await open('ana', `/messages/${uuid}`);
+  const counter = page.locator('#composer-counter');
+  const sendButton = page.getByRole('button', { name: 'Send' });
+  await composer(page).fill('a'.repeat(899));
+  await expect(counter).toHaveText('');
+  await composer(page).fill('a'.repeat(1_004));
+  await expect(counter).toHaveAttribute('data-level', 'warn');
+  await expect(counter).toContainText('20');
+
+  // A family is one character to the eye, 11 UTF-16 units, and 7 code points.
+  const family = '👨‍👩‍👧‍👦';
+  const limit = family.repeat(146) + 'ab';
+  expect(Array.from(limit)).toHaveLength(1_024);
+  await composer(page).fill(`${limit}c`);
+  await expect(counter).toHaveAttribute('data-level', 'over');
+  await expect(counter).toContainText('-1');
+  await expect(sendButton).toBeDisabled();
+  await composer(page).press('Enter');
+  await expect(composer(page)).toHaveValue(`${limit}c`);
+  await composer(page).fill(limit);
+  await expect(sendButton).toBeEnabled();
+  await composer(page).press('Enter');
+  await expect(bubble(page, limit)).toHaveAttribute('data-state', 'sent');
+});
+
+test('an empty message cannot be sent', async ({ open }) => {
+  const uuid = await send('ben', 'ana', unique('Hello'));
+  const page = await open('ana', `/messages/${uuid}`);
+  await composer(page).fill(' \n\t ');
+  await expect(page.getByRole('button', { name: 'Send' })).toBeDisabled();
+});
+
+test('two tabs of one user send an unsent message once', async ({ open }) => {
+  const uuid = await send('ben', 'ana', unique('Hello'));
+  const page = await open('ana', `/messages/${uuid}`);
+  let isDown = true;
+  await page
+    .context()
+    .route('**/graphql', (route) =>
+      isDown && isSend(route.request().postData()) ? route.abort('connectionrefused') : route.fallback(),
+    );
+  const text = unique('From two tabs');
+  await write(page, text);
+  const other = await page.context().newPage();
+  await other.goto(page.url());
+  await expect(bubble(other, text)).toHaveAttribute('data-state', 'unknown');
+  isDown = false;
+  await other.getByRole('button', { name: 'Try now' }).click();
+  for (const tab of [page, other]) {
+    await expect(bubble(tab, text)).toHaveAttribute('data-state', 'sent');
+    await expect(messages(tab).getByText(text)).toHaveCount(1);
+  }
+  expect(await countOnServer(uuid, text)).toBe(1);
+});

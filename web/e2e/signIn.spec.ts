@@ -1,0 +1,120 @@
+import { baseUrl, bubble, composer, expect, messages, readAll, send, test, unique } from './fixtures';
+import { chooseUser, signIn } from './signIn';
+
+const storedUser = (content: string) =>
+  Object.entries(JSON.parse(content) as Record<string, string>).find(([key]) => key.startsWith('oidc.user:'));
+
+test('one click signs in, and leads to where the user wanted to go', async ({ page }) => {
+  const uuid = await send('ben', 'ana', unique('Hello'));
+  await readAll('ana', uuid);
+  await page.goto(`${baseUrl()}/messages/${uuid}`);
+  await chooseUser(page, 'ana');
+  await expect(page).toHaveURL(`${baseUrl()}/messages/${uuid}`);
+  await expect(composer(page)).toBeVisible();
+});
+
+test('the address / opens the list', async ({ page }) => {
+  await signIn(page, baseUrl(), 'ana');
+  await expect(page).toHaveURL(`${baseUrl()}/messages`);
+  await expect(page.getByRole('heading', { name: 'Messages' })).toBeVisible();
+  await page.reload();
+  await expect(page.getByRole('heading', { name: 'Messages' })).toBeVisible();
+});
+
+test('signing out ends the session, and forgets drafts', async ({ page }) => {
+  const uuid = await send('ben', 'ana', unique('Hello'));
+  await signIn(page, baseUrl(), 'ana', `/messages/${uuid}`);
+  await composer(page).fill('A draft');
+  await page.goto(`${baseUrl()}/messages`);
+  await page.getByRole('button', { name: 'Account of Ana Ferreira' }).click();
+  await page.getByRole('button', { name: 'Sign out' }).click();
+  await expect(page.getByRole('heading', { name: 'You are signed out' })).toBeVisible();
+  expect(await page.evaluate(() => localStorage.length)).toBe(0);
+  await page.getByRole('button', { name: 'Sign in' }).click();
+  await chooseUser(page, 'ben');
+  await expect(page.getByRole('button', { name: 'Account of Ben Okafor' })).toBeVisible();
+});
+
+test('an expired token is renewed without a trace', async ({ page }) => {
+  const uuid = await send('ben', 'ana', unique('Hello'));
+  await signIn(page, baseUrl(), 'ana', `/messages/${uuid}`);
+  await composer(page).waitFor();
+  await page.evaluate(() => {
+    for (const [key, value] of Object.entries(sessionStorage)) {
+      if (!key.startsWith('oidc.user:')) continue;
+      const user = JSON.parse(String(value)) as { expires_at: number };
+      sessionStorage.setItem(key, JSON.stringify({ ...user, expires_at: 1, access_token: 'expired' }));
+    }
+  });
+  const text = unique('With a new token');
+  await composer(page).fill(text);
+  await composer(page).press('Enter');
+  await expect(bubble(page, text)).toHaveAttribute('data-state', 'sent');
+});
+
+test('a token that the server rejects is replaced, and the message is sent once', async ({ page }) => {
+  const uuid = await send('ben', 'ana', unique('Hello'));
+  await signIn(page, baseUrl(), 'ana', `/messages/${uuid}`);
+  await composer(page).waitFor();
+  const before = storedUser(
+    JSON.stringify(await page.evaluate(() => Object.fromEntries(Object.entries(sessionStorage)))),
+  );
+  let rejected = 0;
+  await page.route('**/graphql', (route) => {
+    if (!route.request().postData()?.includes('mutation CreateMessage') || rejected > 0) return route.fallback();
+    rejected += 1;
+    return route.fulfill({
+      status: 401,
+      json: { errors: [{ message: 'expired', extensions: { code: 'UNAUTHENTICATED', reason: 'token_expired' } }] },
+    });
+  });
+  const text = unique('Renewed');
+  await composer(page).fill(text);
+  await composer(page).press('Enter');
+  await expect(bubble(page, text)).toHaveAttribute('data-state', 'sent');
+  await expect(messages(page).getByText(text)).toHaveCount(1);
+  expect(rejected).toBe(1);
+  const after = storedUser(
+    JSON.stringify(await page.evaluate(() => Object.fromEntries(Object.entries(sessionStorage)))),
+  );
+  expect(after?.[1]).not.toBe(before?.[1]);
+});
+
+test('a revoked session leads to sign-in and loses no draft', async ({ page }) => {
+  const uuid = await send('ben', 'ana', unique('Hello'));
+  await signIn(page, baseUrl(), 'ana', `/messages/${uuid}`);
+  await composer(page).fill('Half a sentence');
+  await page.evaluate(() => {
+    for (const [key, value] of Object.entries(sessionStorage)) {
+      if (!key.startsWith('oidc.user:')) continue;
+      const user = JSON.parse(String(value)) as object;
+      sessionStorage.setItem(key, JSON.stringify({ ...user, expires_at: 1, refresh_token: 'revoked' }));
+    }
+  });
+  await composer(page).press('Enter');
+  await expect(page.getByRole('heading', { name: 'Your session has ended' })).toBeVisible();
+  await page.getByRole('button', { name: 'Sign in again' }).click();
+  await chooseUser(page, 'ana');
+  await expect(page).toHaveURL(`${baseUrl()}/messages/${uuid}`);
+  // It was sent just before the session ended, so the outbox sends it now.
+  await expect(bubble(page, 'Half a sentence')).toHaveAttribute('data-state', 'sent');
+});
+
+test('a draft survives a revoked session', async ({ page }) => {
+  const uuid = await send('ben', 'ana', unique('Hello'));
+  await signIn(page, baseUrl(), 'ana', `/messages/${uuid}`);
+  await composer(page).fill('Half a sentence');
+  await page.evaluate(() => sessionStorage.clear());
+  await page.reload();
+  await chooseUser(page, 'ana');
+  await expect(composer(page)).toHaveValue('Half a sentence');
+  await composer(page).fill('');
+});
+
+test('a sign-in that was not completed says so', async ({ page }) => {
+  await page.goto(`${baseUrl()}/callback?error=access_denied&state=unknown`);
+  await expect(page.getByRole('heading', { name: 'You are not signed in' })).toBeVisible();
+  await page.getByRole('button', { name: 'Sign in again' }).click();
+  await chooseUser(page, 'ana');
+  await expect(page).toHaveURL(`${baseUrl()}/messages`);
+});
