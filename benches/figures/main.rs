@@ -7,6 +7,7 @@ mod fuzz;
 #[path = "../../tests/fuzzer/mod.rs"]
 mod fuzzer;
 mod growth;
+mod live;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -52,7 +53,7 @@ async fn main() -> anyhow::Result<()> {
         bail!(
             "usage: figures PRODUCTION_BINARY DEVELOPMENT_BINARY BARE_HANDLER \
              [cpu | fuzz SECONDS | attack SECONDS [ATTACK…] | growth MESSAGES CONVERSATIONS | \
-              FOLDER_FOR_PROFILES]"
+              live [idle | latency | storm | slow | node]… | FOLDER_FOR_PROFILES]"
         );
     };
     if let Some(what) = arguments.next() {
@@ -69,6 +70,10 @@ async fn main() -> anyhow::Result<()> {
             let mut number = || arguments.next().and_then(|it| it.to_str()?.parse().ok());
             let (Some(messages), Some(conversations)) = (number(), number()) else { bail!("how many messages?") };
             return growth::run(&production, growth::Size { messages, conversations }).await;
+        }
+        if what == Path::new("live") {
+            let names: Vec<_> = arguments.map(|name| name.to_string_lossy().into_owned()).collect();
+            return live::run(&production, &names).await;
         }
         let what = if what == Path::new("cpu") { Wanted::Cpu } else { Wanted::Profiles(&what) };
         return served(&production, &bare, what).await;
@@ -352,8 +357,13 @@ async fn units(http: &reqwest::Client, metrics: &str) -> anyhow::Result<(f64, f6
 
 /// CPU time of all threads so far. Source: the kernel's documentation of scheduler statistics, `/proc/<pid>/schedstat`.
 fn cpu_time(child: &Child) -> anyhow::Result<Duration> {
+    cpu_time_of(child.id())
+}
+
+/// The same of the process with this id.
+fn cpu_time_of(process: u32) -> anyhow::Result<Duration> {
     let mut all = Duration::ZERO;
-    for task in std::fs::read_dir(format!("/proc/{}/task", child.id()))? {
+    for task in std::fs::read_dir(format!("/proc/{process}/task"))? {
         // A thread can end meanwhile.
         let Ok(text) = std::fs::read_to_string(task?.path().join("schedstat")) else { continue };
         all += Duration::from_nanos(text.split(' ').next().context("no time")?.parse()?);

@@ -12,7 +12,7 @@ pub(crate) mod capacity;
 pub(crate) mod error;
 mod fed;
 pub mod feed;
-mod feed_items;
+pub mod feed_items;
 mod feed_reads;
 pub mod items;
 pub mod json;

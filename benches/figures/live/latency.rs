@@ -1,0 +1,147 @@
+//! Time from the answer of `createMessage` to the arrival of the event, with sockets in the process that sends and consumes, and
+//! with sockets in another process.
+
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use tokio::time::sleep;
+
+use super::crowd::{Crowd, Received};
+use super::sender::{Sent, send};
+use super::world::{PEOPLE, Server, World};
+use super::{DEADLINE, median_and, sockets_of_each, summary};
+
+const SOCKETS: usize = 1_000;
+const PER_SECOND: u32 = 200;
+/// Rounds, each with a new engine, and their lengths.
+const ROUNDS: usize = 5;
+const SECONDS: u32 = 5;
+/// Messages that are sent before the measurement.
+const WARM_UP: u32 = 50;
+const GOAL: (Duration, Duration) = (Duration::from_millis(200), Duration::from_millis(500));
+
+/// What a round has measured.
+#[derive(Default)]
+struct Measured {
+    /// From the answer to the event.
+    times: Vec<Duration>,
+    /// From the time at which the message was due to the answer.
+    answers: Vec<Duration>,
+    events: usize,
+    /// From the first message that was due to the last event.
+    time: Duration,
+    /// CPU time of the process with the sockets, of the process that sends and consumes, and of this process.
+    sockets: Duration,
+    sender: Duration,
+    own: Duration,
+}
+
+pub async fn run(world: &World) -> anyhow::Result<Vec<String>> {
+    let mut missed = Vec::new();
+    for (is_another, name) in [(false, "same process"), (true, "another process")] {
+        let mut all = Measured::default();
+        for number in 0..ROUNDS {
+            let mut round = round(world, is_another).await?;
+            println!("  {name}, round {}: {}", number + 1, summary(&mut round.times));
+            all.add(round);
+        }
+        all.print(name, is_another);
+        let (median, p99) = median_and(&mut all.times, 0.99);
+        if median > GOAL.0 || p99 > GOAL.1 {
+            missed.push(format!("{name}: median {median:.0?}, p99 {p99:.0?} from createMessage to the event"));
+        }
+    }
+    Ok(missed)
+}
+
+async fn round(world: &World, is_another: bool) -> anyhow::Result<Measured> {
+    let stores = world.stores().await?;
+    let sender = world.serve(&stores, &[]).await?;
+    let other = if is_another { Some(world.serve(&stores, &["--no-worker"]).await?) } else { None };
+    let server = other.as_ref().unwrap_or(&sender);
+    let each = sockets_of_each(SOCKETS);
+    let crowd = Crowd::open(server.address, world.clients(each));
+    crowd.until_ready(DEADLINE).await?;
+    // Both participants of a conversation receive each message.
+    let of_message = 2 * each;
+    send(&stores.conversations, sender.address, 0..WARM_UP, f64::from(PER_SECOND)).await?;
+    crowd.until_received(WARM_UP as usize * of_message, DEADLINE).await?;
+    sleep(Duration::from_secs(1)).await;
+    crowd.take();
+
+    let cpu = || anyhow::Ok((server.cpu_time()?, sender.cpu_time()?, own_cpu_time()?));
+    let (before, begin) = (cpu()?, Instant::now());
+    let messages = WARM_UP..WARM_UP + PER_SECOND * SECONDS;
+    let sent = send(&stores.conversations, sender.address, messages, f64::from(PER_SECOND)).await?;
+    let events = sent.len() * of_message;
+    crowd.until_received(events, DEADLINE).await?;
+    let (time, after) = (begin.elapsed(), cpu()?);
+    // Events that arrive twice would arrive now.
+    sleep(Duration::from_millis(300)).await;
+    let received = crowd.take();
+    crowd.close().await?;
+    let times = times(&sent, &received, of_message)?;
+    [Some(sender), other].into_iter().flatten().try_for_each(Server::stop)?;
+    let answers = sent.iter().map(|sent| sent.took).collect();
+    let (sockets, sender, own) = (after.0 - before.0, after.1 - before.1, after.2 - before.2);
+    Ok(Measured { times, answers, events, time, sockets, sender, own })
+}
+
+/// The times from the answers to the events. An event can arrive before the answer. Fails if an event is missing, or arrives
+/// twice.
+pub fn times(sent: &[Sent], received: &[Received], of_message: usize) -> anyhow::Result<Vec<Duration>> {
+    ensure!(received.len() == sent.len() * of_message, "{} events of {}", received.len(), sent.len() * of_message);
+    let mut seen = HashSet::new();
+    let answered: HashMap<u32, Instant> = sent.iter().map(|sent| (sent.number, sent.answered)).collect();
+    let mut times = Vec::with_capacity(received.len());
+    for Received { client, number, at } in received {
+        ensure!(seen.insert((client, number)), "client {client} received message {number} twice");
+        let answered = answered.get(number).context("a message that was not sent")?;
+        times.push(at.saturating_duration_since(*answered));
+    }
+    Ok(times)
+}
+
+/// CPU time of this process.
+fn own_cpu_time() -> anyhow::Result<Duration> {
+    super::super::cpu_time_of(std::process::id())
+}
+
+impl Measured {
+    fn add(&mut self, other: Self) {
+        self.times.extend(other.times);
+        self.answers.extend(other.answers);
+        self.events += other.events;
+        self.time += other.time;
+        self.sockets += other.sockets;
+        self.sender += other.sender;
+        self.own += other.own;
+    }
+
+    fn print(&mut self, name: &str, is_another: bool) {
+        let Self { events, time, sockets, sender, own, .. } = *self;
+        let seconds = time.as_secs_f64();
+        println!(
+            "  response of createMessage to event, {name}: {} of {events} events, {} sockets of {PEOPLE} users, \
+             {PER_SECOND} messages a second",
+            summary(&mut self.times),
+            PEOPLE * sockets_of_each(SOCKETS)
+        );
+        let each = |cpu: Duration| cpu.as_secs_f64() * 1e6 / events as f64;
+        let content = if is_another { "delivery only" } else { "requests and the consumer too" };
+        println!(
+            "    {:.0} events delivered a second; CPU time of the process for each: {:.0} µs ({content})",
+            events as f64 / seconds,
+            each(sockets)
+        );
+        let share = |cpu: Duration| 100.0 * cpu.as_secs_f64() / seconds;
+        println!(
+            "    createMessage: {}; CPU: sockets {:.0} %, sender and consumer {:.0} %, engine and clients {:.0} % of a core",
+            summary(&mut self.answers),
+            share(sockets),
+            share(sender),
+            share(own)
+        );
+    }
+}
