@@ -22,6 +22,7 @@ use super::lifetime::{End, Lifetime};
 use super::negotiation::StreamMedia;
 use super::refusal::Refusal;
 use super::request_log::RequestLog;
+use super::server::LongLived;
 use super::subscription::{Delivery, Stalled, Subscription};
 use crate::auth::{TokenError, VerifiedToken};
 use crate::outcome::{Code, Outcome};
@@ -75,7 +76,9 @@ pub fn open(media: StreamMedia, open: OpenSubscription, mut log: RequestLog) -> 
         let next = async { Some(stream?.next_frame().await) };
         next.instrument(span.clone())
     });
-    respond(media, Body::from_stream(frames))
+    let mut response = respond(media, Body::from_stream(frames));
+    response.extensions_mut().insert(LongLived);
+    response
 }
 
 fn respond(media: StreamMedia, body: Body) -> Response {

@@ -199,8 +199,13 @@ impl Connection {
         is_waiting.then_some((state.has_served, state.waiting_since))
     }
 
+    /// Whether the client accepts none of the bytes that the server wants to write.
+    pub fn is_blocked(&self) -> bool {
+        self.lock().blocked_since.is_some()
+    }
+
     /// Waits until the connection must be closed.
-    async fn closed(&self) {
+    pub async fn closed(&self) {
         let mut command = Command::Serve;
         while command < Command::Close {
             command = self.commanded(command).await;

@@ -9,8 +9,10 @@
 mod connection;
 mod connections;
 mod descriptors;
+mod detached;
 mod io;
 mod peer;
+mod protocol;
 #[cfg(test)]
 mod tests;
 mod unread;
@@ -18,7 +20,7 @@ mod unread;
 use std::convert::Infallible;
 use std::io::{Error, ErrorKind};
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -26,9 +28,10 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, Response, Version};
 use hyper::body::Incoming;
+use hyper::server::conn::http1::UpgradeableConnection;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
@@ -40,6 +43,8 @@ use self::connection::{Command, Connection};
 pub use self::connections::Connections;
 use self::connections::Registered;
 pub use self::descriptors::affordable;
+use self::detached::Detachment;
+pub use self::detached::LongLived;
 use self::io::Watched;
 pub use self::peer::Peer;
 use self::unread::ResponseBody;
@@ -59,7 +64,8 @@ const CONNECTION_WINDOW: u32 = 128 * 1024;
 const STREAM_WINDOW: u32 = 64 * 1024;
 
 struct Shared {
-    protocol: Builder<TokioExecutor>,
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
     router: Router,
 }
 
@@ -70,7 +76,7 @@ pub async fn serve(
     connections: Arc<Connections>,
     stop: CancellationToken,
 ) -> Result<(), Infallible> {
-    let shared = Arc::new(Shared { protocol: protocol(connections.streams()), router });
+    let shared = Arc::new(Shared { http1: http1(), http2: http2(connections.streams()), router });
     let tasks = TaskTracker::new();
     let mut sweep = interval(SWEEP_INTERVAL);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -113,14 +119,18 @@ fn is_of_connection(error: &Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-fn protocol(streams: u32) -> Builder<TokioExecutor> {
-    let mut protocol = Builder::new(TokioExecutor::new());
+fn http1() -> http1::Builder {
+    let mut http1 = http1::Builder::new();
     // hyper's own time limit starts after the first bytes (github.com/hyperium/hyper/issues/3756), and it includes the
     // wait for the next request (github.com/hyperium/hyper/pull/3828). So `Connection::check` applies the time limits
     // instead.
-    protocol.http1().header_read_timeout(None).max_buf_size(MAX_HEAD_BYTES);
-    protocol
-        .http2()
+    http1.header_read_timeout(None).max_buf_size(MAX_HEAD_BYTES);
+    http1
+}
+
+fn http2(streams: u32) -> http2::Builder<TokioExecutor> {
+    let mut http2 = http2::Builder::new(TokioExecutor::new());
+    http2
         .timer(TokioTimer::new())
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
@@ -128,7 +138,7 @@ fn protocol(streams: u32) -> Builder<TokioExecutor> {
         .max_header_list_size(MAX_HEAD_BYTES as u32)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .initial_stream_window_size(STREAM_WINDOW);
-    protocol
+    http2
 }
 
 async fn serve_connection(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr, registered: Registered) {
@@ -137,21 +147,67 @@ async fn serve_connection(shared: Arc<Shared>, stream: TcpStream, peer: SocketAd
     let _ = stream.set_nodelay(true);
     detect_lost_client(&stream, registered.write_timeout());
     let connection = registered.connection().clone();
+    let is_http2 = tokio::select! {
+        is_http2 = protocol::is_http2(&stream) => is_http2,
+        _ = connection.commanded(Command::Serve) => return,
+    };
+    // The client has closed the connection.
+    let Ok(is_http2) = is_http2 else { return };
     let io = TokioIo::new(Watched::new(stream, registered));
-    let service = service_fn(|request| respond(shared.router.clone(), &connection, peer, request));
-    let mut http = pin!(shared.protocol.serve_connection_with_upgrades(io, service));
+    // The states of HTTP are boxed, because a connection that leaves HTTP does not need them.
+    if is_http2 {
+        let service = service_fn(|request| respond(shared.router.clone(), &connection, peer, request));
+        let mut http = Box::pin(shared.http2.serve_connection(io, service));
+        let _ = drive(&connection, http.as_mut(), http2::Connection::graceful_shutdown).await;
+        return;
+    }
+    if let Some((stream, response)) = serve_http1(&shared, io, peer, &connection).await {
+        detached::serve(stream, response, &connection).await;
+    }
+}
+
+/// Serves HTTP/1.1 on a connection. Returns the stream if the connection is taken over for a long-lived response.
+async fn serve_http1(
+    shared: &Shared,
+    io: TokioIo<Watched>,
+    peer: SocketAddr,
+    connection: &Arc<Connection>,
+) -> Option<(Watched, Box<Response<ResponseBody>>)> {
+    let detachment = Detachment::default();
+    let service = service_fn(|request: Request<Incoming>| {
+        let version = request.version();
+        let response = respond(shared.router.clone(), connection, peer, request);
+        detachment.clone().detach_long_lived(connection.clone(), version, response)
+    });
+    let mut http = Box::new(shared.http1.serve_connection(io, service).with_upgrades());
+    if !drive(connection, Pin::new(&mut *http), UpgradeableConnection::graceful_shutdown).await {
+        return None;
+    }
+    let Some(response) = detachment.take() else {
+        connection.end_http();
+        return None;
+    };
+    http.into_parts().map(|parts| (parts.io.into_inner(), response))
+}
+
+/// Serves HTTP on a connection. Returns `true` when HTTP has ended, and `false` if the connection must be closed before.
+async fn drive<C: Future<Output = hyper::Result<()>>>(
+    connection: &Connection,
+    mut http: Pin<&mut C>,
+    drain: impl Fn(Pin<&mut C>),
+) -> bool {
     let mut command = Command::Serve;
     loop {
         tokio::select! {
             biased;
             // Errors of connections are not logged, because clients and networks cause them.
-            _ = http.as_mut() => return connection.end_http(),
+            _ = http.as_mut() => return true,
             next = connection.commanded(command) => command = next,
         }
         match command {
             Command::Serve => {}
-            Command::Drain => http.as_mut().graceful_shutdown(),
-            Command::Close => return,
+            Command::Drain => drain(http.as_mut()),
+            Command::Close => return false,
         }
     }
 }
