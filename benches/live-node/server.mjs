@@ -51,7 +51,11 @@ const server = createServer((request, response) => {
 })
 const wss = new WebSocketServer({ server, path: '/graphql' })
 useServer(
-  { schema, onConnect: (context) => void (context.extra.user = context.connectionParams.Authorization) },
+  {
+    schema,
+    context: (context) => context,
+    onConnect: (context) => void (context.extra.user = context.connectionParams.Authorization),
+  },
   wss,
   20_000,
 )

@@ -1,24 +1,29 @@
 //! Time from the answer of `createMessage` to the arrival of the event, with sockets in the process that sends and consumes, and
-//! with sockets in another process.
+//! with sockets in another process. Then the time of the delivery alone: from the hint about a new feed entry to the event.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use tokio::time::sleep;
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::crowd::{Crowd, Received};
+use super::feeder::Feeder;
 use super::sender::{Sent, send};
 use super::world::{PEOPLE, Server, World};
 use super::{DEADLINE, median_and, sockets_of_each, summary};
 
 const SOCKETS: usize = 1_000;
 const PER_SECOND: u32 = 200;
-/// Rounds, each with a new engine, and their lengths.
-const ROUNDS: usize = 5;
-const SECONDS: u32 = 5;
+/// Rounds, each with a new engine, and their lengths. After a few seconds, only the engine would be measured.
+const ROUNDS: usize = 6;
+const SECONDS: u32 = 2;
+/// The same for the delivery alone.
+const SECONDS_OF_DELIVERY: u32 = 20;
+const FEED_INTERVAL: Duration = Duration::from_millis(50);
 /// Messages that are sent before the measurement.
-const WARM_UP: u32 = 50;
+const WARM_UP: u32 = 20;
 const GOAL: (Duration, Duration) = (Duration::from_millis(200), Duration::from_millis(500));
 
 /// What a round has measured.
@@ -37,43 +42,63 @@ struct Measured {
     own: Duration,
 }
 
+/// Where the sockets are, and where the messages come from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Setup {
+    SameProcess,
+    AnotherProcess,
+    /// In a process without a consumer, and messages are written directly to the feeds.
+    DeliveryAlone,
+}
+
 pub async fn run(world: &World) -> anyhow::Result<Vec<String>> {
     let mut missed = Vec::new();
-    for (is_another, name) in [(false, "same process"), (true, "another process")] {
+    for (setup, rounds, name) in [
+        (Setup::SameProcess, ROUNDS, "answer of createMessage to event, same process"),
+        (Setup::AnotherProcess, ROUNDS, "answer of createMessage to event, another process"),
+        (Setup::DeliveryAlone, 1, "hint to event (delivery alone)"),
+    ] {
         let mut all = Measured::default();
-        for number in 0..ROUNDS {
-            let mut round = round(world, is_another).await?;
-            println!("  {name}, round {}: {}", number + 1, summary(&mut round.times));
-            all.add(round);
+        for _ in 0..rounds {
+            all.add(round(world, setup).await?);
         }
-        all.print(name, is_another);
+        all.print(name, setup);
         let (median, p99) = median_and(&mut all.times, 0.99);
         if median > GOAL.0 || p99 > GOAL.1 {
-            missed.push(format!("{name}: median {median:.0?}, p99 {p99:.0?} from createMessage to the event"));
+            missed.push(format!("{name}: median {median:.0?}, p99 {p99:.0?}"));
         }
     }
     Ok(missed)
 }
 
-async fn round(world: &World, is_another: bool) -> anyhow::Result<Measured> {
+async fn round(world: &World, setup: Setup) -> anyhow::Result<Measured> {
     let stores = world.stores().await?;
-    let sender = world.serve(&stores, &[]).await?;
-    let other = if is_another { Some(world.serve(&stores, &["--no-worker"]).await?) } else { None };
+    let arguments: &[&str] = if setup == Setup::DeliveryAlone { &["--no-worker"] } else { &[] };
+    let sender = world.serve(&stores, arguments).await?;
+    let other = match setup {
+        Setup::AnotherProcess => Some(world.serve(&stores, &["--no-worker"]).await?),
+        Setup::SameProcess | Setup::DeliveryAlone => None,
+    };
     let server = other.as_ref().unwrap_or(&sender);
     let each = sockets_of_each(SOCKETS);
     let crowd = Crowd::open(server.address, world.clients(each));
     crowd.until_ready(DEADLINE).await?;
     // Both participants of a conversation receive each message.
     let of_message = 2 * each;
-    send(&stores.conversations, sender.address, 0..WARM_UP, f64::from(PER_SECOND)).await?;
+    let mut feeder = Feeder::new(world, &stores);
+    let mut send = async |numbers: Range<u32>| match setup {
+        Setup::DeliveryAlone => feed(&mut feeder, numbers).await,
+        _ => send(&stores.conversations, sender.address, numbers, f64::from(PER_SECOND)).await,
+    };
+    send(0..WARM_UP).await?;
     crowd.until_received(WARM_UP as usize * of_message, DEADLINE).await?;
     sleep(Duration::from_secs(1)).await;
     crowd.take();
 
     let cpu = || anyhow::Ok((server.cpu_time()?, sender.cpu_time()?, own_cpu_time()?));
     let (before, begin) = (cpu()?, Instant::now());
-    let messages = WARM_UP..WARM_UP + PER_SECOND * SECONDS;
-    let sent = send(&stores.conversations, sender.address, messages, f64::from(PER_SECOND)).await?;
+    let seconds = if setup == Setup::DeliveryAlone { SECONDS_OF_DELIVERY } else { SECONDS };
+    let sent = send(WARM_UP..WARM_UP + PER_SECOND * seconds).await?;
     let events = sent.len() * of_message;
     crowd.until_received(events, DEADLINE).await?;
     let (time, after) = (begin.elapsed(), cpu()?);
@@ -86,6 +111,21 @@ async fn round(world: &World, is_another: bool) -> anyhow::Result<Measured> {
     let answers = sent.iter().map(|sent| sent.took).collect();
     let (sockets, sender, own) = (after.0 - before.0, after.1 - before.1, after.2 - before.2);
     Ok(Measured { times, answers, events, time, sockets, sender, own })
+}
+
+/// Writes messages to the feeds of both participants, at the usual rate.
+async fn feed(feeder: &mut Feeder<'_>, numbers: Range<u32>) -> anyhow::Result<Vec<Sent>> {
+    let mut ticks = interval(FEED_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut sent = Vec::new();
+    let count = (f64::from(PER_SECOND) * FEED_INTERVAL.as_secs_f64()) as usize;
+    for part in numbers.collect::<Vec<_>>().chunks(count) {
+        ticks.tick().await;
+        let pair = |number: u32| number as usize % (PEOPLE / 2);
+        let entries = part.iter().flat_map(|number| [0, 1].map(|one| (2 * pair(*number) + one, *number)));
+        sent.extend(feeder.feed(entries, 80).await?);
+    }
+    Ok(sent)
 }
 
 /// The times from the answers to the events. An event can arrive before the answer. Fails if an event is missing, or arrives
@@ -119,29 +159,28 @@ impl Measured {
         self.own += other.own;
     }
 
-    fn print(&mut self, name: &str, is_another: bool) {
+    fn print(&mut self, name: &str, setup: Setup) {
         let Self { events, time, sockets, sender, own, .. } = *self;
         let seconds = time.as_secs_f64();
         println!(
-            "  response of createMessage to event, {name}: {} of {events} events, {} sockets of {PEOPLE} users, \
+            "  {name}: {} of {events} events, {} sockets of {PEOPLE} users, \
              {PER_SECOND} messages a second",
             summary(&mut self.times),
             PEOPLE * sockets_of_each(SOCKETS)
         );
         let each = |cpu: Duration| cpu.as_secs_f64() * 1e6 / events as f64;
-        let content = if is_another { "delivery only" } else { "requests and the consumer too" };
+        let content = if setup == Setup::SameProcess { "with requests and the consumer" } else { "delivery only" };
         println!(
             "    {:.0} events delivered a second; CPU time of the process for each: {:.0} µs ({content})",
             events as f64 / seconds,
             each(sockets)
         );
         let share = |cpu: Duration| 100.0 * cpu.as_secs_f64() / seconds;
-        println!(
-            "    createMessage: {}; CPU: sockets {:.0} %, sender and consumer {:.0} %, engine and clients {:.0} % of a core",
-            summary(&mut self.answers),
-            share(sockets),
-            share(sender),
-            share(own)
-        );
+        let (sockets, own) = (share(sockets), share(own));
+        println!("    CPU time: sockets {sockets:.0} %, engine and clients {own:.0} % of a core");
+        if setup != Setup::DeliveryAlone {
+            let sender = share(sender);
+            println!("    createMessage: {}; CPU time: sender and consumer {sender:.0} %", summary(&mut self.answers));
+        }
     }
 }

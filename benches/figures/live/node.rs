@@ -33,10 +33,7 @@ pub async fn run(world: &World) -> anyhow::Result<()> {
     for is_measured in [false, true] {
         crowd.take();
         let before = server.cpu_time()?;
-        let emit = format!(
-            "http://{}/emit?people={PEOPLE}&count={MESSAGES}&rate={PER_SECOND}",
-            server.address
-        );
+        let emit = format!("http://{}/emit?people={PEOPLE}&count={MESSAGES}&rate={PER_SECOND}", server.address);
         reqwest::get(emit).await?.error_for_status()?;
         let events = MESSAGES * 2 * each;
         let took = crowd.until_received(events, DEADLINE).await?;

@@ -90,7 +90,8 @@ impl Connection {
             let text = String::from_utf8_lossy(&self.buffer);
             let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
             let length = head.to_ascii_lowercase();
-            let length = length.split("content-length: ").nth(1).and_then(|rest| rest.lines().next()).context("length")?;
+            let length =
+                length.split("content-length: ").nth(1).and_then(|rest| rest.lines().next()).context("length")?;
             if body.len() >= length.parse()? {
                 return Ok(body.to_owned());
             }
