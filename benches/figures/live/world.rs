@@ -6,7 +6,7 @@ use std::process::{Child, Command};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use chrono::Utc;
 use cruddur_messaging::app::pool;
 use cruddur_messaging::aws::Aws;
@@ -18,6 +18,7 @@ use cruddur_messaging::messages_table::{Membership, Message, SortKey};
 use cruddur_messaging::model::{MessageGroupUuid, MessageUuid, Participant, User, UserUuid};
 use cruddur_messaging::seed::local_cognito_user_id;
 use cruddur_messaging::users::Users;
+use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -28,6 +29,14 @@ use super::socket::{Protocol, body};
 
 /// Number of users. An even number, because each two of them have a conversation.
 pub const PEOPLE: usize = 500;
+
+/// The engine (dynoxide 3.2.0) reads its whole stream at each write, to find the next sequence number, and at each
+/// `GetRecords`. With these indexes, which it does not create itself, it does not become slower with each message.
+const ADD_INDEXES: &str = "import sqlite3, sys
+sqlite3.connect(sys.argv[1], timeout=10).executescript('''
+    CREATE INDEX by_number ON _stream_records (table_name, CAST(sequence_number AS INTEGER));
+    CREATE INDEX of_shard ON _stream_records (table_name, shard_id, CAST(sequence_number AS INTEGER));
+''')";
 
 /// A native PostgreSQL with users, and the issuer of their tokens.
 pub struct World {
@@ -47,6 +56,7 @@ pub struct Person {
 /// DynamoDB with a conversation of each two users: of the first two, of the next two, and so on.
 pub struct Stores {
     pub dynamodb: EmbeddedDynamoDb,
+    _folder: TempDir,
     pub conversations: Arc<Conversations>,
 }
 
@@ -92,12 +102,18 @@ impl World {
         Ok(Self { production, database_url, jwks_url, users, people })
     }
 
-    /// Starts a new DynamoDB, because the engine becomes slower with each record of its stream.
+    /// Starts a new DynamoDB.
     pub async fn stores(&self) -> anyhow::Result<Stores> {
-        let dynamodb = EmbeddedDynamoDb::start(None, TcpListener::bind("127.0.0.1:0").await?)?;
+        // A file in memory, because a second connection adds the indexes.
+        let memory = Path::new("/dev/shm");
+        let folder = if memory.exists() { tempfile::tempdir_in(memory)? } else { tempfile::tempdir()? };
+        let file = folder.path().join("dynamodb");
+        let dynamodb = EmbeddedDynamoDb::start(Some(&file), TcpListener::bind("127.0.0.1:0").await?)?;
         let aws = Aws::local(dynamodb.url()).await;
         load_messages_table(&aws.dynamodb, TABLE, Billing::FREE_TIER).await?;
         load_leases_table(&aws.dynamodb, TABLE, Billing::FREE_TIER).await?;
+        let indexed = Command::new("python3").args(["-c", ADD_INDEXES]).arg(&file).status()?;
+        ensure!(indexed.success(), "the indexes of the stream were not created");
         let (mut items, mut groups) = (Vec::new(), Vec::new());
         for pair in self.people.chunks_exact(2) {
             let (group, uuid, created_at) = (MessageGroupUuid(Uuid::new_v4()), MessageUuid(Uuid::new_v4()), Utc::now());
@@ -111,7 +127,11 @@ impl World {
             groups.push(group);
         }
         dynamodb.import(TABLE, items)?;
-        Ok(Stores { dynamodb, conversations: Arc::new(Conversations { people: self.people.clone(), groups }) })
+        Ok(Stores {
+            dynamodb,
+            _folder: folder,
+            conversations: Arc::new(Conversations { people: self.people.clone(), groups }),
+        })
     }
 
     /// Starts `serve` with `arguments`, and waits until it is ready.
