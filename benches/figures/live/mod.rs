@@ -1,10 +1,9 @@
 //! Measures the live updates of the production binary: memory of idle sockets, latency, clients that all connect again, slow
 //! clients, and a server with `graphql-ws` on Node for comparison. `scripts/live` runs it.
 //!
-//! The clients and the embedded DynamoDB are in this process and need CPU time of the same machine. The engine reads its whole
-//! stream at each write, so it becomes slower with each message: each part, and each round of a part, has a new one. The time
-//! from `createMessage` to the event is mostly that of the engine, so the output also has the time of the delivery alone, for
-//! which messages are written directly to feeds (`feeder`).
+//! The clients and the embedded DynamoDB are in this process and need CPU time of the same machine. Each part, and each round
+//! of a part, has a new engine. The time from `createMessage` to the event is mostly that of the engine, which runs one call at
+//! a time, so the output also has the time of the delivery alone, for which messages are written directly to feeds (`feeder`).
 
 mod crowd;
 mod feeder;
