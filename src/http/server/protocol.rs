@@ -11,9 +11,9 @@ use tokio::time::sleep;
 
 /// The first bytes of an HTTP/2 connection (RFC 9113, section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// How long the server waits if only a part of the preface has arrived. Nothing notifies it of further bytes, because it reads
-/// none.
-const PAUSE: Duration = Duration::from_millis(10);
+/// How long the server waits if only a part of the preface has arrived, which is rare. Nothing notifies it of further bytes,
+/// because it reads none.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Waits for the first bytes, which stay unread, and returns whether they are those of HTTP/2.
 pub async fn is_http2(stream: &TcpStream) -> io::Result<bool> {
