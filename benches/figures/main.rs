@@ -203,7 +203,9 @@ fn serve_command(production: &Path, dynamodb: &str, postgres: &str, jwks_url: &s
         .env("AWS_ACCESS_KEY_ID", "figures")
         .env("AWS_SECRET_ACCESS_KEY", "figures")
         .env("DATABASE_URL", postgres)
+        // The embedded PostgreSQL has one connection.
         .env("DATABASE_MAX_CONNECTIONS", "1")
+        .env("HINT_BROKER", "none")
         .env("AWS_COGNITO_USER_POOL_ID", POOL)
         .env("AWS_COGNITO_USER_POOL_CLIENT_ID", CLIENT)
         .env("COGNITO_JWKS_URL", jwks_url)

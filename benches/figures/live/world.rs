@@ -143,6 +143,7 @@ impl World {
             .env("LISTEN_ADDR", format!("127.0.0.1:{port}"))
             .env("METRICS_ADDR", &metrics)
             .env("DATABASE_MAX_CONNECTIONS", "10")
+            .env("HINT_BROKER", "postgres")
             .env("MAX_CONNECTIONS", "20000")
             .env("MAX_REQUESTS_RECEIVING_PER_PEER", "20000")
             .env("MAX_REQUESTS_RECEIVING", "20000");
