@@ -110,6 +110,8 @@ test('17: two browsers side by side, and a third device that catches up', async 
     [ana, ben],
     [ben, ana],
     [ana, ben],
+    [ben, ana],
+    [ana, ben],
   ] as const) {
     const text = unique('Side by side');
     await composer(from).fill(text);
@@ -119,7 +121,7 @@ test('17: two browsers side by side, and a third device that catches up', async 
     delays.push(Date.now() - startedAt);
   }
   // The median, because the machine that runs the tests may pause.
-  expect(delays.sort((a, b) => a - b)[1]).toBeLessThan(1_000);
+  expect(delays.sort((a, b) => a - b)[2]).toBeLessThan(1_000);
 
   const third = await open('ana', `/messages/${uuid}`);
   await composer(third).waitFor();

@@ -128,7 +128,7 @@ for (const colorScheme of ['light', 'dark'] as const) {
       '/messages/a/b',
     ]) {
       await page.goto(baseUrl() + path);
-      await page.locator('main h2, main .start, main .notice-lead').first().waitFor();
+      await page.locator('.pane h2, .pane .start, .pane .notice-lead').first().waitFor();
       await expectNoViolations(page, path);
     }
     const anonymous = await browser.newPage({ ...contextOptions, colorScheme });
@@ -198,9 +198,12 @@ test('14: long words and right-to-left text stay in their bubble', async ({ open
   await send('ben', 'ana', `${mark} ${'שלום '.repeat(60)}`);
   const page = await open('ana', `/messages/${uuid}`);
   await composer(page).waitFor();
-  await expect(page.locator('.row', { hasText: mark })).toHaveCount(2);
-  const overflow = await messages(page).evaluate(({ scrollWidth, clientWidth }) => scrollWidth - clientWidth);
-  expect(overflow).toBe(0);
+  const overflow = () => messages(page).evaluate(({ scrollWidth, clientWidth }) => scrollWidth - clientWidth);
+  await expect(bubble(page, `${mark}W`)).toBeVisible();
+  expect(await overflow()).toBe(0);
+  await messages(page).evaluate((element) => (element.scrollTop = element.scrollHeight));
+  await expect(bubble(page, `${mark} ש`)).toBeVisible();
+  expect(await overflow()).toBe(0);
 });
 
 test('15: at 390 px there is one pane, and Back works', async ({ open, isMobile }) => {

@@ -153,7 +153,7 @@ test('8: the counter counts code points, warns near the limit and blocks over it
   expect(Array.from(limit)).toHaveLength(1_024);
   await composer(page).fill(`${limit}c`);
   await expect(counter).toHaveAttribute('data-level', 'over');
-  await expect(counter).toContainText('-1');
+  await expect(counter).toContainText('−1');
   await expect(sendButton).toBeDisabled();
   await composer(page).press('Enter');
   await expect(composer(page)).toHaveValue(`${limit}c`);

@@ -13,7 +13,7 @@ export interface Account {
 export async function signIn(page: Page, baseUrl: string, handle: string, path = '/'): Promise<Account> {
   await page.goto(baseUrl + path);
   await chooseUser(page, handle);
-  await page.getByRole('navigation', { name: 'Conversations' }).or(page.locator('main.pane')).first().waitFor();
+  await page.getByRole('navigation', { name: 'Conversations' }).or(page.locator('.pane')).first().waitFor();
   const storage = await page.evaluate((): Record<string, string> => Object.fromEntries(Object.entries(sessionStorage)));
   const user = Object.entries(storage).find(([key]) => key.startsWith('oidc.user:'))?.[1] ?? '{}';
   const { access_token: token } = JSON.parse(user) as { access_token: string };

@@ -5,7 +5,13 @@ import { filter, makeSubject, map, merge, mergeMap, pipe, fromPromise, share, su
 import { describe, expect, it } from 'vitest';
 
 import { createCache, mergeArrivals } from './cache';
-import { ConversationDocument, FeedDocument, type ConversationQuery, type FeedSubscription } from './generated/graphql';
+import {
+  ConversationDocument,
+  FeedDocument,
+  NewerMessagesDocument,
+  type ConversationQuery,
+  type FeedSubscription,
+} from './generated/graphql';
 
 const GROUP = '00000000-0000-0000-0000-00000000000a';
 const ben = { __typename: 'User', id: 'u2', uuid: 'u2', handle: 'ben', displayName: 'Ben' };
@@ -41,9 +47,16 @@ function setup(count: number) {
       shared,
       filter(({ kind }) => kind === 'query'),
       mergeMap((operation) => {
-        const { last, before } = operation.variables as { last: number; before: string | null };
-        const end = before === null ? serverCount : Number(before.slice(1)) - 1;
-        const start = Math.max(1, end - last + 1);
+        const { last, before, first, after } = operation.variables as Record<'last' | 'first', number> &
+          Record<'before' | 'after', string | null | undefined>;
+        const start = after
+          ? Number(after.slice(1)) + 1
+          : Math.max(1, (before ? Number(before.slice(1)) : serverCount + 1) - last);
+        const end = after
+          ? Math.min(serverCount, start + first - 1)
+          : before
+            ? Number(before.slice(1)) - 1
+            : serverCount;
         const nodes = Array.from({ length: Math.max(0, end - start + 1) }, (_, index) => message(start + index));
         const data = {
           messageGroup: {
@@ -53,7 +66,13 @@ function setup(count: number) {
             messages: {
               __typename: 'MessageConnection',
               nodes,
-              pageInfo: { __typename: 'PageInfo', hasPreviousPage: start > 1, startCursor: nodes[0]?.cursor ?? null },
+              pageInfo: {
+                __typename: 'PageInfo',
+                hasPreviousPage: start > 1,
+                hasNextPage: end < serverCount,
+                startCursor: nodes[0]?.cursor ?? null,
+                endCursor: nodes.at(-1)?.cursor ?? null,
+              },
             },
           },
         };
@@ -161,6 +180,24 @@ describe('pages of a conversation', () => {
     await client.query(ConversationDocument, variables, { requestPolicy: 'network-only' }).toPromise();
     await settle();
     expect(numbers()).toEqual([6, 7, 8, 9]);
+  });
+
+  it('are continued by newer pages, between messages that arrive', async () => {
+    const { client, numbers, older, arrive, growSilently } = setup(8);
+    await settle();
+    arrive(9);
+    growSilently(12);
+    await older();
+    const newer = { uuid: GROUP, first: 2, after: 'c9' };
+    await client.query(NewerMessagesDocument, newer, { requestPolicy: 'network-only' }).toPromise();
+    await settle();
+    expect(numbers()).toEqual([3, 4, 5, 6, 7, 8, 9, 10, 11]);
+    arrive(13);
+    await client
+      .query(NewerMessagesDocument, { ...newer, after: 'c11' }, { requestPolicy: 'network-only' })
+      .toPromise();
+    await settle();
+    expect(numbers()).toEqual([3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13]);
   });
 
   it('show the unread count of the last event', async () => {

@@ -17,6 +17,11 @@ const FIRST_WAIT_MS = 500;
 const MAX_WAIT_MS = 15_000;
 /** A message can be in a query shortly after its event, so the stored cursor lags behind. */
 const STORE_CURSOR_AFTER_MS = 2_000;
+/**
+ * With an older cursor, the feed would repeat messages that the first queries return anyway. Without a cursor, the client
+ * queries once more when the feed is ready.
+ */
+const CURSOR_VALID_MS = 60_000;
 /** Activities of a tab that is hidden for longer are not needed, and browsers limit the connections to a server. */
 const HIDDEN_MS = 20_000;
 
@@ -31,6 +36,8 @@ export class Live {
   /** The position in the feed. A stored one makes a gap between the first queries and the subscription impossible. */
   #cursor: string | null;
   #hasBeenLive = false;
+  /** Whether changes may be missing that the feed does not deliver. */
+  #needsResync: boolean;
   #failures = 0;
   #feed: (() => void) | undefined;
   #activity: (() => void) | undefined;
@@ -43,7 +50,8 @@ export class Live {
   constructor(client: Client, userId: string) {
     this.#client = client;
     this.#cursorKey = keyFor(userId, 'cursor');
-    this.#cursor = read(this.#cursorKey);
+    this.#cursor = parseCursor(read(this.#cursorKey));
+    this.#needsResync = this.#cursor === null;
   }
 
   start(): void {
@@ -93,8 +101,8 @@ export class Live {
   #onFeed({ data, error, hasNext }: OperationResult<FeedSubscription>): void {
     if (error && failureOf(error).reason === 'cursor_invalid') {
       // The server does not know the stored cursor, so it cannot say what is missing.
+      this.#needsResync = true;
       this.#setCursor(null);
-      this.#hasBeenLive = true;
     } else if (data) {
       this.#onEvent(data.feed);
     }
@@ -111,9 +119,10 @@ export class Live {
       case 'FeedReady':
         this.#failures = 0;
         this.connection.set('live');
-        // The first queries ran at the same time as this subscription, so nothing is missing.
-        if (this.#hasBeenLive) this.resync.emit(undefined);
         this.#hasBeenLive = true;
+        if (this.#needsResync) this.resync.emit(undefined);
+        // Read markers are not a part of the feed, so the next interruption misses some.
+        this.#needsResync = true;
         break;
       case 'FeedReset':
         this.resync.emit(undefined);
@@ -137,8 +146,10 @@ export class Live {
 
   #setCursor(cursor: string | null): void {
     this.#cursor = cursor;
-    clearTimeout(this.#storeTimer);
-    this.#storeTimer = setTimeout(() => write(this.#cursorKey, cursor), STORE_CURSOR_AFTER_MS);
+    this.#storeTimer ??= setTimeout(() => {
+      this.#storeTimer = undefined;
+      write(this.#cursorKey, this.#cursor && JSON.stringify({ cursor: this.#cursor, storedAt: Date.now() }));
+    }, STORE_CURSOR_AFTER_MS);
   }
 
   #connectActivity(): void {
@@ -173,5 +184,15 @@ export class Live {
       this.#connectActivity();
       if (this.connection.get() === 'live') this.resync.emit(undefined);
     }
+  }
+}
+
+function parseCursor(stored: string | null): string | null {
+  try {
+    const { cursor, storedAt } = JSON.parse(stored ?? '{}') as { cursor?: string; storedAt?: number };
+    const age = Date.now() - (storedAt ?? 0);
+    return cursor !== undefined && age >= 0 && age < CURSOR_VALID_MS ? cursor : null;
+  } catch {
+    return null;
   }
 }

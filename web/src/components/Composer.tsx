@@ -105,7 +105,7 @@ export function Composer({ conversation, groupUuid, name, onSend }: ComposerProp
         >
           {remaining <= SHOW_COUNTER_AT && (
             <>
-              <span aria-hidden="true">{remaining}</span>
+              <span aria-hidden="true">{String(remaining).replace('-', '−')}</span>
               {/* Announced at the thresholds only, not for each key. */}
               <span className="visually-hidden">
                 {isTooLong

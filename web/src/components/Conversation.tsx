@@ -1,13 +1,14 @@
-import { useCallback, useEffect, useEffectEvent, useMemo, useState } from 'react';
-import { useQuery } from 'urql';
+import { useCallback, useEffect, useEffectEvent, useMemo, useState, type ReactNode } from 'react';
+import { useQuery, type Client, type OperationResult } from 'urql';
 import { Link } from 'wouter';
 
 import { failureOf } from '../api';
 import {
   ConversationDocument,
   MessageListItemFragmentDoc,
-  ReadMarkersDocument,
+  NewerMessagesDocument,
   type ConversationQuery,
+  type NewerMessagesQuery,
 } from '../generated/graphql';
 import { unmask } from '../generated';
 import { useTitle } from '../hooks';
@@ -36,7 +37,7 @@ export function Conversation({ uuid }: { uuid: string }) {
 }
 
 function LoadedConversation({ uuid }: { uuid: string }) {
-  const { live, client } = useServices();
+  const { live } = useServices();
   const [{ data, error }, reexecute] = useQuery({
     query: ConversationDocument,
     variables: { uuid, last: FIRST_PAGE, before: null },
@@ -46,20 +47,13 @@ function LoadedConversation({ uuid }: { uuid: string }) {
   useEffect(() => {
     if (hasFailed && connection === 'live') reexecute({ requestPolicy: 'network-only' });
   }, [hasFailed, connection, reexecute]);
-  useEffect(
-    () =>
-      live.resync.on(() => {
-        void client.query(ReadMarkersDocument, { uuid }, { requestPolicy: 'network-only' }).toPromise();
-      }),
-    [live, client, uuid],
-  );
 
   if (data?.messageGroup) return <OpenConversation group={data.messageGroup} />;
   if (data) return <MissingConversation />;
   if (error) {
     const { isUnreachable } = failureOf(error);
     return (
-      <UntitledPane title={texts.conversation.errorTitle}>
+      <Pane>
         <Notice
           icon={isUnreachable ? 'offline' : 'alert'}
           title={texts.conversation.errorTitle}
@@ -69,7 +63,7 @@ function LoadedConversation({ uuid }: { uuid: string }) {
             {texts.errors.retry}
           </button>
         </Notice>
-      </UntitledPane>
+      </Pane>
     );
   }
   return <LoadingConversation />;
@@ -88,6 +82,12 @@ function OpenConversation({ group }: { group: Group }) {
     const { error } = await client.query(ConversationDocument, page, { requestPolicy: 'network-only' }).toPromise();
     return error === undefined;
   }, [client, uuid, startCursor]);
+
+  const newest = unmask(MessageListItemFragmentDoc, messages.nodes.at(-1))?.cursor;
+  const onResync = useEffectEvent(() => {
+    if (newest !== undefined) void loadNewer(client, uuid, newest);
+  });
+  useEffect(() => live.resync.on(() => onResync()), [live]);
 
   // The position of the divider stays where it was when the conversation was opened, although reading clears the count.
   const [unreadAtOpen] = useState(unreadCount);
@@ -117,7 +117,7 @@ function OpenConversation({ group }: { group: Group }) {
 
   if (!isReady || firstUnread === undefined) return <LoadingConversation />;
   return (
-    <section className="conversation" aria-label={texts.conversation.messages(name)}>
+    <div className="conversation">
       <ConversationHeader user={otherParticipant} groupUuid={uuid} />
       <MessageList
         groupUuid={uuid}
@@ -140,8 +140,21 @@ function OpenConversation({ group }: { group: Group }) {
           outbox.add({ messageGroupUuid: uuid }, otherParticipant.uuid, body);
         }}
       />
-    </section>
+    </div>
   );
+}
+
+/** Loads what was added after a message, and the read markers. */
+async function loadNewer(client: Client, uuid: string, newest: string): Promise<void> {
+  let after: string | null | undefined = newest;
+  while (after) {
+    const page = { uuid, first: PAGE, after };
+    const result: OperationResult<NewerMessagesQuery> = await client
+      .query(NewerMessagesDocument, page, { requestPolicy: 'network-only' })
+      .toPromise();
+    const pageInfo = result.data?.messageGroup?.messages.pageInfo;
+    after = pageInfo?.hasNextPage ? pageInfo.endCursor : null;
+  }
 }
 
 /** The confirmed messages, then those of the outbox. */
@@ -175,34 +188,34 @@ function useItems({ uuid, otherParticipant, messages }: Group): ListItem[] {
 function LoadingConversation() {
   useTitle(null);
   return (
-    <UntitledPane title="">
+    <Pane>
       <div className="skeleton-messages" role="status" aria-label={texts.conversation.loading}>
         {[0, 1, 2, 3, 4, 5].map((row) => (
           <span key={row} className="skeleton" aria-hidden="true" />
         ))}
       </div>
-    </UntitledPane>
+    </Pane>
   );
 }
 
 function MissingConversation() {
   useTitle(texts.conversation.missingTitle);
   return (
-    <UntitledPane title={texts.conversation.missingTitle}>
+    <Pane>
       <Notice icon="search" title={texts.conversation.missingTitle} text={texts.conversation.missingText}>
         <Link className="button" href="/messages">
           {texts.errors.toMessages}
         </Link>
       </Notice>
-    </UntitledPane>
+    </Pane>
   );
 }
 
-function UntitledPane({ title, children }: { title: string; children: React.ReactNode }) {
+function Pane({ children }: { children: ReactNode }) {
   return (
-    <section className="conversation" aria-label={title || texts.conversation.loading}>
+    <div className="conversation">
       <ConversationHeader />
       {children}
-    </section>
+    </div>
   );
 }

@@ -53,7 +53,7 @@ export function MessageList(props: MessageListProps) {
   const [isAtEnd, setAtEnd] = useState(true);
   /** Whether the list follows its end. */
   const follows = useRef(false);
-  const lastOffset = useRef(0);
+  const last = useRef({ scrollOffset: 0, scrollSize: 0 });
   const isPlaced = useRef(false);
   const newest = items.at(-1);
   const newCount = isAtEnd ? 0 : unreadCount;
@@ -80,16 +80,21 @@ export function MessageList(props: MessageListProps) {
     if (cursor !== undefined && seen > read) readMarks.mark(groupUuid, cursor);
   };
 
+  const loadIfNear = () => {
+    if (hasPrevious && isPlaced.current && list.current && list.current.scrollOffset < LOAD_AT_PX) older.load();
+  };
+
   const onScroll = () => {
     const handle = list.current;
     if (!handle || !isPlaced.current) return;
     const { scrollOffset, scrollSize, viewportSize } = handle;
-    // Rows that are measured move the end away, but only the user scrolls up.
+    // Rows that are measured change the size and the offset. Only the user scrolls up in a list whose size stays the same.
+    const isScrolledUp = scrollOffset < last.current.scrollOffset && scrollSize === last.current.scrollSize;
     if (scrollSize - scrollOffset - viewportSize < AT_BOTTOM_PX) follows.current = true;
-    else if (scrollOffset < lastOffset.current) follows.current = false;
-    lastOffset.current = scrollOffset;
+    else if (isScrolledUp) follows.current = false;
+    last.current = { scrollOffset, scrollSize };
     setAtEnd(follows.current);
-    if (scrollOffset < LOAD_AT_PX && hasPrevious) older.load();
+    loadIfNear();
     markVisible();
   };
 
@@ -126,6 +131,10 @@ export function MessageList(props: MessageListProps) {
   useLayoutEffect(() => onNewest(), [newestKey, isNewestUnsent, unreadCount]);
   const onReadMark = useEffectEvent(keepEnd);
   useLayoutEffect(() => onReadMark(), [lastRead]);
+
+  // The list may stay at its start without another scroll event.
+  const onLoaded = useEffectEvent(loadIfNear);
+  useEffect(() => onLoaded(), [older.state, rows]);
 
   const onFrame = useEffectEvent(keepEnd);
   const onVisible = useEffectEvent(markVisible);

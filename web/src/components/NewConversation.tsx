@@ -27,7 +27,7 @@ export function NewMessage() {
   useEffect(() => field.current?.focus(), []);
   const handle = text.trim().replace(/^@/, '');
   return (
-    <section className="conversation" aria-label={texts.newMessage.heading}>
+    <div className="conversation">
       <header className="bar conversation-bar">
         <Link className="icon-button back" href="/messages" aria-label={texts.conversation.back}>
           <Icon name="back" />
@@ -66,7 +66,7 @@ export function NewMessage() {
           {texts.newMessage.hint}
         </p>
       </form>
-    </section>
+    </div>
   );
 }
 
@@ -149,7 +149,7 @@ function FirstMessage({ handle, user }: { handle: string; user: FoundUser }) {
     return buildRows(items, { hasPrevious: false, firstUnread: null });
   }, [pending, handle]);
   return (
-    <section className="conversation" aria-label={texts.conversation.messages(name)}>
+    <div className="conversation">
       <ConversationHeader user={user} />
       <div className="messages-frame">
         <div className="messages" role="region" aria-label={texts.conversation.messages(name)} tabIndex={0}>
@@ -168,15 +168,15 @@ function FirstMessage({ handle, user }: { handle: string; user: FoundUser }) {
         </div>
       </div>
       <Composer conversation={`@${handle}`} name={name} onSend={(body) => outbox.add({ handle }, user.uuid, body)} />
-    </section>
+    </div>
   );
 }
 
 function Untitled({ children }: { children: ReactNode }) {
   return (
-    <section className="conversation" aria-label={texts.newMessage.heading}>
+    <div className="conversation">
       <ConversationHeader />
       {children}
-    </section>
+    </div>
   );
 }

@@ -22,13 +22,13 @@ export function Shell() {
 
   const isList = location === '/messages' || location === '/';
   return (
-    <div className="app" data-view={isList ? 'list' : 'conversation'}>
+    <main className="app" data-view={isList ? 'list' : 'conversation'}>
       <a className="skip-link" href="#conversation">
         {texts.skipToContent}
       </a>
       <ConnectionBanner />
       <GroupList onHelp={() => setHelpOpen(true)} />
-      <main id="conversation" className="pane">
+      <div id="conversation" className="pane">
         <Switch>
           <Route path="/">
             <Redirect to="/messages" replace />
@@ -50,9 +50,9 @@ export function Shell() {
             <PageNotFound />
           </Route>
         </Switch>
-      </main>
+      </div>
       {isHelpOpen && <HelpDialog onClose={() => setHelpOpen(false)} />}
-    </div>
+    </main>
   );
 }
 
