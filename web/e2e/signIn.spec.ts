@@ -16,9 +16,9 @@ test('one click signs in, and leads to where the user wanted to go', async ({ pa
 test('the address / opens the list', async ({ page }) => {
   await signIn(page, baseUrl(), 'ana');
   await expect(page).toHaveURL(`${baseUrl()}/messages`);
-  await expect(page.getByRole('heading', { name: 'Messages' })).toBeVisible();
+  await expect(page.getByRole('heading', { name: 'Messages', exact: true })).toBeVisible();
   await page.reload();
-  await expect(page.getByRole('heading', { name: 'Messages' })).toBeVisible();
+  await expect(page.getByRole('heading', { name: 'Messages', exact: true })).toBeVisible();
 });
 
 test('signing out ends the session, and forgets drafts', async ({ page }) => {

@@ -13,7 +13,7 @@ export function GroupList({ onHelp }: { onHelp: () => void }) {
   return (
     <nav className="sidebar" aria-label={texts.groups.label}>
       <header className="bar">
-        <h1>{texts.groups.heading}</h1>
+        <h2>{texts.groups.heading}</h2>
         <Link
           className="icon-button"
           href="/messages/new"

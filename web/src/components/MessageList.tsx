@@ -53,7 +53,7 @@ export function MessageList(props: MessageListProps) {
   const [isAtEnd, setAtEnd] = useState(true);
   /** Whether the list follows its end. */
   const follows = useRef(false);
-  const last = useRef({ scrollOffset: 0, scrollSize: 0 });
+  const last = useRef({ scrollTop: 0, scrollHeight: 0, clientHeight: 0 });
   const isPlaced = useRef(false);
   const newest = items.at(-1);
   const newCount = isAtEnd ? 0 : unreadCount;
@@ -85,14 +85,14 @@ export function MessageList(props: MessageListProps) {
   };
 
   const onScroll = () => {
-    const handle = list.current;
-    if (!handle || !isPlaced.current) return;
-    const { scrollOffset, scrollSize, viewportSize } = handle;
+    if (!scroller.current || !isPlaced.current) return;
+    const { scrollTop, scrollHeight, clientHeight } = scroller.current;
+    const { current: before } = last;
     // Rows that are measured change the size and the offset. Only the user scrolls up in a list whose size stays the same.
-    const isScrolledUp = scrollOffset < last.current.scrollOffset && scrollSize === last.current.scrollSize;
-    if (scrollSize - scrollOffset - viewportSize < AT_BOTTOM_PX) follows.current = true;
-    else if (isScrolledUp) follows.current = false;
-    last.current = { scrollOffset, scrollSize };
+    const isSameSize = scrollHeight === before.scrollHeight && clientHeight === before.clientHeight;
+    if (scrollHeight - scrollTop - clientHeight < AT_BOTTOM_PX) follows.current = true;
+    else if (isSameSize && scrollTop < before.scrollTop) follows.current = false;
+    last.current = { scrollTop, scrollHeight, clientHeight };
     setAtEnd(follows.current);
     loadIfNear();
     markVisible();

@@ -26,6 +26,7 @@ export function Shell() {
       <a className="skip-link" href="#conversation">
         {texts.skipToContent}
       </a>
+      <h1 className="visually-hidden">{texts.product}</h1>
       <ConnectionBanner />
       <GroupList onHelp={() => setHelpOpen(true)} />
       <div id="conversation" className="pane">
