@@ -1,4 +1,4 @@
-import { useCallback, useEffect, useEffectEvent, useMemo, useState, type ReactNode } from 'react';
+import { useCallback, useEffect, useEffectEvent, useMemo, useState } from 'react';
 import { useQuery, type Client, type OperationResult } from 'urql';
 import { Link } from 'wouter';
 
@@ -12,14 +12,15 @@ import {
 } from '../generated/graphql';
 import { unmask } from '../generated';
 import { useTitle } from '../hooks';
+import { pendingItem, type ListItem } from '../listItem';
 import { firstUnreadOf } from '../rows';
 import { useServices } from '../services';
 import { useStore } from '../store';
 import { texts } from '../texts';
 import { Announcer } from './Announcer';
 import { Composer } from './Composer';
-import { ConversationHeader } from './ConversationHeader';
-import { MessageList, type ListItem } from './MessageList';
+import { ConversationHeader, UntitledPane } from './ConversationHeader';
+import { MessageList } from './MessageList';
 import { Notice } from './Notice';
 import { nameOf } from './Person';
 
@@ -53,7 +54,7 @@ function LoadedConversation({ uuid }: { uuid: string }) {
   if (error) {
     const { isUnreachable } = failureOf(error);
     return (
-      <Pane>
+      <UntitledPane>
         <Notice
           icon={isUnreachable ? 'offline' : 'alert'}
           title={texts.conversation.errorTitle}
@@ -63,7 +64,7 @@ function LoadedConversation({ uuid }: { uuid: string }) {
             {texts.errors.retry}
           </button>
         </Notice>
-      </Pane>
+      </UntitledPane>
     );
   }
   return <LoadingConversation />;
@@ -178,7 +179,7 @@ function useItems({ uuid, otherParticipant, messages }: Group): ListItem[] {
   return useMemo(() => {
     const unsent = pending
       .filter(({ to, seenAs }) => 'messageGroupUuid' in to && to.messageGroupUuid === uuid && seenAs === undefined)
-      .map((item): ListItem => ({ key: item.key, createdAt: item.createdAt, isOwn: true, pending: item }));
+      .map(pendingItem);
     // For a moment, a message can be both confirmed and in the outbox.
     const keys = new Set(unsent.length > 0 ? confirmed.map(({ key }) => key) : []);
     return unsent.length > 0 ? [...confirmed, ...unsent.filter(({ key }) => !keys.has(key))] : confirmed;
@@ -188,34 +189,25 @@ function useItems({ uuid, otherParticipant, messages }: Group): ListItem[] {
 function LoadingConversation() {
   useTitle(null);
   return (
-    <Pane>
+    <UntitledPane>
       <div className="skeleton-messages" role="status" aria-label={texts.conversation.loading}>
         {[0, 1, 2, 3, 4, 5].map((row) => (
           <span key={row} className="skeleton" aria-hidden="true" />
         ))}
       </div>
-    </Pane>
+    </UntitledPane>
   );
 }
 
 function MissingConversation() {
   useTitle(texts.conversation.missingTitle);
   return (
-    <Pane>
+    <UntitledPane>
       <Notice icon="search" title={texts.conversation.missingTitle} text={texts.conversation.missingText}>
         <Link className="button" href="/messages">
           {texts.errors.toMessages}
         </Link>
       </Notice>
-    </Pane>
-  );
-}
-
-function Pane({ children }: { children: ReactNode }) {
-  return (
-    <div className="conversation">
-      <ConversationHeader />
-      {children}
-    </div>
+    </UntitledPane>
   );
 }

@@ -1,3 +1,4 @@
+import type { ReactNode } from 'react';
 import { Link } from 'wouter';
 
 import type { FragmentType } from '../generated';
@@ -47,5 +48,15 @@ export function ConversationHeader({ user, groupUuid }: ConversationHeaderProps)
         </>
       )}
     </header>
+  );
+}
+
+/** A pane without a conversation: the way back, and what there is to say. */
+export function UntitledPane({ children }: { children: ReactNode }) {
+  return (
+    <div className="conversation">
+      <ConversationHeader />
+      {children}
+    </div>
   );
 }

@@ -3,6 +3,7 @@ import { memo } from 'react';
 import { useNow } from '../clock';
 import { MessageItemFragmentDoc, type PersonFragmentDoc } from '../generated/graphql';
 import { unmask, type FragmentType } from '../generated';
+import type { ListItem } from '../listItem';
 import type { OutboxItem } from '../outbox';
 import { isFewEmoji, plain, RichText } from '../richText';
 import type { Row } from '../rows';
@@ -10,7 +11,6 @@ import { useServices } from '../services';
 import { texts } from '../texts';
 import { formatClock, formatDay } from '../time';
 import { Icon } from './Icon';
-import type { ListItem } from './MessageList';
 import { Avatar } from './Person';
 import { ClockTime } from './Time';
 

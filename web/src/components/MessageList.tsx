@@ -2,9 +2,9 @@ import { useEffect, useEffectEvent, useLayoutEffect, useMemo, useRef, useState }
 import { Virtualizer, type VirtualizerHandle } from 'virtua';
 
 import type { FragmentType } from '../generated';
-import type { MessageListItemFragment, PersonFragmentDoc } from '../generated/graphql';
-import type { OutboxItem } from '../outbox';
-import { buildRows, type RowSource } from '../rows';
+import type { PersonFragmentDoc } from '../generated/graphql';
+import type { ListItem } from '../listItem';
+import { buildRows } from '../rows';
 import { useServices } from '../services';
 import { jumpToNewest } from '../shortcuts';
 import { texts } from '../texts';
@@ -12,10 +12,6 @@ import { Icon } from './Icon';
 import { MessageRow } from './MessageItem';
 import { Avatar, Handle, nameOf } from './Person';
 import { Spinner } from './Spinner';
-
-/** A message that the server has confirmed, or one of the outbox. */
-export type ListItem = RowSource &
-  ({ message: MessageListItemFragment; pending?: never } | { message?: never; pending: OutboxItem });
 
 interface MessageListProps {
   groupUuid: string;

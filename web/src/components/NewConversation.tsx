@@ -1,19 +1,19 @@
-import { useEffect, useMemo, useRef, useState, type ReactNode } from 'react';
+import { useEffect, useMemo, useRef, useState } from 'react';
 import { useQuery } from 'urql';
 import { Link, Redirect, useLocation } from 'wouter';
 
 import { failureOf } from '../api';
 import { MeDocument, UserByHandleDocument, type UserByHandleQuery } from '../generated/graphql';
 import { useGroups, useTitle } from '../hooks';
+import { pendingItem } from '../listItem';
+import { buildRows } from '../rows';
 import { useServices } from '../services';
 import { useStore } from '../store';
 import { texts } from '../texts';
 import { Composer } from './Composer';
-import { ConversationHeader } from './ConversationHeader';
+import { ConversationHeader, UntitledPane } from './ConversationHeader';
 import { Icon } from './Icon';
 import { MessageRow } from './MessageItem';
-import type { ListItem } from './MessageList';
-import { buildRows } from '../rows';
 import { Notice } from './Notice';
 import { Avatar, Handle, nameOf } from './Person';
 import { Spinner } from './Spinner';
@@ -95,7 +95,7 @@ export function NewConversation({ handle }: { handle: string }) {
   if (error && !data) {
     const { isUnreachable } = failureOf(error);
     return (
-      <Untitled>
+      <UntitledPane>
         <Notice
           icon={isUnreachable ? 'offline' : 'alert'}
           title={t.errorTitle}
@@ -105,32 +105,32 @@ export function NewConversation({ handle }: { handle: string }) {
             {texts.errors.retry}
           </button>
         </Notice>
-      </Untitled>
+      </UntitledPane>
     );
   }
   if (fetching || !data || !meData) {
     return (
-      <Untitled>
+      <UntitledPane>
         <Spinner label={t.loading} />
-      </Untitled>
+      </UntitledPane>
     );
   }
   if (!user) {
     return (
-      <Untitled>
+      <UntitledPane>
         <Notice icon="search" title={t.notFoundTitle(handle)} text={t.notFoundText}>
           {again}
         </Notice>
-      </Untitled>
+      </UntitledPane>
     );
   }
   if (user.id === meData.me.id) {
     return (
-      <Untitled>
+      <UntitledPane>
         <Notice icon="person" title={t.selfTitle} text={t.selfText}>
           {again}
         </Notice>
-      </Untitled>
+      </UntitledPane>
     );
   }
   return <FirstMessage handle={handle} user={user} />;
@@ -143,9 +143,7 @@ function FirstMessage({ handle, user }: { handle: string; user: FoundUser }) {
   const pending = useStore(outbox.items);
   const name = nameOf(user);
   const rows = useMemo(() => {
-    const items = pending
-      .filter(({ to }) => 'handle' in to && to.handle === handle)
-      .map((item): ListItem => ({ key: item.key, createdAt: item.createdAt, isOwn: true, pending: item }));
+    const items = pending.filter(({ to }) => 'handle' in to && to.handle === handle).map(pendingItem);
     return buildRows(items, { hasPrevious: false, firstUnread: null });
   }, [pending, handle]);
   return (
@@ -168,15 +166,6 @@ function FirstMessage({ handle, user }: { handle: string; user: FoundUser }) {
         </div>
       </div>
       <Composer conversation={`@${handle}`} name={name} onSend={(body) => outbox.add({ handle }, user.uuid, body)} />
-    </div>
-  );
-}
-
-function Untitled({ children }: { children: ReactNode }) {
-  return (
-    <div className="conversation">
-      <ConversationHeader />
-      {children}
     </div>
   );
 }
