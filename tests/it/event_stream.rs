@@ -9,7 +9,7 @@ use crate::harness::client::{CREATE, code_and_reason};
 use crate::harness::connections::{Http2, QUERY, read};
 use crate::harness::event_stream::EventStream;
 use crate::harness::live::{FEED, delete_user, ready, token_expiring_in};
-use crate::harness::{Client, DEADLINE, World, test, user};
+use crate::harness::{Client, DEADLINE, Pair, World, test, user};
 
 /// A request whose response must be an event stream.
 fn streamed(client: &Client, body: &Value) -> RequestBuilder {
@@ -39,18 +39,15 @@ fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
 #[test]
 fn an_event_has_the_lines_that_the_protocol_defines() {
     test(async {
-        let world = World::new().await;
-        let server = world.server().await;
-        let _consumer = world.consumer();
-        let (ana, ben) = (user("ana").await, user("ben").await);
-        let of_ana = server.client(&ana);
+        let pair = Pair::new().await;
+        let Pair { ana, of_ana, of_ben, .. } = &pair;
         // The id does not depend on what the client selects.
         for query in ["subscription { feed { cursor } }", "subscription { it: feed { __typename } }"] {
-            let mut stream = EventStream::start(&of_ana, query, json!({})).await;
+            let mut stream = EventStream::start(of_ana, query, json!({})).await;
             let mut cursors = Vec::new();
             for number in 0..2 {
                 if number > 0 {
-                    server.client(&ben).send_to(&ana, "hello\nworld").await;
+                    of_ben.send_to(ana, "hello\nworld").await;
                 }
                 let lines = stream.lines().await.expect("an event");
                 let [id, event, data] = &lines[..] else { panic!("{lines:?}") };
@@ -66,9 +63,9 @@ fn an_event_has_the_lines_that_the_protocol_defines() {
                 assert_eq!(data, expected);
                 cursors.push(json!(id));
             }
-            let mut after_first = resumed(&of_ana, &cursors[0], &Value::Null).await;
+            let mut after_first = resumed(of_ana, &cursors[0], &Value::Null).await;
             assert_eq!(bodies(&mut after_first, 1).await, ["hello\nworld"]);
-            ready(&resumed(&of_ana, &cursors[1], &Value::Null).await.event().await);
+            ready(&resumed(of_ana, &cursors[1], &Value::Null).await.event().await);
         }
     });
 }
@@ -130,19 +127,16 @@ fn a_subscription_that_cannot_start_has_one_event_with_errors() {
 #[test]
 fn a_subscription_over_get_is_a_stream_too() {
     test(async {
-        let world = World::new().await;
-        let server = world.server().await;
-        let _consumer = world.consumer();
-        let (ana, ben) = (user("ana").await, user("ben").await);
-        let client = server.client(&ana);
-        let end = client.feed(&Value::Null, 1).await.end;
+        let pair = Pair::new().await;
+        let Pair { ana, of_ana, of_ben, .. } = &pair;
+        let end = of_ana.feed(&Value::Null, 1).await.end;
         let variables = json!({ "after": end }).to_string();
         let parameters = [("query", FEED), ("variables", variables.as_str()), ("operationName", "Feed")];
-        let url = reqwest::Url::parse_with_params(&client.url, parameters).expect("a URL");
-        let request = client.http.get(url).bearer_auth(&ana.token).header("accept", "text/event-stream");
+        let url = reqwest::Url::parse_with_params(&of_ana.url, parameters).expect("a URL");
+        let request = of_ana.http.get(url).bearer_auth(&ana.token).header("accept", "text/event-stream");
         let mut stream = EventStream::open(request).await;
         ready(&stream.event().await);
-        server.client(&ben).send_to(&ana, "hello").await;
+        of_ben.send_to(ana, "hello").await;
         assert_eq!(bodies(&mut stream, 1).await, ["hello"]);
     });
 }
@@ -192,24 +186,21 @@ fn each_device_of_a_user_gets_the_same_events_and_a_third_user_none() {
 #[test]
 fn missed_messages_come_first_then_ready_then_new_ones() {
     test(async {
-        let world = World::new().await;
-        let server = world.server().await;
-        let _consumer = world.consumer();
-        let (ana, ben) = (user("ana").await, user("ben").await);
-        let (of_ana, of_ben) = (server.client(&ana), server.client(&ben));
+        let pair = Pair::new().await;
+        let Pair { ana, of_ana, of_ben, .. } = &pair;
         let start = of_ana.feed(&Value::Null, 1).await.end;
-        let to = of_ben.send_to(&ana, "0").await["messageGroup"]["uuid"].clone();
+        let to = of_ben.send_to(ana, "0").await["messageGroup"]["uuid"].clone();
         for number in 1..120 {
             of_ben.send(json!({ "messageGroupUuid": to }), &number.to_string()).await;
         }
         of_ana.next_events(&start, 120).await;
-        let mut stream = EventStream::start(&of_ana, FEED, json!({ "after": start })).await;
+        let mut stream = EventStream::start(of_ana, FEED, json!({ "after": start })).await;
         assert_eq!(bodies(&mut stream, 120).await, numbers(0..120));
         let cursor = ready(&stream.event().await);
-        of_ben.send_to(&ana, "120").await;
+        of_ben.send_to(ana, "120").await;
         assert_eq!(bodies(&mut stream, 1).await, ["120"]);
         // The header wins over the argument.
-        let mut again = resumed(&of_ana, &cursor, &start).await;
+        let mut again = resumed(of_ana, &cursor, &start).await;
         assert_eq!(bodies(&mut again, 1).await, ["120"]);
         ready(&again.event().await);
     });
@@ -218,13 +209,11 @@ fn missed_messages_come_first_then_ready_then_new_ones() {
 #[test]
 fn streams_share_an_http_2_connection() {
     test(async {
-        let world = World::new().await;
-        let server = world.server().await;
-        let _consumer = world.consumer();
-        let (ana, ben) = (user("ana").await, user("ben").await);
+        let pair = Pair::new().await;
+        let Pair { server, ana, ben, of_ana, .. } = &pair;
         let mut connection = Http2::connect(server.address, 65_535).await;
         let mut streams = Vec::new();
-        for user in [&ana, &ben] {
+        for user in [ana, ben] {
             let request = axum::http::Request::post("http://here/graphql").header("content-type", "application/json");
             let request = request.header("accept", "text/event-stream");
             let request = request.header("authorization", format!("Bearer {}", user.token)).body(());
@@ -247,7 +236,7 @@ fn streams_share_an_http_2_connection() {
                     received.extend_from_slice(&data);
                 }
             }
-            server.client(&ana).send_to(&ben, "over HTTP/2").await;
+            of_ana.send_to(ben, "over HTTP/2").await;
         }
         // A query on the same connection is not delayed.
         read(connection.unread(QUERY).await).await.expect("a body");

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::harness::client::{FEED, GROUPS, MESSAGES, code_and_reason, text_of};
 use crate::harness::fault_proxy::INDEX_QUERY;
-use crate::harness::{Client, Server, TABLE, TestUser, World, test, user};
+use crate::harness::{Client, Pair, Server, TABLE, TestUser, World, test, user};
 
 const DAY_MS: i64 = 24 * 3600 * 1000;
 
@@ -181,12 +181,9 @@ fn every_message_is_in_the_feed_of_both_participants_once_and_in_order() {
 #[test]
 fn an_event_shows_the_group_after_the_message() {
     test(async {
-        let world = World::new().await;
-        let server = world.server().await;
-        let _consumer = world.consumer();
-        let (ana, ben) = (user("ana").await, user("ben").await);
-        let (of_ana, of_ben) = (server.client(&ana), server.client(&ben));
-        let sent = of_ana.send_to(&ben, "one").await;
+        let pair = Pair::new().await;
+        let Pair { ana, ben, of_ana, of_ben, .. } = &pair;
+        let sent = of_ana.send_to(ben, "one").await;
         let first = of_ben.next_events(&null(), 1).await;
         let event = &first.events[0];
         let author = json!({ "handle": ana.handle() });
@@ -212,7 +209,7 @@ fn an_event_shows_the_group_after_the_message() {
         assert_eq!(own["messageGroup"]["otherParticipant"]["handle"], ben.handle());
 
         // The event keeps the state of its time.
-        of_ben.send_to(&ana, "two").await;
+        of_ben.send_to(ana, "two").await;
         let all = of_ben.next_events(&null(), 2).await;
         assert_eq!(&all.events[0], event);
         assert_eq!(all.events[1]["messageGroup"]["unreadCount"], 0);

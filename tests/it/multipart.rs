@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::harness::client::code_and_reason;
 use crate::harness::event_stream::Multipart;
 use crate::harness::live::{FEED, delete_user, ready, token_expiring_in};
-use crate::harness::{Client, World, test, user};
+use crate::harness::{Client, Pair, World, test, user};
 
 /// What Apollo Client 4 sends for a subscription.
 pub const APOLLO: &str =
@@ -24,18 +24,15 @@ async fn end(stream: &mut Multipart) -> (String, Option<String>) {
 #[test]
 fn each_event_is_a_part_that_is_complete_at_once() {
     test(async {
-        let world = World::new().await;
-        let server = world.server().await;
-        let _consumer = world.consumer();
-        let (ana, ben) = (user("ana").await, user("ben").await);
-        let client = server.client(&ana);
-        let request = client.post().header("accept", APOLLO).json(&json!({ "query": FEED }));
+        let pair = Pair::new().await;
+        let Pair { ana, of_ana, of_ben, .. } = &pair;
+        let request = of_ana.post().header("accept", APOLLO).json(&json!({ "query": FEED }));
         let mut stream = Multipart::open(request).await;
         ready(&stream.event().await);
         // The client reads a part when the delimiter after it arrives, so the delimiter must not wait for the next part.
         assert_eq!(stream.unread(), "");
         for body in ["one", "two --graphql\r\n--graphql--\r\n"] {
-            server.client(&ben).send_to(&ana, body).await;
+            of_ben.send_to(ana, body).await;
             assert_eq!(stream.event().await["message"]["body"], body);
             assert_eq!(stream.unread(), "");
         }
@@ -45,19 +42,16 @@ fn each_event_is_a_part_that_is_complete_at_once() {
 #[test]
 fn a_stream_continues_after_a_cursor() {
     test(async {
-        let world = World::new().await;
-        let server = world.server().await;
-        let _consumer = world.consumer();
-        let (ana, ben) = (user("ana").await, user("ben").await);
-        let (of_ana, of_ben) = (server.client(&ana), server.client(&ben));
-        let mut stream = Multipart::start(&of_ana, FEED, json!({})).await;
+        let pair = Pair::new().await;
+        let Pair { ana, of_ana, of_ben, .. } = &pair;
+        let mut stream = Multipart::start(of_ana, FEED, json!({})).await;
         ready(&stream.event().await);
-        of_ben.send_to(&ana, "one").await;
+        of_ben.send_to(ana, "one").await;
         let cursor = stream.event().await["cursor"].clone();
         drop(stream);
-        of_ben.send_to(&ana, "two").await;
+        of_ben.send_to(ana, "two").await;
         of_ana.next_events(&cursor, 1).await;
-        let mut stream = Multipart::start(&of_ana, FEED, json!({ "after": cursor })).await;
+        let mut stream = Multipart::start(of_ana, FEED, json!({ "after": cursor })).await;
         assert_eq!(stream.event().await["message"]["body"], "two");
         ready(&stream.event().await);
     });

@@ -10,7 +10,7 @@ use crate::harness::client::{MARK_READ, MESSAGES};
 use crate::harness::fault_proxy::Fault::{Answer, Body, LoseAnswer};
 use crate::harness::fault_proxy::INDEX_QUERY;
 use crate::harness::legacy::LegacyGroup;
-use crate::harness::{Client, Server, TestUser, World, eventually, test, user};
+use crate::harness::{Client, Pair, Server, TestUser, World, eventually, test, user};
 
 const LIST: &str = "{ messageGroups { nodes { uuid unreadCount readCursor otherReadCursor } } }";
 const ONE: &str = "query One($uuid: UUID!) { messageGroup(uuid: $uuid) { uuid unreadCount readCursor } }";
@@ -117,19 +117,16 @@ impl Stored {
 #[test]
 fn messages_are_unread_until_they_are_marked_or_answered() {
     test(async {
-        let world = World::new().await;
-        let server = world.server().await;
-        let _consumer = world.consumer();
-        let (ana, ben) = (user("ana").await, user("ben").await);
-        let (of_ana, of_ben) = (server.client(&ana), server.client(&ben));
-        let group = of_ana.send_to(&ben, "one").await["messageGroup"]["uuid"].clone();
+        let pair = Pair::new().await;
+        let Pair { ana, ben, of_ana, of_ben, .. } = &pair;
+        let group = of_ana.send_to(ben, "one").await["messageGroup"]["uuid"].clone();
         let to = json!({ "messageGroupUuid": group });
         of_ana.send(to.clone(), "two").await;
         of_ana.send(to.clone(), "three").await;
-        let row = unread(&of_ben, &group, 3).await;
-        assert_eq!((&row["readCursor"], &row["otherReadCursor"]), (&Value::Null, &cursors(&of_ana, &group).await[2]));
-        let [one, two, three] = cursors(&of_ben, &group).await.try_into().expect("three messages");
-        let row = unread(&of_ana, &group, 0).await;
+        let row = unread(of_ben, &group, 3).await;
+        assert_eq!((&row["readCursor"], &row["otherReadCursor"]), (&Value::Null, &cursors(of_ana, &group).await[2]));
+        let [one, two, three] = cursors(of_ben, &group).await.try_into().expect("three messages");
+        let row = unread(of_ana, &group, 0).await;
         assert_eq!((&row["readCursor"], &row["otherReadCursor"]), (&three, &Value::Null));
 
         // An older message, then one before it, then the newest.
@@ -141,18 +138,18 @@ fn messages_are_unread_until_they_are_marked_or_answered() {
         assert_eq!(marked, expected);
         assert_eq!(of_ben.mark_read(&group, &one).await, expected, "a marker never moves backward");
         assert_eq!(of_ben.mark_read(&group, &two).await, expected, "a repetition changes nothing");
-        assert_eq!(unread(&of_ben, &group, 1).await["readCursor"], two);
+        assert_eq!(unread(of_ben, &group, 1).await["readCursor"], two);
         let marked = of_ben.mark_read(&group, &three).await;
         assert_eq!((&marked["unreadCount"], &marked["readCursor"]), (&json!(0), &three));
-        assert_eq!(listed(&of_ana, &group).await["otherReadCursor"], three);
+        assert_eq!(listed(of_ana, &group).await["otherReadCursor"], three);
 
         // What arrives after the marker is unread, and an answer reads it.
         of_ana.send(to.clone(), "four").await;
-        assert_eq!(unread(&of_ben, &group, 1).await["readCursor"], three);
+        assert_eq!(unread(of_ben, &group, 1).await["readCursor"], three);
         of_ben.send(to.clone(), "five").await;
-        let row = unread(&of_ben, &group, 0).await;
-        assert_eq!(row["readCursor"], cursors(&of_ben, &group).await[4]);
-        unread(&of_ana, &group, 1).await;
+        let row = unread(of_ben, &group, 0).await;
+        assert_eq!(row["readCursor"], cursors(of_ben, &group).await[4]);
+        unread(of_ana, &group, 1).await;
     });
 }
 

@@ -189,6 +189,27 @@ impl World {
     }
 }
 
+/// A server, a consumer, and two users with their clients.
+pub struct Pair {
+    pub server: Server,
+    pub ana: TestUser,
+    pub ben: TestUser,
+    pub of_ana: Client,
+    pub of_ben: Client,
+    _consumer: Shutdown,
+    _world: World,
+}
+
+impl Pair {
+    pub async fn new() -> Self {
+        let world = World::new().await;
+        let server = world.server().await;
+        let (ana, ben) = (user("ana").await, user("ben").await);
+        let (of_ana, of_ben) = (server.client(&ana), server.client(&ben));
+        Self { server, ana, ben, of_ana, of_ben, _consumer: world.consumer(), _world: world }
+    }
+}
+
 /// A running server.
 pub struct Server {
     pub address: SocketAddr,
