@@ -157,7 +157,6 @@ pub async fn serve(parts: ApiParts, listener: TcpListener, shutdown: &Shutdown) 
         permits: Semaphore::new(limits.concurrent_requests),
         live_limits,
         live: parts.live,
-        stop: shutdown.token(),
         shutdown: shutdown.clone(),
         messaging: Arc::new(messaging),
         limits,

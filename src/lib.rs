@@ -26,6 +26,7 @@ pub mod model;
 pub mod outcome;
 mod preflight;
 pub mod registration;
+mod running;
 pub mod seed;
 pub mod shutdown;
 pub mod stream;

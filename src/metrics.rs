@@ -183,7 +183,7 @@ pub fn feed_reset(reason: &'static str) {
 
 /// Counts an event that a subscription has delivered.
 pub fn subscription_event(field: &str) {
-    counter!(SUBSCRIPTION_EVENTS, "field" => field.to_owned()).increment(1);
+    known(&DELIVERED, field, || counter!(SUBSCRIPTION_EVENTS, "field" => field.to_owned())).increment(1);
 }
 
 /// Counts a subscription that has ended.
@@ -278,6 +278,9 @@ where
 static SUCCEEDED: Known<(Target, &str), (Counter, Counter)> = LazyLock::new(|| Cache::new(64));
 /// Of a root field: how many requests went well, and how long all took.
 static REQUESTED: Known<String, (Counter, Histogram)> = LazyLock::new(|| Cache::new(64));
+
+/// Of a root field: how many events subscriptions have delivered.
+static DELIVERED: Known<String, Counter> = LazyLock::new(|| Cache::new(64));
 
 fn calls(target: Target, operation: &'static str, outcome: impl Into<SharedString>) -> Counter {
     counter!(CALLS, "target" => target.label(), "operation" => operation, "outcome" => outcome.into())

@@ -3,8 +3,7 @@
 //! The profile comes from the pool's user info endpoint, which the server asks with the user's own token, so a user cannot get
 //! another profile. A user that exists is never changed.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::StatusCode;
@@ -12,6 +11,7 @@ use serde::Deserialize;
 use tokio::sync::OnceCell;
 
 use crate::environment::Environment;
+use crate::running::Running;
 use crate::users::cache::TtlCache;
 use crate::users::{NewUser, Registered, Users, UsersError};
 
@@ -29,7 +29,7 @@ pub struct Registrar {
     discovery_url: String,
     user_info_url: OnceCell<String>,
     /// The registrations that are running. Requests of one user share one.
-    running: Mutex<HashMap<String, Arc<OnceCell<Outcome>>>>,
+    running: Running<String, Outcome>,
     /// So that a user who cannot be registered does not cause a call at each request.
     refusals: TtlCache<String, RegistrationError>,
 }
@@ -110,7 +110,7 @@ impl Registrar {
             users,
             discovery_url: format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/')),
             user_info_url: OnceCell::new_with(user_info_url),
-            running: Mutex::default(),
+            running: Running::default(),
             refusals: TtlCache::new("registration_refusals", REFUSALS, environment),
         })
     }
@@ -126,10 +126,7 @@ impl Registrar {
         if let Some(refusal) = self.refusals.get(sub) {
             return Err(refusal);
         }
-        let running = self.lock().entry(sub.to_owned()).or_default().clone();
-        let outcome = *running.get_or_init(|| Box::pin(self.register(sub, token))).await;
-        self.lock().remove(sub);
-        outcome
+        self.running.share(sub.to_owned(), || Box::pin(self.register(sub, token))).await
     }
 
     async fn register(&self, sub: &str, token: &str) -> Outcome {
@@ -187,10 +184,5 @@ impl Registrar {
         }
         let profile: Profile = response.error_for_status()?.json().await?;
         if profile.sub == sub { Ok(profile) } else { Err(ProfileError::OtherUser) }
-    }
-
-    /// Ignores the poisoning of the lock, because a panic cannot leave an incomplete change.
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<OnceCell<Outcome>>>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -38,6 +38,11 @@ impl Shutdown {
         self.stop.clone()
     }
 
+    /// Waits until the process stops.
+    pub async fn stopping(&self) {
+        self.stop.cancelled().await;
+    }
+
     /// Runs a task that listens to [`Shutdown::token`]. [`Shutdown::finish`] waits for it.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn(task);

@@ -2,7 +2,8 @@
 
 use std::net::IpAddr;
 
-use axum::http::Uri;
+use axum::http::header::HOST;
+use axum::http::{HeaderMap, Uri};
 use clap::Args;
 
 /// Names the hosts that are local. All other hosts may be production.
@@ -38,6 +39,12 @@ impl LocalHosts {
 pub fn host_of(url: &str) -> Option<String> {
     // The HTTP client of the SDK uses the same type, so this is the host that it connects to.
     url.parse::<Uri>().ok()?.host().map(str::to_owned)
+}
+
+/// Returns the address of this server on this machine, as the browser that sends `headers` sees it.
+pub fn local_origin(headers: &HeaderMap) -> String {
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
+    format!("http://{host}")
 }
 
 fn normalised(host: &str) -> String {

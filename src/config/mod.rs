@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 pub use self::cognito::{CognitoSettings, RegistrationSettings, TokenIssuer, UserPoolSettings};
-pub use self::hosts::{LocalHosts, host_of};
+pub use self::hosts::{LocalHosts, host_of, local_origin};
 pub use self::limits::{ConnectionLimits, CorsSettings, DocumentLimits, HttpLimits, LiveLimits};
 use self::setting::socket_address;
 pub use self::setting::{SettingError, checked_address};

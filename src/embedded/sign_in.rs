@@ -3,13 +3,12 @@
 //! "User pool endpoints" in Cognito's developer guide.
 
 use std::collections::{HashMap, HashSet};
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::extract::{Form, Query, RawQuery, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, REFERRER_POLICY};
+use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
@@ -23,6 +22,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::issuer::{CLIENT_ID, LocalIssuer};
+use crate::config::{LocalHosts, local_origin};
 use crate::model::{User, UserUuid};
 use crate::users::Users;
 
@@ -121,14 +121,8 @@ pub fn router(issuer: Arc<LocalIssuer>, users: Users, offered: Vec<UserUuid>) ->
         .with_state(sign_in)
 }
 
-/// The address of this server, as the browser sees it.
-fn origin(headers: &HeaderMap) -> String {
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
-    format!("http://{host}")
-}
-
 async fn configuration(headers: HeaderMap) -> Json<Value> {
-    let origin = origin(&headers);
+    let origin = local_origin(&headers);
     Json(json!({
         "issuer": origin,
         "authorization_endpoint": format!("{origin}/oauth2/authorize"),
@@ -147,9 +141,9 @@ async fn configuration(headers: HeaderMap) -> Json<Value> {
 /// Whether the browser may be sent to `address` after it signed in or out: to this server, or to another one on this machine.
 fn is_allowed_redirect(address: &str, headers: &HeaderMap) -> bool {
     let Ok(url) = Url::parse(address) else { return false };
-    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    let is_local = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    matches!(url.scheme(), "http" | "https") && (is_local || url.origin().ascii_serialization() == origin(headers))
+    let is_local = LocalHosts::default().contains(url.host_str().unwrap_or_default());
+    let is_own = url.origin().ascii_serialization() == local_origin(headers);
+    matches!(url.scheme(), "http" | "https") && (is_local || is_own)
 }
 
 async fn authorize(
@@ -226,7 +220,7 @@ async fn token(
     let failed = |_| TokenRefused("server_error");
     let now = Utc::now().timestamp();
     let id_token = json!({
-        "iss": origin(&headers),
+        "iss": local_origin(&headers),
         "sub": &sub,
         "aud": CLIENT_ID,
         "token_use": "id",

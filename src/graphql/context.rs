@@ -32,18 +32,9 @@ pub struct RequestContext {
 
 impl RequestContext {
     /// Creates the context of a request. `token` is its verified access token, if it has one. `messaging` contains the
-    /// limits of the request. `max_response_bytes` is the maximum size of a response in bytes.
+    /// limits of the request. `max_response_bytes` is the maximum size of a response in bytes. `step` is the step of a
+    /// subscription, or `None` for a query or a mutation.
     pub fn new(
-        messaging: Messaging,
-        live: Arc<Live>,
-        token: Option<VerifiedToken>,
-        max_response_bytes: usize,
-    ) -> Arc<Self> {
-        Self::of_step(messaging, live, token, max_response_bytes, None)
-    }
-
-    /// Creates the context of a step of a subscription.
-    pub fn of_step(
         messaging: Messaging,
         live: Arc<Live>,
         token: Option<VerifiedToken>,

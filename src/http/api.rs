@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use axum::http::HeaderValue;
 use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
 
 use super::readiness::Readiness;
 use super::receiving::Receiving;
@@ -40,8 +39,6 @@ pub struct Api {
     pub live_limits: LiveLimits,
     /// The live updates.
     pub live: Arc<Live>,
-    /// Is cancelled when the process stops.
-    pub stop: CancellationToken,
     /// The lifetime of the process.
     pub shutdown: Shutdown,
     /// The messaging rules.
@@ -65,6 +62,7 @@ impl Api {
     pub fn record_gauges(&self) {
         let (all, waiting) = self.connections.count();
         metrics::open_connections(all, waiting);
+        metrics::live_connections(self.live.hub().connections());
         metrics::receiving(self.receiving.count());
         metrics::in_flight(self.limits.concurrent_requests.saturating_sub(self.permits.available_permits()));
         let pool = self.messaging.users().pool();

@@ -23,7 +23,7 @@ use super::negotiation::StreamMedia;
 use super::refusal::Refusal;
 use super::request_log::RequestLog;
 use super::server::LongLived;
-use super::subscription::{Delivery, Stalled, Subscription};
+use super::subscription::{Stalled, Subscription};
 use crate::auth::{TokenError, VerifiedToken};
 use crate::outcome::{Code, Outcome};
 
@@ -119,10 +119,11 @@ impl EventStream {
                 return (Ok(Bytes::from_static(self.media.keep_alive())), Some(self));
             }
         };
+        let cursor = event.cursor();
         // Boxed, so that a stream that waits takes little memory.
-        let delivered = Box::pin(self.subscription.deliver(event)).await;
-        match delivered {
-            Ok(Delivery { cursor, result }) => {
+        let executed = Box::pin(self.subscription.execute(event)).await;
+        match executed {
+            Ok(result) => {
                 self.log.delivered();
                 self.keep_alive_at = Instant::now() + KEEP_ALIVE;
                 (Ok(self.media.event(cursor.as_deref(), &result).into()), Some(self))

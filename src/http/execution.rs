@@ -31,7 +31,7 @@ pub async fn execute(
     let _permit = permit(api)?;
     let is_query = kind == OperationType::Query;
     let messaging = if is_query { api.messaging.for_query() } else { api.messaging.for_mutation() };
-    let context = RequestContext::new(messaging, api.live.clone(), token, api.limits.response_bytes);
+    let context = RequestContext::new(messaging, api.live.clone(), token, api.limits.response_bytes, None);
     let execution = graphql::execute(&api.schema, plan.into_request(), &context);
     match timeout(api.limits.request_timeout(), execution).await {
         Ok(executed) => executed.map_err(Refusal::Engine),

@@ -61,7 +61,7 @@ impl Lifetime {
             tokio::select! {
                 () = sleep_until(self.expires_at) => return End::TokenExpired,
                 () = self.signals.gone() => return End::UserDeleted,
-                () = self.api.stop.cancelled(), if stops_at.is_none() => {
+                () = self.api.shutdown.stopping(), if stops_at.is_none() => {
                     let part = self.api.messaging.environment().random();
                     self.stops_at = Some(Instant::now() + STOP_SPREAD.mul_f64(part));
                 }

@@ -33,15 +33,7 @@ pub enum NotStarted {
     Failed(Vec<ServerError>, Outcome),
 }
 
-/// What a client receives for an event.
-pub struct Delivery {
-    /// The cursor after the event, if it has one.
-    pub cursor: Option<String>,
-    /// The result of the event.
-    pub result: EventResult,
-}
-
-/// The result of an event.
+/// The result of an event, as the client receives it.
 #[derive(Serialize)]
 #[serde(untagged)]
 pub enum EventResult {
@@ -82,13 +74,12 @@ impl Subscription {
     }
 
     /// Executes the subscription for an event.
-    pub async fn deliver(&self, event: Event) -> Result<Delivery, Stalled> {
-        let cursor = event.cursor();
+    pub async fn execute(&self, event: Event) -> Result<EventResult, Stalled> {
         let context = context(&self.api, self.token.clone(), Step::event(event));
         let execution = graphql::execute_event(&self.api.schema, self.plan.request(), &context);
         match timeout(self.api.limits.request_timeout(), execution).await {
-            Ok(Ok((response, _))) => Ok(Delivery { cursor, result: EventResult::Executed(response) }),
-            Ok(Err(errors)) => Ok(Delivery { cursor, result: EventResult::NotExecuted { errors } }),
+            Ok(Ok((response, _))) => Ok(EventResult::Executed(response)),
+            Ok(Err(errors)) => Ok(EventResult::NotExecuted { errors }),
             Err(_) => Err(Stalled),
         }
     }
@@ -96,5 +87,5 @@ impl Subscription {
 
 fn context(api: &Api, token: Option<VerifiedToken>, step: Step) -> Arc<RequestContext> {
     let messaging = api.messaging.for_query();
-    RequestContext::of_step(messaging, api.live.clone(), token, api.limits.response_bytes, Some(step))
+    RequestContext::new(messaging, api.live.clone(), token, api.limits.response_bytes, Some(step))
 }

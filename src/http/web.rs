@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
-};
+use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_FRAME_OPTIONS};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use rust_embed::Embed;
@@ -14,7 +12,7 @@ use serde_json::json;
 
 use super::api::Api;
 use super::assets::{self, Caching};
-use crate::config::{SignInIssuer, WebClient};
+use crate::config::{SignInIssuer, WebClient, local_origin};
 
 /// The files of the client.
 #[derive(Embed)]
@@ -59,10 +57,7 @@ fn caching(path: &str) -> Caching {
 /// Where users sign in.
 fn configuration(web: &WebClient, headers: &HeaderMap) -> Response {
     let (authority, logout_url) = match &web.issuer {
-        SignInIssuer::ThisServer => {
-            let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
-            (format!("http://{host}"), Some("/logout"))
-        }
+        SignInIssuer::ThisServer => (local_origin(headers), Some("/logout")),
         // The tokens are revoked and forgotten, but the managed login keeps its session.
         SignInIssuer::UserPool(issuer) => (issuer.clone(), None),
     };
@@ -72,7 +67,7 @@ fn configuration(web: &WebClient, headers: &HeaderMap) -> Response {
 }
 
 /// The page runs only its own scripts, and connects only to this server and to the user pool.
-fn security_headers(web: &WebClient) -> [(HeaderName, HeaderValue); 4] {
+fn security_headers(web: &WebClient) -> [(HeaderName, HeaderValue); 3] {
     let connect = web.connect_origins.iter().fold("'self'".to_owned(), |all, origin| format!("{all} {origin}"));
     let policy = format!(
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; \
@@ -84,6 +79,5 @@ fn security_headers(web: &WebClient) -> [(HeaderName, HeaderValue); 4] {
         (CONTENT_SECURITY_POLICY, policy),
         (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
         (X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
-        (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     ]
 }

@@ -1,6 +1,5 @@
 //! Activities: what users do at this moment. They are not stored, and delivered at most once.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -48,7 +47,7 @@ impl Activity {
 }
 
 /// When users have signalled last that they type.
-pub struct TypingSignals(Cache<(UserUuid, MessageGroupUuid), Arc<Instant>>);
+pub struct TypingSignals(Cache<(UserUuid, MessageGroupUuid), Instant>);
 
 impl Default for TypingSignals {
     fn default() -> Self {
@@ -60,11 +59,11 @@ impl TypingSignals {
     /// Whether a signal is delivered: the one before it was at least [`TYPING_INTERVAL`] ago.
     pub fn is_due(&self, user: UserUuid, group: MessageGroupUuid, now: Instant) -> bool {
         let key = (user, group);
-        let is_early = |last: Arc<Instant>| now.saturating_duration_since(*last) < TYPING_INTERVAL;
+        let is_early = |last: Instant| now.saturating_duration_since(last) < TYPING_INTERVAL;
         if self.0.get(&key).is_some_and(is_early) {
             return false;
         }
-        self.0.insert(key, Arc::new(now));
+        self.0.insert(key, now);
         true
     }
 }

@@ -63,7 +63,6 @@ impl Checker {
 
     async fn find_deleted_users(&self) {
         loop {
-            self.live.hub().record();
             self.round(USERS_INTERVAL, |users| self.find_deleted(users)).await;
         }
     }

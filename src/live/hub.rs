@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Semaphore, broadcast, watch};
 
 use super::activity::Activity;
-use crate::metrics;
 use crate::model::UserUuid;
 
 /// Maximum number of activities that a subscription may lag behind. Older ones are lost.
@@ -36,6 +35,7 @@ pub struct Hub {
     pub reads: Semaphore,
 }
 
+#[derive(Default)]
 struct Entry {
     signal: watch::Sender<Signal>,
     activities: Option<broadcast::Sender<Activity>>,
@@ -74,41 +74,23 @@ impl Hub {
 
     /// The signals of a user from now on.
     pub fn signals(self: &Arc<Self>, user: UserUuid) -> Signals {
-        let mut users = self.lock();
-        let entry = users.entry(user).or_insert_with(Entry::new);
-        entry.guards += 1;
-        let guard = Guard { hub: self.clone(), user, is_connection: false };
-        Signals { receiver: entry.signal.subscribe(), last: Signal::default(), _guard: guard }
+        self.lock().entry(user).or_default().signals(self, user, false)
     }
 
     /// The signals of a user for a new connection: a socket or an event stream. Returns `None` if the user has `maximum`
     /// connections.
     pub fn connect(self: &Arc<Self>, user: UserUuid, maximum: usize) -> Option<Signals> {
         let mut users = self.lock();
-        let entry = users.entry(user).or_insert_with(Entry::new);
-        if entry.connections >= maximum {
-            return None;
-        }
-        entry.guards += 1;
-        entry.connections += 1;
-        let guard = Guard { hub: self.clone(), user, is_connection: true };
-        Some(Signals { receiver: entry.signal.subscribe(), last: Signal::default(), _guard: guard })
+        let entry = users.entry(user).or_default();
+        (entry.connections < maximum).then(|| entry.signals(self, user, true))
     }
 
     /// The activities that a user receives from now on.
     pub fn activities(self: &Arc<Self>, user: UserUuid) -> Activities {
         let mut users = self.lock();
-        let entry = users.entry(user).or_insert_with(Entry::new);
-        entry.guards += 1;
-        let receiver = match &entry.activities {
-            Some(sender) => sender.subscribe(),
-            None => {
-                let (sender, receiver) = broadcast::channel(MAX_ACTIVITIES);
-                entry.activities = Some(sender);
-                receiver
-            }
-        };
-        Activities { receiver, _guard: Guard { hub: self.clone(), user, is_connection: false } }
+        let entry = users.entry(user).or_default();
+        let sender = entry.activities.get_or_insert_with(|| broadcast::Sender::new(MAX_ACTIVITIES));
+        Activities { receiver: sender.subscribe(), _guard: entry.guard(self, user, false) }
     }
 
     /// A hint: the feed of `user` has reached `position`.
@@ -140,9 +122,9 @@ impl Hub {
         self.lock().keys().copied().collect()
     }
 
-    /// Records the number of connections.
-    pub fn record(&self) {
-        metrics::live_connections(self.lock().values().map(|entry| entry.connections).sum());
+    /// The number of connections.
+    pub fn connections(&self) -> usize {
+        self.lock().values().map(|entry| entry.connections).sum()
     }
 
     fn change(&self, user: UserUuid, change: impl FnOnce(&mut Signal)) {
@@ -162,8 +144,15 @@ impl Hub {
 }
 
 impl Entry {
-    fn new() -> Self {
-        Self { signal: watch::Sender::default(), activities: None, guards: 0, connections: 0 }
+    fn guard(&mut self, hub: &Arc<Hub>, user: UserUuid, is_connection: bool) -> Guard {
+        self.guards += 1;
+        self.connections += usize::from(is_connection);
+        Guard { hub: hub.clone(), user, is_connection }
+    }
+
+    fn signals(&mut self, hub: &Arc<Hub>, user: UserUuid, is_connection: bool) -> Signals {
+        let guard = self.guard(hub, user, is_connection);
+        Signals { receiver: self.signal.subscribe(), last: Signal::default(), _guard: guard }
     }
 }
 

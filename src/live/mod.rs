@@ -84,22 +84,17 @@ impl Listening {
 impl Live {
     /// Live updates of a program that runs as one process.
     pub fn in_process() -> Arc<Self> {
-        Arc::new(Self {
-            hub: Hub::new(),
-            outbox: None,
-            listening: Listening::default(),
-            typing: TypingSignals::default(),
-        })
+        Self::new(None)
     }
 
     /// Live updates of one of several processes. `outbox` takes what goes to the others.
     pub fn with_outbox(outbox: Outbox) -> Arc<Self> {
-        Arc::new(Self {
-            hub: Hub::new(),
-            outbox: Some(outbox),
-            listening: Listening::default(),
-            typing: TypingSignals::default(),
-        })
+        Self::new(Some(outbox))
+    }
+
+    fn new(outbox: Option<Outbox>) -> Arc<Self> {
+        let (listening, typing) = (Listening::default(), TypingSignals::default());
+        Arc::new(Self { hub: Hub::new(), outbox, listening, typing })
     }
 
     /// The subscriptions of this process.

@@ -1,13 +1,11 @@
 //! The reads of one request. Fields that need the same read at the same time share it, so aliases that repeat a field
 //! cause no further read. A read that begins after an identical one has ended runs again.
 
-use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use futures::{FutureExt, TryFutureExt};
-use tokio::sync::OnceCell;
 
 use super::cursor::{GroupCursor, MessageCursor};
 use super::error::MessagingError;
@@ -18,6 +16,7 @@ use super::page::{Page, PageRequest};
 use super::service::Messaging;
 use crate::messages_table::Message;
 use crate::model::{MessageGroupUuid, User, UserUuid};
+use crate::running::Running;
 
 /// The error of a read. All fields that wait for the read receive it.
 pub type ReadError = Arc<MessagingError>;
@@ -28,13 +27,16 @@ pub type GroupPage = Page<(GroupCursor, GroupView)>;
 /// A page of a group's messages, each with its cursor.
 pub type MessagePage = Page<(MessageCursor, Message)>;
 
+/// The running reads of one kind. The key says what is read.
+type RunningReads<K, T> = Running<K, Result<Arc<T>, ReadError>>;
+
 /// The reads of one request.
 pub struct RequestReads {
     messaging: Messaging,
-    group_pages: Running<(UserUuid, PageRequest), GroupPage>,
-    groups: Running<(UserUuid, MessageGroupUuid), Option<GroupView>>,
-    members: Running<(UserUuid, MessageGroupUuid), Member>,
-    message_pages: Running<(ReadAccess, PageRequest, Window), MessagePage>,
+    group_pages: RunningReads<(UserUuid, PageRequest), GroupPage>,
+    groups: RunningReads<(UserUuid, MessageGroupUuid), Option<GroupView>>,
+    members: RunningReads<(UserUuid, MessageGroupUuid), Member>,
+    message_pages: RunningReads<(ReadAccess, PageRequest, Window), MessagePage>,
 }
 
 impl RequestReads {
@@ -58,7 +60,7 @@ impl RequestReads {
     /// See [`Messaging::message_groups`].
     pub async fn message_groups(&self, user: &Arc<User>, page: PageRequest) -> Result<GroupPage, ReadError> {
         let read = || async { Ok(self.messaging.message_groups(user, page.clone()).await?) }.boxed();
-        self.group_pages.read((user.uuid, page.clone()), read).await
+        shared(&self.group_pages, (user.uuid, page.clone()), read).await
     }
 
     /// Returns the group `uuid`, or `None` if it does not exist or the user is not a participant.
@@ -77,13 +79,13 @@ impl RequestReads {
             }
             .boxed()
         };
-        self.groups.read((user.uuid, uuid), read).await
+        shared(&self.groups, (user.uuid, uuid), read).await
     }
 
     /// See [`Messaging::member`].
     pub async fn member(&self, user: &Arc<User>, group: MessageGroupUuid) -> Result<Member, ReadError> {
         let read = || async { Ok(self.messaging.member(user, group).await?) }.boxed();
-        self.members.read((user.uuid, group), read).await
+        shared(&self.members, (user.uuid, group), read).await
     }
 
     /// See [`Messaging::messages`].
@@ -94,43 +96,16 @@ impl RequestReads {
         window: Window,
     ) -> Result<MessagePage, ReadError> {
         let read = || async { Ok(self.messaging.messages(access, page.clone(), window).await?) }.boxed();
-        self.message_pages.read((access, page.clone(), window), read).await
+        shared(&self.message_pages, (access, page.clone(), window), read).await
     }
 }
 
-/// The running reads, each with a cell for the result that all waiting fields share.
-type RunningReads<K, T> = HashMap<K, Arc<OnceCell<Result<Arc<T>, ReadError>>>>;
-
-/// The running reads of one kind. The key says what is read.
-///
-/// A read is removed when it ends. So a later read, for example after a write of the same request, reads again, and no
-/// results stay in memory.
-struct Running<K, T>(Mutex<RunningReads<K, T>>);
-
-impl<K, T> Default for Running<K, T> {
-    fn default() -> Self {
-        Self(Mutex::default())
-    }
-}
-
-impl<K: Clone + Eq + Hash, T: Clone> Running<K, T> {
-    /// Runs `read`, or waits for the running read of the same `key`. If the field that runs the read is cancelled,
-    /// another waiting field runs it. The future of the read is boxed, because it is large and fields that only wait do
-    /// not need it.
-    async fn read<'a>(
-        &self,
-        key: K,
-        read: impl FnOnce() -> BoxFuture<'a, Result<T, ReadError>>,
-    ) -> Result<T, ReadError> {
-        let running = self.lock().entry(key.clone()).or_default().clone();
-        let result = running.get_or_init(|| read().map_ok(Arc::new)).await.clone();
-        self.lock().remove(&key);
-        drop(running);
-        // Clones only if other fields wait for the same read.
-        result.map(Arc::unwrap_or_clone)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, RunningReads<K, T>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// Runs `read`, or waits for the running read of the same `key`.
+async fn shared<'a, K: Clone + Eq + Hash, T: Clone>(
+    running: &RunningReads<K, T>,
+    key: K,
+    read: impl FnOnce() -> BoxFuture<'a, Result<T, ReadError>>,
+) -> Result<T, ReadError> {
+    // Clones only if other fields wait for the same read.
+    running.share(key, || read().map_ok(Arc::new)).await.map(Arc::unwrap_or_clone)
 }

@@ -17,7 +17,7 @@ use crate::http::execution::execute;
 use crate::http::parameters::Parameters;
 use crate::http::refusal::Refusal;
 use crate::http::request_log::RequestLog;
-use crate::http::subscription::{Delivery, NotStarted, Stalled, Subscription};
+use crate::http::subscription::{NotStarted, Stalled, Subscription};
 use crate::outcome::Outcome;
 use crate::telemetry;
 
@@ -68,9 +68,9 @@ async fn next(id: Arc<str>, mut state: State) -> Option<(Frame, State)> {
     match state {
         State::Subscribed(mut subscription, mut log) => {
             let event = subscription.next().await;
-            let delivered = Box::pin(subscription.deliver(event)).await;
-            Some(match delivered {
-                Ok(Delivery { result: of_event, .. }) => {
+            let executed = Box::pin(subscription.execute(event)).await;
+            Some(match executed {
+                Ok(of_event) => {
                     log.delivered();
                     (result(&id, &of_event), State::Subscribed(subscription, log))
                 }

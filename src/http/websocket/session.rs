@@ -190,7 +190,7 @@ impl Session {
         let admission = async {
             match phase {
                 Phase::New => {
-                    api.stop.cancelled().await;
+                    api.shutdown.stopping().await;
                     Input::End(End::Stopping)
                 }
                 Phase::Verifying(verification) => Input::Verified(verification.await),
