@@ -1,4 +1,4 @@
-//! For how long a socket or an event stream of a signed-in user may stay open.
+//! Decides when a WebSocket or an event stream of a signed-in user ends.
 
 use std::sync::Arc;
 use std::time::Duration;

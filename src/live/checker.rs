@@ -34,7 +34,7 @@ pub struct Checker {
     pub live: Arc<Live>,
     /// Reads feeds and users.
     pub messaging: Messaging,
-    /// For the jitter.
+    /// Jitter of the rounds.
     pub environment: Arc<dyn Environment>,
 }
 

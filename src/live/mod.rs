@@ -1,8 +1,8 @@
 //! Live updates: tells subscriptions at once that their feeds have new entries, and delivers activities such as typing.
 //!
-//! The feed in the table is the truth. What this module carries are *hints*: "the feed of this user has this position". A hint
-//! that is lost, late or repeated loses nothing, because a subscription reads its feed from its own cursor, and because
-//! [`checker`] compares each subscribed feed with the table from time to time. Activities are not stored, so they may be lost.
+//! The feed in the table is the truth. This module carries *hints*: "the feed of this user has this position". If a hint is
+//! lost, late or repeated, no message is lost, because a subscription reads its feed from its own cursor, and [`checker`]
+//! compares each subscribed feed with the table from time to time. Activities are not stored, so they may be lost.
 //!
 //! | file | purpose |
 //! |---|---|

@@ -37,7 +37,7 @@ pub struct PostgresBroker {
 
 /// Receives notifications.
 pub struct PostgresListener {
-    /// Where it connects. Must not be a connection pooler in transaction mode.
+    /// The database to which the listener connects. Must not be a connection pooler in transaction mode.
     pub target: PgConnectOptions,
     /// Sends the tests.
     pub broker: Arc<PostgresBroker>,
@@ -45,7 +45,7 @@ pub struct PostgresListener {
     pub process: Uuid,
     /// Receives the hints.
     pub live: Arc<Live>,
-    /// For the waits.
+    /// Jitter of the waits between attempts to connect.
     pub environment: Arc<dyn Environment>,
 }
 

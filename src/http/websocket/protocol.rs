@@ -9,7 +9,7 @@ use crate::http::parameters::{Parameters, ParametersError, read_payload};
 pub enum ClientMessage {
     /// Opens the session.
     ConnectionInit(Map<String, Value>),
-    /// Asks for a `pong`, which has the same payload.
+    /// Requests a `pong` with the same payload.
     Ping(Option<Value>),
     /// The response to a `ping`.
     Pong,
@@ -19,7 +19,7 @@ pub enum ClientMessage {
     Complete { id: String },
 }
 
-/// Why a message is not a message of the protocol.
+/// An error in a message of a client.
 #[derive(Debug, thiserror::Error)]
 pub enum MessageError {
     #[error("Message is not JSON")]
