@@ -7,11 +7,21 @@ use std::path::Path;
 use anyhow::{Context, anyhow, bail};
 use aws_sdk_dynamodb::types::AttributeValue;
 use dynoxide::{Database, ImportOptions};
+use rusqlite::Connection;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 type Item = HashMap<String, AttributeValue>;
+
+/// The engine looks for the last record of a stream at each write, and for the next records at each `GetRecords`. It does so
+/// without an index, so both would become slower with each message. Source:
+/// <https://github.com/nubo-db/dynoxide/blob/v3.2.0/src/storage.rs#L1988>.
+const INDEX_STREAM_RECORDS: &str = "
+    CREATE INDEX IF NOT EXISTS cruddur_records_by_number
+        ON _stream_records (table_name, CAST(sequence_number AS INTEGER));
+    CREATE INDEX IF NOT EXISTS cruddur_records_of_shard
+        ON _stream_records (table_name, shard_id, CAST(sequence_number AS INTEGER));";
 
 /// A running engine.
 pub struct EmbeddedDynamoDb {
@@ -26,7 +36,8 @@ impl EmbeddedDynamoDb {
     pub fn start(path: Option<&Path>, listener: TcpListener) -> anyhow::Result<Self> {
         let database = match path {
             Some(path) => {
-                Database::new(path.to_str().context("the name of the data folder must be UTF-8 (--data-dir)")?)
+                let file = path.to_str().context("the name of the data folder must be UTF-8 (--data-dir)")?;
+                Database::new(file).inspect(|_| index_stream_records(path))
             }
             None => Database::memory(),
         };
@@ -58,6 +69,13 @@ impl EmbeddedDynamoDb {
     pub async fn stop(self) {
         self.stop.cancel();
         let _ = tokio::time::timeout(std::time::Duration::from_secs(2), self.server).await;
+    }
+}
+
+/// Adds the indexes over a connection of its own, because the engine does not give access to its connection.
+fn index_stream_records(path: &Path) {
+    if let Err(error) = Connection::open(path).and_then(|file| file.execute_batch(INDEX_STREAM_RECORDS)) {
+        tracing::warn!(%error, "the embedded DynamoDB has no index of its stream, and becomes slower with each message");
     }
 }
 

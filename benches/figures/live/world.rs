@@ -6,7 +6,7 @@ use std::process::{Child, Command};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use chrono::Utc;
 use cruddur_messaging::app::pool;
 use cruddur_messaging::aws::Aws;
@@ -29,14 +29,6 @@ use super::socket::{Protocol, body};
 
 /// Number of users. An even number, because each two of them have a conversation.
 pub const PEOPLE: usize = 500;
-
-/// The engine (dynoxide 3.2.0) reads its whole stream at each write, to find the next sequence number, and at each
-/// `GetRecords`. With these indexes, which it does not create itself, it does not become slower with each message.
-const ADD_INDEXES: &str = "import sqlite3, sys
-sqlite3.connect(sys.argv[1], timeout=10).executescript('''
-    CREATE INDEX by_number ON _stream_records (table_name, CAST(sequence_number AS INTEGER));
-    CREATE INDEX of_shard ON _stream_records (table_name, shard_id, CAST(sequence_number AS INTEGER));
-''')";
 
 /// A native PostgreSQL with users, and the issuer of their tokens.
 pub struct World {
@@ -104,7 +96,7 @@ impl World {
 
     /// Starts a new DynamoDB.
     pub async fn stores(&self) -> anyhow::Result<Stores> {
-        // A file in memory, because a second connection adds the indexes.
+        // A file in memory: only the stream of a file has indexes.
         let memory = Path::new("/dev/shm");
         let folder = if memory.exists() { tempfile::tempdir_in(memory)? } else { tempfile::tempdir()? };
         let file = folder.path().join("dynamodb");
@@ -112,8 +104,6 @@ impl World {
         let aws = Aws::local(dynamodb.url()).await;
         load_messages_table(&aws.dynamodb, TABLE, Billing::FREE_TIER).await?;
         load_leases_table(&aws.dynamodb, TABLE, Billing::FREE_TIER).await?;
-        let indexed = Command::new("python3").args(["-c", ADD_INDEXES]).arg(&file).status()?;
-        ensure!(indexed.success(), "the indexes of the stream were not created");
         let (mut items, mut groups) = (Vec::new(), Vec::new());
         for pair in self.people.chunks_exact(2) {
             let (group, uuid, created_at) = (MessageGroupUuid(Uuid::new_v4()), MessageUuid(Uuid::new_v4()), Utc::now());
