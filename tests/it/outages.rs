@@ -15,7 +15,9 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::consumer_faults::group_uuid;
 use crate::harness::client::code_and_reason;
+use crate::harness::event_stream::EventStream;
 use crate::harness::fault_proxy::Fault::{Answer, Body};
+use crate::harness::live::{FEED, ready};
 use crate::harness::postgres_relay::relayed;
 use crate::harness::{
     Client, DEADLINE, Server, TestUser, World, embedded_postgres, eventually, shared, test, user, user_in,
@@ -199,6 +201,29 @@ fn a_postgres_that_does_not_respond_is_unavailable_within_the_limit_and_recovers
         })
         .await;
         eventually("that it is ready again", || async { is_ready(&client).await.then_some(()) }).await;
+    });
+}
+
+/// The names then come from the copies in the items.
+#[test]
+fn events_arrive_while_postgres_does_not_respond() {
+    test(async {
+        let world = World::new().await;
+        let _consumer = world.consumer();
+        let (_postgres, relay, users) = relayed().await;
+        let (ana, ben) = (user_in(&users, "ana").await, user_in(&users, "ben").await);
+        let issuer = &shared().await.token_issuer;
+        let of_ben = world.server_with(users.clone(), issuer.clone()).await.client(&ben);
+        let group = of_ben.send_to(&ana, "first").await["messageGroup"]["uuid"].clone();
+        // A server that has not cached Ben's names.
+        let server = world.server_with(Users::new(users.pool().clone()), issuer.clone()).await;
+        let mut stream = EventStream::start(&server.client(&ana), FEED, json!({})).await;
+        ready(&stream.event().await);
+        relay.hold(true);
+        of_ben.send(json!({ "messageGroupUuid": group }), "meanwhile").await;
+        let event = stream.event().await;
+        assert_eq!(event["message"]["body"], "meanwhile", "{event}");
+        assert_eq!(event["message"]["author"]["handle"], ben.handle(), "{event}");
     });
 }
 

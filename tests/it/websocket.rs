@@ -284,6 +284,10 @@ fn an_operation_before_the_acknowledgement_is_unauthorized() {
             let offence = text(&subscribe("1", query, json!({})));
             assert_eq!(attack.closes_at_once(&offence).await, closed(4401, "Unauthorized"));
         }
+        // The token is in the cache, so the server verifies it without a wait.
+        attack.acknowledged().await;
+        let offence = texts(&[init(&attack.ana.token), subscribe("1", TYPENAME, json!({}))]);
+        assert_eq!(attack.closes_at_once(&offence).await, closed(4401, "Unauthorized"));
         attack.end();
     });
 }
