@@ -65,7 +65,7 @@ pub struct FeedReady {
 }
 
 object! {
-    /// Event of the subscription `feed`, not stored in the feed: all later events are new.
+    /// The client has received the events that it missed. All later events are new. The feed does not store this event.
     "FeedReady" for FeedReady;
     fields(&self) {
         /// Cursor of the event, for the argument `after`. Every server accepts it, and it stays valid after a restart.
@@ -80,8 +80,8 @@ pub struct FeedReset {
 }
 
 object! {
-    /// Events are missing. The client should query its message groups and messages again. After that, a subscription
-    /// continues, and a query continues with `cursor` as `after`.
+    /// Events are missing. The client should query its message groups and messages again. A subscription continues with
+    /// later events. To continue with queries, pass `cursor` as `after`.
     "FeedReset" for FeedReset;
     fields(&self) {
         /// Cursor of the event, for the argument `after`. Every server accepts it, and it stays valid after a restart.
@@ -95,7 +95,7 @@ object! {
 #[derive(Clone, Copy, Enum, PartialEq, Eq)]
 #[graphql(name = "FeedResetReason")]
 pub enum FeedResetReasonValue {
-    /// The events after the cursor have expired. The feed keeps events for a limited time.
+    /// Events after the cursor may have expired. The feed keeps events for a limited time.
     Expired,
     /// More than 10,000 events follow the cursor.
     TooFarBehind,

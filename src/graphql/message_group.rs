@@ -47,7 +47,8 @@ object! {
         "id" id: ID = self.uuid.0.into();
         /// Unique identifier of the message group. Never changes.
         "uuid" uuid: UuidText = UuidText(self.uuid.0);
-        /// The two users of the conversation. The signed-in user is the first.
+        /// The two users of the conversation. The signed-in user is the first. A group of the legacy system can have only
+        /// one user.
         "participants" participants: List<ParticipantObject<'_>> = self.both_participants();
         /// The other user of the conversation.
         "otherParticipant" other_participant: ParticipantObject<'_> = ParticipantObject(&self.other);

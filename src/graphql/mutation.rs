@@ -56,7 +56,7 @@ object! {
     fields(&self) {
         /// The message that was stored.
         "message" message: &MessageObject = &self.message;
-        /// The message group of the message. Its `lastMessage` is the new message.
+        /// The message group of the message. Its `lastMessage` is `message`.
         "messageGroup" message_group: &MessageGroupObject = &self.message_group;
     }
 }
@@ -135,9 +135,9 @@ impl Mutation {
         Ok(Fast(CreateMessagePayload { message, message_group: sent.read_by_author().into() }))
     }
 
-    /// Marks all messages of a message group up to a given message as read. The read marker never moves backward, so a
-    /// message that is already marked as read changes nothing. Sending a message also marks the earlier messages of its
-    /// group as read.
+    /// Marks all messages of a message group up to a given message as read. If that message is already marked as read, the
+    /// mutation changes nothing, because a read marker never moves backward. Sending a message also marks the earlier
+    /// messages of its group as read.
     async fn mark_read(
         &self,
         context: &Context<'_>,
