@@ -1,5 +1,7 @@
 //! Measures the stream consumer on the embedded engine: cost of moves, takeover, lag under load, a backlog.
 
+mod engine;
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,7 +12,6 @@ use aws_sdk_dynamodb::types::StreamSpecification;
 use chrono::{TimeDelta, Utc};
 use cruddur_messaging::app::{consume, fresh_name};
 use cruddur_messaging::aws::Aws;
-use cruddur_messaging::embedded::dynamodb::EmbeddedDynamoDb;
 use cruddur_messaging::environment::SystemEnvironment;
 use cruddur_messaging::live::Live;
 use cruddur_messaging::messages_table::feed::{FeedEntry, FeedHead};
@@ -33,10 +34,10 @@ use cruddur_messaging::stream::planner::arrivals;
 use cruddur_messaging::stream::rows::GroupRows;
 use cruddur_messaging::stream::source::{Batch, Position, Record, RecordChange, Shard, StreamError, StreamSource};
 use futures::{StreamExt, TryStreamExt, stream};
-use tempfile::TempDir;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+
+use engine::Engine;
 
 const TABLE: &str = "cruddur-messages";
 const LOAD_PER_SECOND: u64 = 200;
@@ -63,21 +64,17 @@ async fn main() -> anyhow::Result<()> {
 struct World {
     aws: Aws,
     table: MessagesTable,
-    _engine: EmbeddedDynamoDb,
-    _folder: TempDir,
+    _engine: Engine,
 }
 
 impl World {
     async fn new() -> anyhow::Result<Self> {
-        // Only the stream of a file has indexes.
-        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir())?;
-        let file = folder.path().join("dynamodb");
-        let engine = EmbeddedDynamoDb::start(Some(&file), TcpListener::bind("127.0.0.1:0").await?)?;
-        let aws = Aws::local(engine.url()).await;
+        let engine = Engine::start().await?;
+        let aws = Aws::local(engine.dynamodb.url()).await;
         load_messages_table(&aws.dynamodb, TABLE, Billing::OnDemand).await?;
         load_leases_table(&aws.dynamodb, TABLE, Billing::OnDemand).await?;
         let table = MessagesTable::new(aws.dynamodb.clone(), TABLE);
-        Ok(Self { aws, table, _engine: engine, _folder: folder })
+        Ok(Self { aws, table, _engine: engine })
     }
 
     /// Creates a conversation and returns its first message.

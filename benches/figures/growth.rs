@@ -99,7 +99,7 @@ fn requests() -> Vec<Request> {
 
 /// Measures, prints a table, and fails if a cost grows.
 pub async fn run(production: &Path, large: Size) -> anyhow::Result<()> {
-    let (Stores { dynamodb, postgres, issuer, jwks_url }, _, users) = Stores::start().await?;
+    let (Stores { engine, postgres, issuer, jwks_url }, _, users) = Stores::start().await?;
     let (port, metrics) = (free_port()?, format!("127.0.0.1:{}", free_port()?));
     let url = format!("http://127.0.0.1:{port}");
     let small_size = Size { messages: SMALL, conversations: SMALL };
@@ -109,7 +109,7 @@ pub async fn run(production: &Path, large: Size) -> anyhow::Result<()> {
             Caller { http: reqwest::Client::new(), url: format!("{url}/graphql"), token: token(&issuer, handle)? };
         let side = Side::new(&users, handle, caller).await?;
         let begin = Instant::now();
-        side.fill(&dynamodb, size)?;
+        side.fill(&engine.dynamodb, size)?;
         let Size { messages, conversations } = size;
         let seconds = begin.elapsed().as_secs_f64();
         println!("{messages} messages in a conversation, {conversations} conversations: written in {seconds:.0} s");
@@ -118,7 +118,7 @@ pub async fn run(production: &Path, large: Size) -> anyhow::Result<()> {
     users.close().await;
     let [small, large] = sides.try_into().ok().context("two sides")?;
 
-    let mut command = serve_command(production, dynamodb.url(), postgres.url(), &jwks_url);
+    let mut command = serve_command(production, engine.dynamodb.url(), postgres.url(), &jwks_url);
     command.arg("--no-worker").env("LISTEN_ADDR", format!("127.0.0.1:{port}")).env("METRICS_ADDR", &metrics);
     let child = command.spawn()?;
     let measured = async {

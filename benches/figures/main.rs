@@ -2,6 +2,8 @@
 
 mod attack;
 mod cpu;
+#[path = "../engine.rs"]
+mod engine;
 mod feed;
 mod fuzz;
 #[path = "../../tests/fuzzer/mod.rs"]
@@ -17,7 +19,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use chrono::Utc;
 use cruddur_messaging::aws::Aws;
-use cruddur_messaging::embedded::dynamodb::EmbeddedDynamoDb;
 use cruddur_messaging::embedded::issuer::LocalIssuer;
 use cruddur_messaging::embedded::postgres::EmbeddedPostgres;
 use cruddur_messaging::messages_table::MessagesTable;
@@ -30,6 +31,8 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+
+use engine::Engine;
 
 const TABLE: &str = "cruddur-messages";
 const POOL: &str = "eu-central-1_figures";
@@ -136,7 +139,7 @@ fn median_and(times: &mut [Duration], quantile: f64) -> (Duration, Duration) {
 
 /// Engines with the seeded users, and the issuer of their tokens.
 struct Stores {
-    dynamodb: EmbeddedDynamoDb,
+    engine: Engine,
     postgres: EmbeddedPostgres,
     issuer: LocalIssuer,
     jwks_url: String,
@@ -146,9 +149,8 @@ impl Stores {
     /// Also returns a client of DynamoDB and the users. The users must be closed before `serve` starts, because the embedded
     /// PostgreSQL has only one connection.
     async fn start() -> anyhow::Result<(Self, Aws, Users)> {
-        // In memory, because each write to a file waits for the disk.
-        let dynamodb = EmbeddedDynamoDb::start(None, TcpListener::bind("127.0.0.1:0").await?)?;
-        let aws = Aws::local(dynamodb.url()).await;
+        let engine = Engine::start().await?;
+        let aws = Aws::local(engine.dynamodb.url()).await;
         load_messages_table(&aws.dynamodb, TABLE, Billing::FREE_TIER).await?;
         load_leases_table(&aws.dynamodb, TABLE, Billing::FREE_TIER).await?;
         let postgres = EmbeddedPostgres::start(None, TcpListener::bind("127.0.0.1:0").await?).await?;
@@ -157,13 +159,13 @@ impl Stores {
         seed_users(&users, local_cognito_user_id).await?;
         let issuer = LocalIssuer::generate()?;
         let jwks_url = issuer.serve(CancellationToken::new()).await?.jwks_url;
-        Ok((Self { dynamodb, postgres, issuer, jwks_url }, aws, users))
+        Ok((Self { engine, postgres, issuer, jwks_url }, aws, users))
     }
 }
 
 /// Engines with data for `serve`.
 struct Engines {
-    dynamodb: EmbeddedDynamoDb,
+    engine: Engine,
     postgres: EmbeddedPostgres,
     issuer: LocalIssuer,
     jwks_url: String,
@@ -175,7 +177,7 @@ struct Engines {
 
 impl Engines {
     async fn start() -> anyhow::Result<Self> {
-        let (Stores { dynamodb, postgres, issuer, jwks_url }, aws, users) = Stores::start().await?;
+        let (Stores { engine, postgres, issuer, jwks_url }, aws, users) = Stores::start().await?;
         let table = MessagesTable::new(aws.dynamodb.clone(), TABLE);
         seed_messages(&table, &users).await?;
         let groups = cpu::prepare(&table, &users, "esi", cpu::GROUPS).await?;
@@ -184,12 +186,12 @@ impl Engines {
         let (esi, ben) = (user("esi").await?.uuid, user("ben").await?.uuid);
         let ana = Participant::from(&*user("ana").await?);
         users.close().await;
-        Ok(Self { dynamodb, postgres, issuer, jwks_url, esi, groups, ben, ana })
+        Ok(Self { engine, postgres, issuer, jwks_url, esi, groups, ben, ana })
     }
 
     /// The command `serve` with these engines.
     fn serve(&self, production: &Path) -> Command {
-        serve_command(production, self.dynamodb.url(), self.postgres.url(), &self.jwks_url)
+        serve_command(production, self.engine.dynamodb.url(), self.postgres.url(), &self.jwks_url)
     }
 }
 
@@ -226,7 +228,7 @@ enum Wanted<'a> {
 
 async fn served(production: &Path, bare: &Path, wanted: Wanted<'_>) -> anyhow::Result<()> {
     let engines = Engines::start().await?;
-    let Engines { dynamodb, issuer, esi, groups, .. } = &engines;
+    let Engines { engine, issuer, esi, groups, .. } = &engines;
     let mut command = engines.serve(production);
     let port = free_port()?;
     command.env("LISTEN_ADDR", format!("127.0.0.1:{port}"));
@@ -246,7 +248,7 @@ async fn served(production: &Path, bare: &Path, wanted: Wanted<'_>) -> anyhow::R
         Wanted::Profiles(folder) => Some(folder),
         Wanted::All | Wanted::Cpu => None,
     };
-    let result = cpu::compare(&child, &caller, bare, dynamodb.url(), (*esi, groups), profiles).await;
+    let result = cpu::compare(&child, &caller, bare, engine.dynamodb.url(), (*esi, groups), profiles).await;
     interrupt(child)?;
     result
 }
@@ -265,7 +267,7 @@ fn free_port() -> anyhow::Result<u16> {
 }
 
 async fn measure(child: &Child, url: &str, metrics: &str, engines: &Engines) -> anyhow::Result<()> {
-    let Engines { dynamodb, issuer, .. } = engines;
+    let Engines { engine, issuer, .. } = engines;
     let http = reqwest::Client::new();
     until_ready(&http, url).await?;
     tokio::time::sleep(Duration::from_secs(2)).await;
@@ -306,7 +308,7 @@ async fn measure(child: &Child, url: &str, metrics: &str, engines: &Engines) -> 
     }
     let (median, p99) = median_and(&mut times, 0.99);
     println!("response of createMessage to moved row and feed entry: median {median:.0?}, p99 {p99:.0?} of {MOVES}");
-    let aws = Aws::local(dynamodb.url()).await;
+    let aws = Aws::local(engine.dynamodb.url()).await;
     feed::storage(&aws).await?;
     let table = MessagesTable::new(aws.dynamodb, TABLE);
     feed::catch_up(child, metrics, &ben, &table, (engines.ben, &engines.ana)).await

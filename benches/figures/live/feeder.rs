@@ -45,7 +45,7 @@ impl<'a> Feeder<'a> {
             heads.push((self.stores.conversations.people[person].participant.uuid.0, self.positions[person]));
             numbers.push(number);
         }
-        self.stores.dynamodb.import(TABLE, items)?;
+        self.stores.engine.dynamodb.import(TABLE, items)?;
         heads.sort_unstable_by_key(|(_, position)| std::cmp::Reverse(*position));
         heads.dedup_by_key(|(person, _)| *person);
         let hint = json!({ "from": Uuid::nil(), "heads": heads }).to_string();

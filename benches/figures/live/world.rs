@@ -10,7 +10,6 @@ use anyhow::Context;
 use chrono::Utc;
 use cruddur_messaging::app::pool;
 use cruddur_messaging::aws::Aws;
-use cruddur_messaging::embedded::dynamodb::EmbeddedDynamoDb;
 use cruddur_messaging::embedded::issuer::LocalIssuer;
 use cruddur_messaging::messages_table::items::{from_group_row, from_membership, from_message, from_pair};
 use cruddur_messaging::messages_table::schema::{Billing, load_leases_table, load_messages_table};
@@ -18,11 +17,11 @@ use cruddur_messaging::messages_table::{Membership, Message, SortKey};
 use cruddur_messaging::model::{MessageGroupUuid, MessageUuid, Participant, User, UserUuid};
 use cruddur_messaging::seed::local_cognito_user_id;
 use cruddur_messaging::users::Users;
-use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::super::engine::Engine;
 use super::super::{TABLE, cpu_time, free_port, serve_command, token, units, until_ready};
 use super::crowd::Client;
 use super::socket::{Protocol, body};
@@ -47,8 +46,7 @@ pub struct Person {
 
 /// DynamoDB with a conversation of each two users: of the first two, of the next two, and so on.
 pub struct Stores {
-    pub dynamodb: EmbeddedDynamoDb,
-    _folder: TempDir,
+    pub engine: Engine,
     pub conversations: Arc<Conversations>,
 }
 
@@ -96,12 +94,8 @@ impl World {
 
     /// Starts a new DynamoDB.
     pub async fn stores(&self) -> anyhow::Result<Stores> {
-        // A file in memory: only the stream of a file has indexes.
-        let memory = Path::new("/dev/shm");
-        let folder = if memory.exists() { tempfile::tempdir_in(memory)? } else { tempfile::tempdir()? };
-        let file = folder.path().join("dynamodb");
-        let dynamodb = EmbeddedDynamoDb::start(Some(&file), TcpListener::bind("127.0.0.1:0").await?)?;
-        let aws = Aws::local(dynamodb.url()).await;
+        let engine = Engine::start().await?;
+        let aws = Aws::local(engine.dynamodb.url()).await;
         load_messages_table(&aws.dynamodb, TABLE, Billing::FREE_TIER).await?;
         load_leases_table(&aws.dynamodb, TABLE, Billing::FREE_TIER).await?;
         let (mut items, mut groups) = (Vec::new(), Vec::new());
@@ -116,18 +110,15 @@ impl World {
             items.extend(membership.rows(&first).iter().map(from_group_row));
             groups.push(group);
         }
-        dynamodb.import(TABLE, items)?;
-        Ok(Stores {
-            dynamodb,
-            _folder: folder,
-            conversations: Arc::new(Conversations { people: self.people.clone(), groups }),
-        })
+        engine.dynamodb.import(TABLE, items)?;
+        Ok(Stores { engine, conversations: Arc::new(Conversations { people: self.people.clone(), groups }) })
     }
 
     /// Starts `serve` with `arguments`, and waits until it is ready.
     pub async fn serve(&self, stores: &Stores, arguments: &[&str]) -> anyhow::Result<Server> {
         let (port, metrics) = (free_port()?, format!("127.0.0.1:{}", free_port()?));
-        let mut command = serve_command(&self.production, stores.dynamodb.url(), &self.database_url, &self.jwks_url);
+        let mut command =
+            serve_command(&self.production, stores.engine.dynamodb.url(), &self.database_url, &self.jwks_url);
         command
             .args(arguments)
             .env("LISTEN_ADDR", format!("127.0.0.1:{port}"))
