@@ -20,6 +20,7 @@ use uuid::Uuid;
 use crate::harness::fault_proxy::Fault::{Answer, LoseAnswer};
 use crate::harness::fault_proxy::INDEX_QUERY;
 use crate::harness::process::{Running, command, run};
+use crate::harness::recorder::{OPERATOR, WORKER};
 use crate::harness::{Client, TABLE, TestUser, World, eventually, test, user};
 
 /// Waits until the list of the client has this order.
@@ -366,7 +367,7 @@ fn a_message_without_participants_and_malformed_items_do_not_stop_others() {
         // Each of them is set aside.
         let stream = |arguments: &[&str]| {
             let mut command = command();
-            command.arg("stream").args(arguments).env("AWS_ENDPOINT_URL", world.proxy.url());
+            command.arg("stream").args(arguments).env("AWS_ENDPOINT_URL", world.proxy.url_of(OPERATOR));
             let output = tokio::task::block_in_place(|| run(&mut command));
             (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
         };
@@ -384,6 +385,14 @@ fn a_message_without_participants_and_malformed_items_do_not_stop_others() {
         assert!(status.contains("shardId-") && status.ends_with("4 records set aside\n"), "{status}");
         assert!(!stream(&["set-aside", "replay"]).0, "they fail for the same reasons");
         assert!(stream(&["set-aside", "list"]).1.ends_with("4 records set aside\n"));
+        for aside in SetAsideTable::list(&table).await.expect("a list") {
+            let delete =
+                world.aws.dynamodb.delete_item().table_name(TABLE).key("pk", AttributeValue::S(aside.message_pk));
+            delete.key("sk", AttributeValue::S(aside.message_sk)).send().await.expect("a deleted message");
+        }
+        let (success, replayed) = stream(&["set-aside", "replay"]);
+        assert!(success && replayed.contains("the message is gone, nothing to do"), "{replayed}");
+        assert!(stream(&["set-aside", "list"]).1.ends_with("0 records set aside\n"));
     });
 }
 
@@ -401,7 +410,10 @@ fn workers_that_are_killed_or_stopped_lose_and_duplicate_nothing() {
         }
         let worker = || {
             let mut command = command();
-            command.arg("worker").env("AWS_ENDPOINT_URL", world.proxy.url()).env("METRICS_ADDR", "127.0.0.1:0");
+            command
+                .arg("worker")
+                .env("AWS_ENDPOINT_URL", world.proxy.url_of(WORKER))
+                .env("METRICS_ADDR", "127.0.0.1:0");
             command.env("AWS_REGION", "us-east-1").env("AWS_ACCESS_KEY_ID", "x").env("AWS_SECRET_ACCESS_KEY", "x");
             let mut process = Running::start(&mut command);
             let consumes = |line: &str| line.contains("consuming").then_some(());

@@ -3,6 +3,7 @@
 use aws_sdk_dynamodb::types::{AttributeValue, StreamSpecification, StreamViewType};
 use cruddur_messaging::messages_table::schema::leases_table_name;
 use cruddur_messaging::stream::dynamodb::DynamoDbStream;
+use cruddur_messaging::stream::lease::LeaseTable;
 use cruddur_messaging::stream::lease_table::ConsumerTable;
 use cruddur_messaging::stream::repair::{Repair, RepairTable};
 use cruddur_messaging::stream::set_aside::SetAsideTable;
@@ -14,6 +15,7 @@ use crate::consumer::in_order;
 use crate::consumer_faults::group_uuid;
 use crate::harness::client::text_of;
 use crate::harness::process::{command, run};
+use crate::harness::recorder::OPERATOR;
 use crate::harness::{Client, DEADLINE, Server, TABLE, TestUser, World, eventually, eventually_within, test, user};
 
 const LIST: &str = "{ messageGroups { nodes { uuid unreadCount } } }";
@@ -40,7 +42,7 @@ async fn conversations(world: &World) -> Conversations {
 /// The output of `stream reconcile`, and whether it succeeds.
 fn reconcile(world: &World, arguments: &[&str]) -> (bool, String) {
     let mut command = command();
-    command.args(["stream", "reconcile"]).args(arguments).env("AWS_ENDPOINT_URL", world.proxy.url());
+    command.args(["stream", "reconcile"]).args(arguments).env("AWS_ENDPOINT_URL", world.proxy.url_of(OPERATOR));
     let output = tokio::task::block_in_place(|| run(&mut command));
     let text = [output.stdout, output.stderr].concat();
     (output.status.success(), String::from_utf8_lossy(&text).into_owned())
@@ -113,7 +115,7 @@ fn stream_status_counts_what_waits_and_shows_the_head_of_a_feed() {
         client.send_to(&ben, "4").await;
         let mut command = command();
         command.args(["stream", "status", "--json", "--feed", &ben.uuid().to_string()]);
-        let output = tokio::task::block_in_place(|| run(command.env("AWS_ENDPOINT_URL", world.proxy.url())));
+        let output = tokio::task::block_in_place(|| run(command.env("AWS_ENDPOINT_URL", world.proxy.url_of(OPERATOR))));
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
         assert_eq!((&lines[0]["messagesWaiting"], &lines[0]["moreWait"]), (&json!(2), &json!(false)), "{text}");
@@ -183,7 +185,7 @@ fn messages_that_were_written_while_the_stream_was_off_are_repaired() {
         let table = ConsumerTable::new(world.aws.dynamodb.clone(), TABLE);
         assert_eq!(SetAsideTable::list(&table).await.expect("a list"), []);
         let mut command = command();
-        command.args(["stream", "status", "--json"]).env("AWS_ENDPOINT_URL", world.proxy.url());
+        command.args(["stream", "status", "--json"]).env("AWS_ENDPOINT_URL", world.proxy.url_of(OPERATOR));
         let output = tokio::task::block_in_place(|| run(&mut command)).stdout;
         let lines: Vec<Value> =
             String::from_utf8_lossy(&output).lines().map(|it| serde_json::from_str(it).expect("JSON")).collect();
@@ -201,6 +203,30 @@ async fn finished_repair(world: &World) -> Repair {
         (repair.complete.is_some() && !repair.is_pending()).then_some(repair)
     })
     .await
+}
+
+/// The shards of the embedded engine do not end.
+#[test]
+fn the_lease_of_a_finished_shard_that_the_stream_does_not_list_is_removed() {
+    test(async {
+        let world = World::new().await;
+        let source = DynamoDbStream::new(world.aws.dynamodb.clone(), world.aws.streams.clone(), TABLE);
+        let stream = source.stream().await.expect("a stream");
+        let text = |text: &str| AttributeValue::S(text.to_owned());
+        let put = world.aws.dynamodb.put_item().table_name(leases_table_name(TABLE));
+        let put = put.item("pk", text(&format!("LEASE#{stream}"))).item("sk", text("shardId-gone"));
+        let one = AttributeValue::N("1".to_owned());
+        let put = put.item("feed_epoch", one.clone()).item("counter", one).item("checkpoint", text("SHARD_END"));
+        put.send().await.expect("a lease");
+        let consumer = world.consumer();
+        let table = ConsumerTable::new(world.aws.dynamodb.clone(), TABLE);
+        eventually("the removal", || async {
+            let lease = table.get(&stream, &"shardId-gone".into()).await.expect("a lease or none");
+            lease.is_none().then_some(())
+        })
+        .await;
+        assert!(consumer.finish().await);
+    });
 }
 
 /// A lease as earlier versions wrote it. They repaired a gap themselves before they wrote `TRIM_HORIZON`.

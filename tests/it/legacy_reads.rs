@@ -16,6 +16,7 @@ use crate::harness::fault_proxy::Fault::Body;
 use crate::harness::fault_proxy::{INDEX_QUERY, LIST_QUERY};
 use crate::harness::legacy::{LegacyGroup, without_marker};
 use crate::harness::process::{Running, command, run};
+use crate::harness::recorder::{OPERATOR, WORKER};
 use crate::harness::{TABLE, TestUser, World, test, user};
 use crate::stopping::{served_with, wait_for};
 
@@ -216,7 +217,7 @@ fn a_first_contact_of_a_user_whose_list_is_too_long_is_unavailable_until_the_gro
         let mut command = command();
         command
             .args(["ddb", "adopt-legacy", "--units-per-second", "1000000"])
-            .env("AWS_ENDPOINT_URL", world.proxy.url());
+            .env("AWS_ENDPOINT_URL", world.proxy.url_of(OPERATOR));
         let output = tokio::task::block_in_place(|| run(&mut command));
         assert!(output.status.success(), "{output:?}");
         let server = world.server_where(|parts| parts.requests.http.legacy_read_units = 200).await;
@@ -250,7 +251,8 @@ fn the_log_and_the_metrics_name_the_limit_and_the_command() {
         assert!(numbers.as_ref().is_ok_and(|numbers| numbers.contains(counted)), "{numbers:?}");
 
         let mut worker = command();
-        worker.arg("worker").env("AWS_ENDPOINT_URL", served.world.proxy.url()).env("METRICS_ADDR", "127.0.0.1:0");
+        let url = served.world.proxy.url_of(WORKER);
+        worker.arg("worker").env("AWS_ENDPOINT_URL", url).env("METRICS_ADDR", "127.0.0.1:0");
         worker.env("AWS_REGION", "us-east-1").env("AWS_ACCESS_KEY_ID", "x").env("AWS_SECRET_ACCESS_KEY", "x");
         let mut worker = Running::start(&mut worker);
         wait_for(&mut worker, "the command to run", |line| line.contains("until `ddb adopt-legacy`").then_some(()));

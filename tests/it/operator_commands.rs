@@ -11,19 +11,23 @@ use cruddur_messaging::embedded::dynamodb::EmbeddedDynamoDb;
 use cruddur_messaging::embedded::postgres::EmbeddedPostgres;
 use serde_json::Value;
 
-use crate::harness::fault_proxy::Fault::Answer;
+use crate::harness::fault_proxy::Fault::{Answer, Body};
 use crate::harness::process::{command, run};
+use crate::harness::recorder::OPERATOR;
 use crate::harness::{FaultProxy, embedded_dynamodb, embedded_postgres, test};
 
 /// Empty stores.
 struct EmptyMachine {
     dynamodb: EmbeddedDynamoDb,
+    proxy: FaultProxy,
     postgres: EmbeddedPostgres,
 }
 
 impl EmptyMachine {
     async fn new() -> Self {
-        Self { dynamodb: embedded_dynamodb().await, postgres: embedded_postgres().await }
+        let dynamodb = embedded_dynamodb().await;
+        let proxy = FaultProxy::start(dynamodb.url()).await;
+        Self { dynamodb, proxy, postgres: embedded_postgres().await }
     }
 
     /// Runs a command line, which may begin with environment variables. Returns the normalised output and the exit
@@ -34,7 +38,7 @@ impl EmptyMachine {
         let settings = words.iter().take_while(is_setting).count();
         let mut command = command();
         command
-            .env("AWS_ENDPOINT_URL_DYNAMODB", self.dynamodb.url())
+            .env("AWS_ENDPOINT_URL_DYNAMODB", self.proxy.url_of(OPERATOR))
             .env("DATABASE_URL", self.postgres.url())
             .env("DATABASE_MAX_CONNECTIONS", "1")
             .env("AWS_EC2_METADATA_DISABLED", "true")
@@ -54,8 +58,9 @@ impl EmptyMachine {
     fn normalised(&self, text: &str) -> String {
         let url = self.postgres.url();
         let place = url.split('@').nth(1).and_then(|it| it.split('?').next()).unwrap_or_default();
-        let text =
-            text.replace(self.dynamodb.url(), "http://127.0.0.1:8000").replace(place, "127.0.0.1:55432/template1");
+        let text = text
+            .replace(&self.proxy.url_of(OPERATOR), "http://127.0.0.1:8000")
+            .replace(place, "127.0.0.1:55432/template1");
         let line = |line: &str| {
             let arn = line.find("arn:aws:dynamodb:");
             arn.map_or(line.to_owned(), |at| format!("{}ARN", &line[..at]))
@@ -140,7 +145,7 @@ fn json_output_is_one_value_for_each_line() {
         ] {
             let mut command = command();
             command.args(line.split(' ')).arg("--json");
-            command.env("AWS_ENDPOINT_URL", machine.dynamodb.url()).env("DATABASE_URL", machine.postgres.url());
+            command.env("AWS_ENDPOINT_URL", machine.proxy.url_of(OPERATOR)).env("DATABASE_URL", machine.postgres.url());
             let output = tokio::task::block_in_place(|| run(command.env("DATABASE_MAX_CONNECTIONS", "1")));
             assert!(output.status.success(), "{line}: {output:?}");
             let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -183,9 +188,14 @@ fn with_prod_tables_are_protected_and_a_drop_needs_the_name() {
         let (text, status) = run("ddb schema-load --prod --deletion-protection false --billing on-demand");
         assert!(status == 0 && text.contains("region eu-central-1, account 123456789012"), "{text}");
         assert!(!protected().await);
+        // The embedded engine has no backups.
+        let backups = r#"{"ContinuousBackupsDescription":{"ContinuousBackupsStatus":"ENABLED"}}"#;
+        machine.proxy.next("DescribeContinuousBackups", [Body(200, backups)]);
+        machine.proxy.next("UpdateContinuousBackups", [Body(200, backups)]);
         let (text, status) = run("ddb schema-load --prod --billing on-demand");
         assert!(status == 0 && text.contains("changed   deletion protection: enabled"), "{text}");
-        assert!(protected().await);
+        assert!(text.contains("changed   point-in-time recovery: enabled"), "{text}");
+        assert!(protected().await && machine.proxy.is_spent());
         let (text, status) = run("ddb schema-load --prod --billing on-demand --deletion-protection false");
         assert!(status == 3 && text.contains("DIFFERS   deletion protection: on, expected off"), "{text}");
         for line in ["ddb drop --prod", "ddb drop --prod --confirm cruddur-message"] {
@@ -249,9 +259,8 @@ fn time_to_live_is_enabled_in_an_existing_table_unless_it_has_another_attribute(
         let (text, status) = machine.run(load);
         let differs = "DIFFERS   time to live: attribute ttl, expected attribute expires_at";
         assert!(status == 3 && text.contains(differs), "{text}");
-        let proxy = FaultProxy::start(machine.dynamodb.url()).await;
-        proxy.next("DescribeTimeToLive", [Answer(400, "UnknownOperationException")]);
-        let (text, status) = machine.run(&format!("AWS_ENDPOINT_URL_DYNAMODB={} {load}", proxy.url()));
+        machine.proxy.next("DescribeTimeToLive", [Answer(400, "UnknownOperationException")]);
+        let (text, status) = machine.run(load);
         assert!(status == 0 && text.contains("matches   time to live: not supported by this endpoint"), "{text}");
     });
 }

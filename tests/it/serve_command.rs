@@ -5,16 +5,19 @@ use std::time::Instant;
 use serde_json::json;
 
 use crate::harness::process::{Running, command, configured, listening, one_line, run, token_for};
-use crate::harness::{Client, DEADLINE, embedded_dynamodb, embedded_postgres, eventually, shared, test};
+use crate::harness::recorder::role_of;
+use crate::harness::{Client, DEADLINE, FaultProxy, embedded_dynamodb, embedded_postgres, eventually, shared, test};
 
 #[test]
 fn the_operators_commands_prepare_real_services_and_serve_runs_on_them() {
     test(async {
         let dynamodb = embedded_dynamodb().await;
+        let proxy = FaultProxy::start(dynamodb.url()).await;
         let postgres = embedded_postgres().await;
         let shared = shared().await;
         let configured = |arguments: &[&str]| {
-            let mut command = configured(arguments, dynamodb.url(), postgres.url(), &shared.token_issuer.jwks_url);
+            let url = proxy.url_of(role_of(arguments));
+            let mut command = configured(arguments, &url, postgres.url(), &shared.token_issuer.jwks_url);
             command.env("DDB_MESSAGE_TABLE", "renamed-messages");
             command
         };
@@ -182,9 +185,12 @@ fn a_missing_or_wrong_setting_is_one_line_that_names_it() {
 fn the_start_fails_if_an_operator_must_act_and_not_if_a_store_is_unreachable() {
     test(async {
         let dynamodb = embedded_dynamodb().await;
+        let proxy = FaultProxy::start(dynamodb.url()).await;
         let postgres = embedded_postgres().await;
-        let configured =
-            |arguments: &[&str]| configured(arguments, dynamodb.url(), postgres.url(), "http://127.0.0.1:9/keys");
+        let configured = |arguments: &[&str]| {
+            let url = proxy.url_of(role_of(arguments));
+            configured(arguments, &url, postgres.url(), "http://127.0.0.1:9/keys")
+        };
         let begin = Instant::now();
         let refusal = |arguments: &[&str]| {
             while begin.elapsed() < DEADLINE * 4 {

@@ -5,6 +5,7 @@ use cruddur_messaging::users::Users;
 use serde_json::{Value, json};
 
 use crate::harness::process::{Running, configured, listening, token_for};
+use crate::harness::recorder::API;
 use crate::harness::{Client, TABLE, TestUser, World, embedded_postgres, eventually, shared, test, user_in};
 
 const LIST: &str = "{ messageGroups { nodes { uuid } } }";
@@ -31,7 +32,7 @@ pub async fn served_with(settings: &[(&str, &str)]) -> Served {
     let (ana, ben) = (user_in(&users, "ana").await, user_in(&users, "ben").await);
     users.close().await;
     let jwks_url = &shared.token_issuer.jwks_url;
-    let mut command = configured(&["serve", "--no-worker"], world.proxy.url(), postgres.url(), jwks_url);
+    let mut command = configured(&["serve", "--no-worker"], &world.proxy.url_of(API), postgres.url(), jwks_url);
     command.env("DDB_MESSAGE_TABLE", TABLE).env("RUST_LOG", "info").envs(settings.iter().copied());
     let mut process = Running::start(&mut command);
     let address = wait_for(&mut process, "its address", listening).parse().expect("an address");

@@ -1,5 +1,5 @@
 //! A proxy between the SDK and the engine. It counts calls, and how many of them are concurrent, and injects faults: lost
-//! responses, errors, delays, races.
+//! responses, errors, delays, races. It also records the calls of each role.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -14,6 +14,8 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::sync::{Barrier, Semaphore};
+
+use super::recorder;
 
 /// A fault of one call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,6 +105,11 @@ impl FaultProxy {
 
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The URL for a process under a role, whose calls are recorded.
+    pub fn url_of(&self, role: &str) -> String {
+        format!("{}/{role}", self.url)
     }
 
     /// Injects faults into the next calls of `operation`, in order.
@@ -202,6 +209,11 @@ async fn relay(
         let faults = state.faults.get_mut(&operation).filter(|faults| !faults.is_empty());
         (faults.map(|faults| faults.remove(0)), state.slow)
     };
+    let body = body.collect().await.ok()?.to_bytes();
+    let role = parts.uri.path().trim_matches('/');
+    if !role.is_empty() && target.starts_with("DynamoDB") {
+        recorder::record(role, &operation, &body);
+    }
     let answer = match fault {
         Some(Fault::Answer(status, code)) => {
             let body = format!("{{\"__type\":\"com.amazonaws.dynamodb.v20120810#{code}\",\"message\":\"injected\"}}");
@@ -214,7 +226,6 @@ async fn relay(
         let response = Response::builder().status(status).header("content-type", "application/x-amz-json-1.0");
         return response.body(Full::new(Bytes::from(body))).ok();
     }
-    let body = body.collect().await.ok()?.to_bytes();
     let mut reads_index = false;
     let is_read = matches!(operation.as_str(), "Query" | "GetItem");
     if is_read {

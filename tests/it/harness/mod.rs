@@ -8,6 +8,7 @@ pub mod legacy;
 pub mod live;
 pub mod postgres_relay;
 pub mod process;
+pub mod recorder;
 pub mod websocket;
 
 use std::future::Future;
@@ -36,6 +37,7 @@ use uuid::Uuid;
 
 pub use self::client::Client;
 pub use self::fault_proxy::FaultProxy;
+use self::recorder::{API, WORKER};
 
 /// One runtime for all tests, because they share engines.
 pub static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
@@ -115,7 +117,10 @@ pub const TABLE: &str = "cruddur-messages";
 
 /// Tables of its own behind a proxy that can lose responses, for any number of servers.
 pub struct World {
+    /// The clients of the test itself.
     pub aws: Aws,
+    api_aws: Aws,
+    worker_aws: Aws,
     pub table: MessagesTable,
     pub proxy: FaultProxy,
     pub dynamodb: EmbeddedDynamoDb,
@@ -128,10 +133,11 @@ impl World {
         let dynamodb = embedded_dynamodb().await;
         let proxy = FaultProxy::start(dynamodb.url()).await;
         let aws = Aws::local(proxy.url()).await;
+        let (api_aws, worker_aws) = (Aws::local(&proxy.url_of(API)).await, Aws::local(&proxy.url_of(WORKER)).await);
         load_messages_table(&aws.dynamodb, TABLE, Billing::FREE_TIER).await.expect("the messages table");
         load_leases_table(&aws.dynamodb, TABLE, Billing::FREE_TIER).await.expect("the leases table");
         let table = MessagesTable::new(aws.dynamodb.clone(), TABLE);
-        Self { aws, table, proxy, dynamodb, live: Live::in_process() }
+        Self { aws, api_aws, worker_aws, table, proxy, dynamodb, live: Live::in_process() }
     }
 
     /// The URL of the engine behind the proxy.
@@ -162,7 +168,7 @@ impl World {
         let shutdown = Shutdown::default();
         let http = HttpLimits { messages_per_minute: 0, ..HttpLimits::default() };
         let mut parts = ApiParts {
-            aws: self.aws.clone(),
+            aws: self.api_aws.clone(),
             table: TABLE.to_owned(),
             users,
             issuer,
@@ -184,7 +190,7 @@ impl World {
     /// A stream consumer. It ends with the returned shutdown.
     pub fn consumer(&self) -> Shutdown {
         let shutdown = Shutdown::default();
-        consume(&self.aws, TABLE, Some(FEED_RETENTION), fresh_name(), self.live.clone(), &shutdown);
+        consume(&self.worker_aws, TABLE, Some(FEED_RETENTION), fresh_name(), self.live.clone(), &shutdown);
         shutdown
     }
 }
