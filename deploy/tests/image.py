@@ -1,0 +1,109 @@
+"""Runs the program of an image as the task definitions do: image.py ROOT IMAGE.
+
+ROOT is the mounted file system of the image, and IMAGE the output of `buildah inspect`. The process runs in ROOT, which is
+read-only, as the user of the image and without privileges. It gets neither /proc nor /dev nor a writable folder.
+"""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import template
+
+# In a mount namespace. Each command replaces the one before it, so the process id stays the same.
+START = """
+mount --bind "$1" "$1"
+mount -o remount,bind,ro "$1"
+root=$1 user=$2
+shift 2
+exec setpriv --no-new-privs chroot --userspec="$user" --groups= "$root" "$@"
+"""
+STOPPED_BY_TIMEOUT = 30
+
+
+def check(what, condition, detail=""):
+    if not condition:
+        sys.exit(f"FAILED: {what}\n{detail}")
+    print(f"ok   {what}", flush=True)
+
+
+def containers():
+    """The containers of service.yaml that run the image."""
+    for resource in template.load("service")["Resources"].values():
+        for it in resource.get("Properties", {}).get("ContainerDefinitions", []):
+            if it["Image"] == {"Ref": "Image"}:
+                yield it
+
+
+def start(root, config, command, **settings):
+    environment = dict(it.split("=", 1) for it in config.get("Env") or [])
+    return subprocess.Popen(
+        ["unshare", "--mount", "sh", "-euc", START, "sh", root, config["User"], *config["Entrypoint"], *command],
+        env={"PATH": os.environ["PATH"]} | environment | settings, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def main():
+    root, config = sys.argv[1], json.loads(Path(sys.argv[2]).read_text())["Docker"]["config"]
+    user, _, group = config["User"].partition(":")
+    check(f"the image has the user {config['User']}, a number that is not 0", user.isdigit() and group.isdigit() and int(user) and int(group))
+    for it in containers():
+        confined = it["ReadonlyRootFilesystem"] is True and it["LinuxParameters"]["Capabilities"]["Drop"] == ["ALL"]
+        check(f"{it['Name']}: the task has this user, a read-only file system and no capabilities", confined and it["User"] == user, it)
+
+    process = start(root, config, config["Cmd"])
+    output, errors = process.communicate(timeout=STOPPED_BY_TIMEOUT)
+    name = " ".join([*config["Entrypoint"], *config["Cmd"]])
+    check(f"`{name}` without settings exits with status 2", process.returncode == 2, (process.returncode, output, errors))
+    is_one_line = output == "" and re.fullmatch(r"[^\n]*\b[A-Z]+(_[A-Z]+)+\b[^\n]*\n", errors)
+    check("it prints one line, which names a setting", is_one_line, (output, errors))
+    print(f"     {errors.strip()}")
+
+    api = next(it for it in containers() if it["Name"] == "api")
+    # Nothing listens on port 9. The process starts without its stores and is not ready.
+    nowhere, port = "127.0.0.1:9", free_port()
+    process = start(
+        root, config, api["Command"], LISTEN_ADDR=f"127.0.0.1:{port}", METRICS_ADDR="127.0.0.1:0", AWS_REGION="eu-central-1",
+        AWS_ACCESS_KEY_ID="test", AWS_SECRET_ACCESS_KEY="test", AWS_ENDPOINT_URL=f"http://{nowhere}",
+        DATABASE_URL=f"postgresql://x@{nowhere}/x", AWS_COGNITO_USER_POOL_ID="eu-central-1_test",
+        AWS_COGNITO_USER_POOL_CLIENT_ID="test", COGNITO_JWKS_URL=f"http://{nowhere}/keys",
+    )
+    try:
+        deadline = time.monotonic() + STOPPED_BY_TIMEOUT
+        status = None
+        while status is None and process.poll() is None and time.monotonic() < deadline:
+            try:
+                status = urllib.request.urlopen(f"http://127.0.0.1:{port}/health/live", timeout=5).status
+            except OSError:
+                time.sleep(0.1)
+        if status != 200:
+            process.kill()
+        check(f"`{' '.join(api['Command'])}` with settings responds", status == 200, status or process.communicate())
+        proc = Path("/proc") / str(process.pid)
+        state = dict(line.split(":\t", 1) for line in (proc / "status").read_text().splitlines() if ":\t" in line)
+        mounts = [line.split() for line in (proc / "mountinfo").read_text().splitlines()]
+        options = [it[5].split(",") for it in mounts if it[4] == "/"][-1]
+        check(f"its user is {user} and its group {group}", state["Uid"].split() == [user] * 4 and state["Gid"].split() == [group] * 4, state)
+        check("it has no capabilities and no other groups", int(state["CapEff"], 16) == 0 and not state["Groups"].strip(), state)
+        check("its file system is the image and read-only", os.path.samefile(proc / "root", root) and "ro" in options, options)
+        process.send_signal(signal.SIGTERM)
+        check("it stops with status 0", process.wait(STOPPED_BY_TIMEOUT) == 0, process.communicate())
+    finally:
+        process.kill()
+
+
+if __name__ == "__main__":
+    main()
