@@ -273,8 +273,10 @@ def run(role, environment, *command, **more):
     return done.returncode, done.stdout + done.stderr
 
 
-def psql(sql, database, **environment):
-    url = urllib.parse.urlsplit(DATABASE)._replace(path=f"/{database}").geturl()
+def psql(sql, database, user=None, **environment):
+    url = urllib.parse.urlsplit(DATABASE)
+    netloc = f"{user}@{url.netloc.split('@')[-1]}" if user else url.netloc
+    url = url._replace(netloc=netloc, path=f"/{database}").geturl()
     command = ["psql", "--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1", url]
     done = subprocess.run(command, input=sql, text=True, capture_output=True, env=os.environ | environment)
     check("psql accepts the statements", done.returncode == 0, done.stderr)
@@ -301,10 +303,11 @@ def test(emulator, folder):
     check("the secret has a user and a generated password", secret["username"] == "cruddur_a" and len(secret["password"]) == 40)
 
     # From empty stacks to running processes, in the order of docs/DEPLOY.md.
-    psql("CREATE DATABASE cruddur;", "postgres")
-    admin = urllib.parse.urlsplit(DATABASE)
+    # As in RDS, the master user is not a superuser: it owns the database and may create roles.
+    master = "cruddur_admin"
+    psql(f"CREATE ROLE {master} LOGIN CREATEDB CREATEROLE;\nCREATE DATABASE cruddur OWNER {master};", "postgres")
     operator_env, _ = task_environment(emulator, "cruddur-operator", secret)
-    operator_env |= {"PGUSER": admin.username, "PGPASSWORD": admin.password or "unused"}
+    operator_env |= {"PGUSER": master, "PGPASSWORD": "unused"}
     status, output = run(operator, operator_env, "ddb", "schema-load", "--prod")
     check("`ddb schema-load --prod` finds the tables of the template as it wants them", status == 0 and "DIFFERS" not in output, output)
     status, output = run(operator, operator_env, "db", "migrate", "--prod")
@@ -312,7 +315,7 @@ def test(emulator, folder):
     task = template.load("service")["Resources"]["DatabaseUserTask"]["Properties"]["ContainerDefinitions"][0]
     sql = next(it["Value"] for it in task["Environment"] if it["Name"] == "SQL")
     for register in ("true", "false"):
-        psql(sql, "cruddur", APP_USER=secret["username"], APP_PASSWORD=secret["password"], REGISTER_USERS=register)
+        psql(sql, "cruddur", master, APP_USER=secret["username"], APP_PASSWORD=secret["password"], REGISTER_USERS=register)
     status, output = run(operator, operator_env, "db", "seed")
     check("`db seed` adds users", status == 0, output)
     pool = emulator.client("cognito-idp")
@@ -382,6 +385,8 @@ def test(emulator, folder):
     remove_from_worker(emulator, worker_role, start_worker, send, first, (ana, ben, esi), root)
     remove_from_operator(operator, operator_env, root, emulator)
     check("the API stops with status 0", api.stop() == 0, api.text())
+    # The last step of the rotation of the password in docs/DEPLOY.md.
+    psql("GRANT cruddur_a TO CURRENT_USER; DROP OWNED BY cruddur_a; DROP ROLE cruddur_a;", "cruddur", master)
 
     for role in (api_role, worker_role, operator):
         check(f"{role.name}: the emulator and the policies agree about every call", not role.policies.mismatches, role.policies.mismatches[:3])
