@@ -39,7 +39,7 @@ PRICES = {
     "hosted zone": 0.50,
     "data transfer, GB": 0.09,
 }
-# What is free for ever, each month.
+# The monthly amounts that are free without a time limit.
 FREE = {
     "table storage, GB": 25,
     "stream reads": 2_500_000,
@@ -55,7 +55,7 @@ FREE_UNITS, DEFAULT_UNITS = 25, 3 * 5
 # Write units, as tests/it/units.rs counts them. A conversation is moved once for each message: messages rarely share a batch.
 MESSAGE, KEY, MOVE_AND_FEEDS, MARK_READ = 1, 1, 16, 2
 FIRST_MESSAGE, FIRST_FEEDS = 12, 10
-# Of the units for one message, those of the table; the others are of the index.
+# The part of MOVE_AND_FEEDS in the table; the rest is in the index.
 MOVE_IN_TABLE = 12
 
 # Assumptions about use. SHARE_FIRST: messages that start a conversation. REQUESTS: requests for each message, of all kinds.
@@ -65,7 +65,7 @@ MESSAGES_OF_USER, SHARE_CONNECTED, PEAK = 100, 0.05, 5
 # Bytes of items with their overhead: a message of about 100 characters, a feed entry, a key.
 MESSAGE_BYTES, ENTRY_BYTES, KEY_BYTES, ROW_BYTES = 500, 500, 350, 700
 REQUEST_LOG_BYTES, RESPONSE_BYTES = 400, 4_000
-# Of the connections: 25 new ones a second, 3,000 active ones, or 1 GB an hour are one LCU.
+# One unit of the load balancer (LCU) is 25 new connections a second, 3,000 active connections, or 1 GB an hour.
 CONNECTIONS_OF_LCU = 3_000
 # A partition of a table has at most this many GB, and each partition has one shard that is read 4 times a second.
 PARTITION_GB, READS_OF_SHARD = 10, 4
