@@ -1,5 +1,8 @@
 // What the tests share: pages of signed-in users, and a client of the API that acts for them.
 
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+
 import { test as base, expect, type BrowserContext, type Page } from '@playwright/test';
 
 import type { Account, Handle } from './signIn';
@@ -87,6 +90,27 @@ export async function readAll(handle: Handle, groupUuid: string): Promise<void> 
   await api(handle, 'mutation ($input: MarkReadInput!) { markRead(input: $input) { messageGroup { id } } }', {
     input: { messageGroupUuid: groupUuid, upTo: messageGroup.lastMessage.cursor },
   });
+}
+
+/** Answers as the server does if it has no user for the account, for example because the handle is taken. */
+export async function rejectAccount(page: Page, reason: string): Promise<void> {
+  const errors = [{ message: 'rejected', extensions: { code: 'UNAUTHENTICATED', reason } }];
+  await page.route('**/graphql', (route) => route.fulfill({ status: 401, json: { errors } }));
+}
+
+const axeSource = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+
+export async function expectNoViolations(page: Page, name: string): Promise<void> {
+  await page.evaluate(axeSource);
+  const violations = await page.evaluate(async () => {
+    const { axe } = window as unknown as { axe: typeof import('axe-core') };
+    const result = await axe.run(document, { resultTypes: ['violations'] });
+    return result.violations.map(
+      ({ id, nodes }) =>
+        `${id}: ${nodes.map(({ html, failureSummary }) => `${html} ${failureSummary ?? ''}`).join('; ')}`,
+    );
+  });
+  expect(violations, name).toEqual([]);
 }
 
 /** Returns a text that no other test uses. */

@@ -1,34 +1,17 @@
-import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
-
 import {
   baseUrl,
   bubble,
   composer,
   expect,
+  expectNoViolations,
   groupRow,
   messages,
   readAll,
+  rejectAccount,
   send,
   test,
   unique,
-  type Page,
 } from './fixtures';
-
-const axeSource = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
-
-async function expectNoViolations(page: Page, name: string): Promise<void> {
-  await page.evaluate(axeSource);
-  const violations = await page.evaluate(async () => {
-    const { axe } = window as unknown as { axe: typeof import('axe-core') };
-    const result = await axe.run(document, { resultTypes: ['violations'] });
-    return result.violations.map(
-      ({ id, nodes }) =>
-        `${id}: ${nodes.map(({ html, failureSummary }) => `${html} ${failureSummary ?? ''}`).join('; ')}`,
-    );
-  });
-  expect(violations, name).toEqual([]);
-}
 
 test('9: everything works by keyboard', async ({ open, isMobile }) => {
   test.skip(isMobile, 'there is no keyboard');
@@ -131,6 +114,11 @@ for (const colorScheme of ['light', 'dark'] as const) {
       await page.locator('.pane h2, .pane .start, .pane .notice-lead').first().waitFor();
       await expectNoViolations(page, path);
     }
+    const unregistered = await open('ana', '', { colorScheme });
+    await rejectAccount(unregistered, 'handle_taken');
+    await unregistered.goto(`${baseUrl()}/messages`);
+    await unregistered.getByRole('heading', { name: 'Your user name is taken here' }).waitFor();
+    await expectNoViolations(unregistered, 'user name is taken');
     const anonymous = await browser.newPage({ ...contextOptions, colorScheme });
     await anonymous.goto(`${baseUrl()}/signed-out`);
     await anonymous.getByRole('heading', { name: 'You are signed out' }).waitFor();

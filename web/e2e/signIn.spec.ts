@@ -1,4 +1,16 @@
-import { baseUrl, bubble, composer, expect, messages, readAll, send, test, unique } from './fixtures';
+import {
+  baseUrl,
+  bubble,
+  composer,
+  expect,
+  expectNoViolations,
+  messages,
+  readAll,
+  rejectAccount,
+  send,
+  test,
+  unique,
+} from './fixtures';
 import { chooseUser, signIn } from './signIn';
 
 const storedUser = (content: string) =>
@@ -117,4 +129,56 @@ test('a sign-in that was not completed says so', async ({ page }) => {
   await page.getByRole('button', { name: 'Sign in again' }).click();
   await chooseUser(page, 'ana');
   await expect(page).toHaveURL(`${baseUrl()}/messages`);
+});
+
+for (const [reason, title] of [
+  ['handle_taken', 'Your user name is taken here'],
+  ['handle_missing', 'Your account has no user name'],
+] as const) {
+  test(`an account that the server rejects with ${reason} leads to a page that says what to do`, async ({ page }) => {
+    const visits: string[] = [];
+    page.on('request', (request) => {
+      const { pathname } = new URL(request.url());
+      if (pathname.startsWith('/oauth2/')) visits.push(pathname);
+    });
+    await rejectAccount(page, reason);
+    await page.goto(`${baseUrl()}/messages`);
+    await chooseUser(page, 'ana');
+    const heading = page.getByRole('heading', { name: title });
+    await expect(heading).toBeVisible();
+    await expect(page).toHaveURL(`${baseUrl()}/messages`);
+    const retry = page.getByRole('button', { name: 'Try again' });
+    await expect(retry).toBeFocused();
+    await expectNoViolations(page, reason);
+
+    // Another try neither signs in again nor renews the token, and works once the server accepts the account.
+    const before = visits.length;
+    await Promise.all([page.waitForEvent('load'), retry.click()]);
+    await expect(heading).toBeVisible();
+    await page.unroute('**/graphql');
+    await retry.click();
+    await expect(page.getByRole('button', { name: 'Account of Ana Ferreira' })).toBeVisible();
+    expect(visits.slice(before)).toEqual([]);
+  });
+}
+
+test('somebody whose account is rejected can sign in with another one', async ({ page }) => {
+  await rejectAccount(page, 'handle_taken');
+  await page.goto(`${baseUrl()}/messages`);
+  await chooseUser(page, 'ana');
+  await page.getByRole('button', { name: 'Use another account' }).click();
+  await expect(page.getByRole('heading', { name: 'You are signed out' })).toBeVisible();
+  await page.unroute('**/graphql');
+  await page.getByRole('button', { name: 'Sign in' }).click();
+  await chooseUser(page, 'ben');
+  await expect(page.getByRole('button', { name: 'Account of Ben Okafor' })).toBeVisible();
+});
+
+test('an account that is rejected in a response with the status 200 leads to a page too', async ({ open }) => {
+  const page = await open('ana', '');
+  const extensions = { code: 'UNAUTHENTICATED', reason: 'user_unknown' };
+  const errors = [{ message: 'unknown', path: ['me'], extensions }];
+  await page.route('**/graphql', (route) => route.fulfill({ json: { data: null, errors } }));
+  await page.goto(`${baseUrl()}/messages`);
+  await expect(page.getByRole('heading', { name: 'Your account is not registered' })).toBeVisible();
 });

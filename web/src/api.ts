@@ -1,9 +1,9 @@
 // The GraphQL client. Its `fetch` adds the access token, and detects connections that have died silently.
 
 import { Client, fetchExchange, type CombinedError, type Exchange } from '@urql/core';
-import { map, pipe } from 'wonka';
+import { map, pipe, tap } from 'wonka';
 
-import { accessToken, end, replaceToken } from './auth';
+import { accessToken, end, isRegistrationProblem, registrationFailed, replaceToken } from './auth';
 import { createCache } from './cache';
 import { observeServerTime } from './clock';
 
@@ -18,7 +18,7 @@ export function createApi(): Client {
     fetchSubscriptions: true,
     fetch: authorizedFetch,
     requestPolicy: 'cache-first',
-    exchanges: [createCache(), dropRepeatedData, fetchExchange],
+    exchanges: [createCache(), dropRepeatedData, detectRegistrationProblems, fetchExchange],
   });
 }
 
@@ -36,14 +36,38 @@ const dropRepeatedData: Exchange =
       ),
     );
 
+/** A user of the user pool whom the API does not know cannot use any page, so the client shows one page that says why. */
+const detectRegistrationProblems: Exchange =
+  ({ forward }) =>
+  (operations) =>
+    pipe(
+      forward(operations),
+      tap(({ error }) => {
+        const reason = error && failureOf(error).reason;
+        if (isRegistrationProblem(reason)) registrationFailed(reason);
+      }),
+    );
+
 const authorizedFetch: typeof fetch = async (input, init = {}) => {
   const token = await accessToken();
   const response = await timedFetch(input, init, token);
-  if (response.status !== 401) return response;
+  if (response.status !== 401 || (await isAboutRegistration(response))) return response;
   const second = await timedFetch(input, init, await replaceToken(token));
   if (second.status === 401) end();
   return second;
 };
+
+/** Whether the server has accepted the token, but has no user for it. */
+async function isAboutRegistration(response: Response): Promise<boolean> {
+  interface Body {
+    errors?: { extensions?: { reason?: unknown } }[];
+  }
+  const body = (await response
+    .clone()
+    .json()
+    .catch(() => null)) as Body | null;
+  return isRegistrationProblem(body?.errors?.[0]?.extensions?.reason);
+}
 
 async function timedFetch(input: RequestInfo | URL, init: RequestInit, token: string): Promise<Response> {
   const headers = new Headers(init.headers);

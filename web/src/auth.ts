@@ -16,6 +16,8 @@ export type Session =
   | { kind: 'starting' }
   | { kind: 'signedIn'; userId: string }
   | { kind: 'signedOut'; why: 'expired' | 'failed' | 'left' }
+  /** The user pool has signed the user in, but the API has no user for this account. */
+  | { kind: 'notRegistered'; reason: RegistrationProblem }
   | { kind: 'unreachable' };
 
 /** A token that expires within this time is renewed before it is used. */
@@ -26,6 +28,10 @@ export const CALLBACK_PATH = '/callback';
 /** Where the user pool goes after the sign-out. */
 const SIGNED_OUT_PATH = '/signed-out';
 const HOME = '/messages';
+
+/** The reasons with which the API rejects a valid token because it has no user for the account. */
+const REGISTRATION_PROBLEMS = ['handle_taken', 'handle_missing', 'profile_refused', 'user_unknown'] as const;
+export type RegistrationProblem = (typeof REGISTRATION_PROBLEMS)[number];
 
 export const session = createStore<Session>({ kind: 'starting' });
 
@@ -121,6 +127,15 @@ export async function replaceToken(rejected: string): Promise<string> {
 export function end(): void {
   void manager?.removeUser();
   session.set({ kind: 'signedOut', why: 'expired' });
+}
+
+export function isRegistrationProblem(reason: unknown): reason is RegistrationProblem {
+  return (REGISTRATION_PROBLEMS as readonly unknown[]).includes(reason);
+}
+
+/** Neither a new token nor a new sign-in changes that, so the tokens are kept for another try. */
+export function registrationFailed(reason: RegistrationProblem): void {
+  session.set({ kind: 'notRegistered', reason });
 }
 
 export async function signOut(): Promise<void> {

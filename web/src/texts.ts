@@ -154,6 +154,34 @@ export const texts = {
     unreachableText: 'Check your connection. This page tries again by itself.',
   },
 
+  /** The user is signed in, but the service has no user for the account. */
+  notRegistered: {
+    handle_taken: {
+      title: 'Your user name is taken here',
+      text: 'You are signed in, but somebody else already uses the user name of your account as their handle.',
+      advice:
+        'Choose another user name in the profile of your account, then try again. If you cannot change it, contact the operator of this service.',
+    },
+    handle_missing: {
+      title: 'Your account has no user name',
+      text: 'You are signed in, but the profile of your account has no user name that can be your handle.',
+      advice:
+        'Set a preferred user name in the profile of your account, then try again. If you cannot change it, contact the operator of this service.',
+    },
+    profile_refused: {
+      title: 'Your profile cannot be read',
+      text: 'You are signed in, but this service is not permitted to read the profile of your account.',
+      advice: 'Contact the operator of this service.',
+    },
+    user_unknown: {
+      title: 'Your account is not registered',
+      text: 'You are signed in, but this service has no user for your account.',
+      advice: 'Contact the operator of this service, or use another account.',
+    },
+    retry: 'Try again',
+    otherAccount: 'Use another account',
+  },
+
   help: {
     heading: 'Keyboard shortcuts',
     close: 'Close',

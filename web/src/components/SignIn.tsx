@@ -1,6 +1,6 @@
 import { useEffect } from 'react';
 
-import { signIn, type Session } from '../auth';
+import { signIn, signOut, type Session } from '../auth';
 import { texts } from '../texts';
 import { Icon } from './Icon';
 import { Notice } from './Notice';
@@ -33,6 +33,21 @@ function Content({ session }: { session: NotSignedIn }) {
     return (
       <Notice icon="offline" title={t.unreachableTitle} text={t.unreachableText}>
         <Spinner label={texts.connection.reconnecting} />
+      </Notice>
+    );
+  }
+  if (session.kind === 'notRegistered') {
+    const { title, text, advice } = texts.notRegistered[session.reason];
+    return (
+      <Notice icon="person" title={title} text={text}>
+        <p>{advice}</p>
+        <button type="button" className="button" autoFocus onClick={() => location.reload()}>
+          {texts.notRegistered.retry}
+        </button>
+        {/* The user pool would sign in the same account again, so its session ends too. */}
+        <button type="button" className="text-button" onClick={() => void signOut()}>
+          {texts.notRegistered.otherAccount}
+        </button>
       </Notice>
     );
   }
