@@ -1,7 +1,8 @@
 // Starts a server unless BASE_URL names one, and signs in each of its users once.
 
 import { spawn, type ChildProcess } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { once } from 'node:events';
+import { mkdirSync, mkdtempSync, openSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,17 +11,25 @@ import { chromium, type FullConfig } from '@playwright/test';
 
 import { HANDLES, signIn, type Account } from './signIn';
 
+/** The output of the server. */
+const SERVER_LOG = 'test-results/server.log';
+
 export default async function setup(config: FullConfig): Promise<() => Promise<void>> {
-  const children: ChildProcess[] = [];
+  let server: ChildProcess | undefined;
   const dataDir = mkdtempSync(join(tmpdir(), 'cruddur-web-'));
   const stop = async () => {
-    const exits = children.map((child) => new Promise((resolve) => child.once('exit', resolve)));
-    for (const child of children) child.kill('SIGTERM');
-    await Promise.all(exits);
+    // False if it has not started, or has ended already.
+    if (server?.kill('SIGTERM')) await once(server, 'exit');
     rmSync(dataDir, { recursive: true, force: true, maxRetries: 5 });
   };
   try {
-    const baseUrl = process.env['BASE_URL'] ?? (await startServer(children, dataDir));
+    let baseUrl = process.env['BASE_URL'];
+    if (baseUrl === undefined) {
+      const port = await freePort();
+      baseUrl = `http://127.0.0.1:${port}`;
+      server = startServer(port, dataDir);
+      await untilReady(baseUrl, server);
+    }
     process.env['BASE_URL'] = baseUrl;
     const browser = await chromium.launch(config.projects[0]?.use.launchOptions);
     const accounts: Record<string, Account> = {};
@@ -38,30 +47,31 @@ export default async function setup(config: FullConfig): Promise<() => Promise<v
   }
 }
 
-async function startServer(children: ChildProcess[], dataDir: string): Promise<string> {
+function startServer(port: number, dataDir: string): ChildProcess {
   const binary = process.env['SERVER'];
   if (!binary) throw new Error('set SERVER to the binary of cruddur-messaging, or BASE_URL to the address of a server');
-  const port = await freePort();
-  const server = `http://127.0.0.1:${port}`;
   const env = {
     ...process.env,
     LISTEN_ADDR: `127.0.0.1:${port}`,
     METRICS_ADDR: '127.0.0.1:0',
     MESSAGES_PER_MINUTE: '0',
   };
-  children.push(spawn(binary, ['dev', '--data-dir', dataDir], { env, stdio: 'ignore' }));
-  await untilReady(`${server}/health/ready`);
-  return server;
+  mkdirSync('test-results', { recursive: true });
+  const log = openSync(SERVER_LOG, 'w');
+  return spawn(binary, ['dev', '--data-dir', dataDir], { env, stdio: ['ignore', log, log] });
 }
 
-async function untilReady(url: string): Promise<void> {
+async function untilReady(baseUrl: string, server: ChildProcess): Promise<void> {
+  let failure: unknown;
+  server.once('error', (error) => (failure = error));
   const deadline = Date.now() + 60_000;
   while (Date.now() < deadline) {
-    const response = await fetch(url).catch(() => undefined);
+    const response = await fetch(`${baseUrl}/health/ready`).catch(() => undefined);
     if (response?.ok) return;
+    if (failure !== undefined || server.exitCode !== null) break;
     await new Promise((resolve) => setTimeout(resolve, 200));
   }
-  throw new Error(`${url} is not ready after 60 s`);
+  throw new Error(`the server is not ready; its log is in ${SERVER_LOG}`, { cause: failure });
 }
 
 function freePort(): Promise<number> {
