@@ -1,4 +1,5 @@
 import {
+  api,
   baseUrl,
   bubble,
   composer,
@@ -8,6 +9,7 @@ import {
   readAll,
   send,
   test,
+  times,
   unique,
   type Page,
 } from './fixtures';
@@ -61,7 +63,6 @@ test('11: the client reconnects when the stream breaks, and resumes from its cur
     return route.fulfill({ headers: stream, body: `event: next\ndata: ${JSON.stringify(ready)}\n\n` });
   });
   const currentCursor = async () => {
-    const { api } = await import('./fixtures');
     const { feed } = await api<{ feed: { endCursor: string } }>('ana', '{ feed(first: 100) { endCursor } }');
     return feed.endCursor;
   };
@@ -173,7 +174,7 @@ test('the API is away: each pane says so, and recovers by itself', async ({ open
 });
 
 test('older messages that cannot be loaded can be tried again', async ({ open }) => {
-  for (let index = 0; index < 60; index += 1) await send('ben', 'ana', unique('Another'));
+  await times(60, () => send('ben', 'ana', unique('Another')));
   const uuid = await send('ben', 'ana', unique('Hello'));
   await readAll('ana', uuid);
   const page = await open('ana', '');

@@ -70,14 +70,31 @@ export async function api<Data>(handle: Handle, query: string, variables: object
   return data;
 }
 
-/** Sends a message, and returns the uuid of the conversation. */
-export async function send(from: Handle, to: Handle, body: string): Promise<string> {
+/** Sends a message, and returns the uuid of the conversation. With the same key, the server stores it once. */
+export async function send(
+  from: Handle,
+  to: Handle,
+  body: string,
+  idempotencyKey: string = crypto.randomUUID(),
+): Promise<string> {
   const { createMessage } = await api<{ createMessage: { messageGroup: { uuid: string } } }>(
     from,
     'mutation ($input: CreateMessageInput!) { createMessage(input: $input) { messageGroup { uuid } } }',
-    { input: { to: { handle: to }, body, idempotencyKey: crypto.randomUUID() } },
+    { input: { to: { handle: to }, body, idempotencyKey } },
   );
   return createMessage.messageGroup.uuid;
+}
+
+/** Calls `task` with each number below `count`, several at the same time and in no particular order. */
+export async function times(count: number, task: (index: number) => Promise<unknown>): Promise<void> {
+  let next = 0;
+  const work = async () => {
+    while (next < count) {
+      next += 1;
+      await task(next - 1);
+    }
+  };
+  await Promise.all(Array.from({ length: 8 }, work));
 }
 
 /** Marks everything in a conversation as read. */
@@ -92,8 +109,8 @@ export async function readAll(handle: Handle, groupUuid: string): Promise<void> 
   });
 }
 
-/** Answers as the server does if it has no user for the account, for example because the handle is taken. */
-export async function rejectAccount(page: Page, reason: string): Promise<void> {
+/** Answers all requests of a page with 401 and a reason, for example that the handle of the account is taken. */
+export async function rejectRequests(page: Page, reason: string): Promise<void> {
   const errors = [{ message: 'rejected', extensions: { code: 'UNAUTHENTICATED', reason } }];
   await page.route('**/graphql', (route) => route.fulfill({ status: 401, json: { errors } }));
 }

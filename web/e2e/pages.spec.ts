@@ -7,7 +7,7 @@ import {
   groupRow,
   messages,
   readAll,
-  rejectAccount,
+  rejectRequests,
   send,
   test,
   unique,
@@ -115,7 +115,7 @@ for (const colorScheme of ['light', 'dark'] as const) {
       await expectNoViolations(page, path);
     }
     const unregistered = await open('ana', '', { colorScheme });
-    await rejectAccount(unregistered, 'handle_taken');
+    await rejectRequests(unregistered, 'handle_taken');
     await unregistered.goto(`${baseUrl()}/messages`);
     await unregistered.getByRole('heading', { name: 'Your user name is taken here' }).waitFor();
     await expectNoViolations(unregistered, 'user name is taken');

@@ -1,16 +1,25 @@
-import { bubble, composer, expect, groupRow, messages, readAll, send, test, unique, type Page } from './fixtures';
+import {
+  baseUrl,
+  bubble,
+  composer,
+  expect,
+  groupRow,
+  messages,
+  readAll,
+  send,
+  test,
+  times,
+  unique,
+  type Page,
+} from './fixtures';
 
 /** Makes sure that a conversation has many messages. Returns its uuid. */
 async function fill(count: number): Promise<string> {
-  let uuid = '';
-  for (let index = 0; index < count; index += 1) {
-    const lines = 'Another line of text. '.repeat(index % 7);
-    uuid = await send(
-      index % 3 === 0 ? 'dmitri' : 'esi',
-      index % 3 === 0 ? 'esi' : 'dmitri',
-      `Message ${index}. ${lines}`,
-    );
-  }
+  const uuid = await send('esi', 'dmitri', unique('Message'));
+  await times(count - 1, (index) => {
+    const [from, to] = index % 3 === 0 ? (['dmitri', 'esi'] as const) : (['esi', 'dmitri'] as const);
+    return send(from, to, `Message ${index}. ${'Another line of text. '.repeat(index % 7)}`);
+  });
   return uuid;
 }
 
@@ -132,11 +141,12 @@ test('4: a conversation opens at the first unread message, and reading marks as 
 test('4: unread messages that are far up are loaded before the conversation opens', async ({ open }) => {
   const uuid = await send('ben', 'ana', unique('Read'));
   await readAll('ana', uuid);
-  const texts = Array.from({ length: 150 }, (_, index) => unique(`Far ${index}`));
-  for (const text of texts) await send('ben', 'ana', text);
+  const first = unique('Far up');
+  await send('ben', 'ana', first);
+  await times(149, () => send('ben', 'ana', unique('Far')));
   const page = await open('ana', `/messages/${uuid}`);
-  await expect(bubble(page, texts[0] ?? '')).toBeInViewport();
-  await expect(bubble(page, texts[0] ?? '').locator('.unread-divider')).toBeVisible();
+  await expect(bubble(page, first)).toBeInViewport();
+  await expect(bubble(page, first).locator('.unread-divider')).toBeVisible();
   await readAll('ana', uuid);
 });
 
@@ -185,7 +195,7 @@ test('13: relative times tick, and show the absolute time on hover', async ({ op
   await send('ben', 'ana', unique('Tick'));
   const page = await open('ana', '');
   await page.clock.install();
-  await page.goto(`${process.env['BASE_URL'] ?? ''}/messages`);
+  await page.goto(`${baseUrl()}/messages`);
   const time = groupRow(page, 'Ben').locator('time');
   await expect(time).toHaveText('now');
   await expect(time).toHaveAttribute('title', /\d{4}/);
@@ -198,7 +208,7 @@ test('13: times are plausible although the clock of the browser is an hour slow 
   for (const hours of [-1, 1]) {
     const page = await open('ana', '');
     await page.clock.install({ time: Date.now() + hours * 3_600_000 });
-    await page.goto(`${process.env['BASE_URL'] ?? ''}/messages`);
+    await page.goto(`${baseUrl()}/messages`);
     await expect(groupRow(page, 'Ben').locator('time')).toHaveText(/^(?:now|1 ?m(?:in)?\.? ago)$/);
     await groupRow(page, 'Ben').click();
     const text = unique('Sent with a wrong clock');

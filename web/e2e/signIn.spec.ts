@@ -6,7 +6,7 @@ import {
   expectNoViolations,
   messages,
   readAll,
-  rejectAccount,
+  rejectRequests,
   send,
   test,
   unique,
@@ -141,7 +141,7 @@ for (const [reason, title] of [
       const { pathname } = new URL(request.url());
       if (pathname.startsWith('/oauth2/')) visits.push(pathname);
     });
-    await rejectAccount(page, reason);
+    await rejectRequests(page, reason);
     await page.goto(`${baseUrl()}/messages`);
     await chooseUser(page, 'ana');
     const heading = page.getByRole('heading', { name: title });
@@ -163,7 +163,7 @@ for (const [reason, title] of [
 }
 
 test('somebody whose account is rejected can sign in with another one', async ({ page }) => {
-  await rejectAccount(page, 'handle_taken');
+  await rejectRequests(page, 'handle_taken');
   await page.goto(`${baseUrl()}/messages`);
   await chooseUser(page, 'ana');
   await page.getByRole('button', { name: 'Use another account' }).click();
