@@ -1,24 +1,53 @@
 // Screenshots of every page and state, for a person to look at. They are kept in `screenshots` and not compared.
 
-import { baseUrl, bubble, composer, expect, groupRow, messages, readAll, send, test, type Page } from './fixtures';
+import type { TestInfo } from '@playwright/test';
 
+import {
+  baseUrl,
+  bubble,
+  composer,
+  expect,
+  groupRow,
+  messages,
+  readAll,
+  rejectRequests,
+  send,
+  signedIn,
+  test,
+  times,
+  type Page,
+} from './fixtures';
+
+const pill = (page: Page) => page.locator('.connection-pill');
 const isSend = (body: string | null) => body?.includes('mutation CreateMessage') ?? false;
 
+/** Returns a function that takes a screenshot when the page has become still. */
+function camera(info: TestInfo, colorScheme: string): (page: Page, name: string) => Promise<void> {
+  return async (page, name) => {
+    await page.evaluate(async () => {
+      await document.fonts.ready;
+      const ending = document.getAnimations().filter((animation) => animation.effect?.getTiming().iterations === 1);
+      await Promise.allSettled(ending.map(({ finished }) => finished));
+    });
+    await page.screenshot({ path: `screenshots/${info.project.name}-${colorScheme}-${name}.png` });
+  };
+}
+
 for (const colorScheme of ['light', 'dark'] as const) {
-  test(`screenshots, ${colorScheme}`, async ({ open, browser, contextOptions, isMobile }, info) => {
-    test.setTimeout(180_000);
-    const shoot = async (page: Page, name: string) => {
-      await page.evaluate(() => document.fonts.ready);
-      await page.screenshot({ path: `screenshots/${info.project.name}-${colorScheme}-${name}.png` });
-    };
+  test(`screenshots of conversations, ${colorScheme}`, async ({ open }, info) => {
+    test.setTimeout(120_000);
+    const shoot = camera(info, colorScheme);
     const uuid = await talk();
-    await send('chloe', 'ana', 'The print shop called. They can do Thursday if we send the files tonight.');
-    await send('chloe', 'ana', 'Shall I say yes?');
+    await readAll('ana', await send('chloe', 'ana', 'I am at the print shop.'));
 
     const page = await open('ana', '/messages', { colorScheme });
     await groupRow(page, 'Ben').waitFor();
-    await expect(page.locator('.connection-pill')).toHaveCount(0);
+    await expect(pill(page)).toHaveCount(0);
     await shoot(page, 'list');
+    await send('chloe', 'ana', 'They can do Thursday if we send the files tonight.');
+    await send('chloe', 'ana', 'Shall I say yes?');
+    await expect(groupRow(page, 'Chloé').locator('.badge')).toHaveText(/^2/);
+    await shoot(page, 'list-unread');
     await page.getByRole('button', { name: /^Account of/ }).click();
     await shoot(page, 'account');
     await page.getByRole('button', { name: 'Keyboard shortcuts' }).click();
@@ -28,20 +57,18 @@ for (const colorScheme of ['light', 'dark'] as const) {
     await groupRow(page, 'Chloé').click();
     await expect(page.locator('.unread-divider')).toBeVisible();
     await shoot(page, 'unread');
+    await composer(page).fill('Say yes, and');
 
     await page.goto(`${baseUrl()}/messages/${uuid}`);
     await composer(page).waitFor();
     const ben = await open('ben', `/messages/${uuid}`, { colorScheme });
     await composer(ben).waitFor();
-    await expect(page.locator('.connection-pill')).toHaveCount(0);
+    await expect(pill(page)).toHaveCount(0);
     await composer(page).fill('See you at the gate then 🌱');
     await composer(page).press('Enter');
     await expect(page.locator('.read-mark')).toBeVisible();
-    await expect(async () => {
-      await composer(ben).pressSequentially('Bring');
-      await expect(page.locator('.typing')).toBeVisible({ timeout: 4_000 });
-    }).toPass();
-    await shoot(page, 'conversation');
+    await whileTyping(ben, () => expect(page.locator('.typing')).toBeVisible({ timeout: 4_000 }));
+    await shoot(page, 'typing');
 
     await messages(page).evaluate((element) => element.scrollBy(0, -1_500));
     await expect(page.getByRole('button', { name: /^Jump to newest/ })).toBeVisible();
@@ -49,40 +76,58 @@ for (const colorScheme of ['light', 'dark'] as const) {
     await composer(ben).press('Enter');
     await expect(page.getByRole('button', { name: 'Jump to newest (1)' })).toBeVisible();
     await shoot(page, 'jump');
-    await page.getByRole('button', { name: /^Jump to newest/ }).click();
 
-    let answer: 'nothing' | 'failure' | 'rejection' = 'nothing';
-    const rejection = {
-      errors: [{ message: 'no', extensions: { code: 'BAD_USER_INPUT', reason: 'recipient_changed' } }],
-    };
-    await page.route('**/graphql', async (route) => {
+    await page.goto(`${baseUrl()}/messages`);
+    await whileTyping(ben, () => expect(page.locator('.preview-typing')).toBeVisible({ timeout: 4_000 }));
+    await shoot(page, 'list-typing-and-draft');
+
+    await page.goto(`${baseUrl()}/messages/${await texture()}`);
+    await composer(page).waitFor();
+    await page.getByText('isolated').last().waitFor();
+    await shoot(page, 'texts');
+  });
+
+  test(`screenshots of messages that are not sent, ${colorScheme}`, async ({ open }, info) => {
+    const shoot = camera(info, colorScheme);
+    const uuid = await talk();
+    const page = await open('ana', `/messages/${uuid}`, { colorScheme });
+    await composer(page).waitFor();
+    await expect(pill(page)).toHaveCount(0);
+    let isRejecting = true;
+    let isDown = false;
+    const extensions = { code: 'BAD_USER_INPUT', reason: 'recipient_changed' };
+    await page.route('**/graphql', (route) => {
+      if (isDown) return route.abort('connectionrefused');
       if (!isSend(route.request().postData())) return route.fallback();
-      if (answer === 'failure') return route.abort('connectionrefused');
-      if (answer === 'rejection') return route.fulfill({ json: rejection });
+      if (isRejecting) return route.fulfill({ json: { errors: [{ message: 'no', extensions }] } });
+      return route.abort('connectionrefused');
     });
     const write = async (text: string) => {
       await composer(page).fill(text);
       await composer(page).press('Enter');
     };
-    answer = 'rejection';
     await write('This one is rejected');
     await expect(bubble(page, 'This one is rejected')).toHaveAttribute('data-state', 'failed');
-    answer = 'failure';
+    isRejecting = false;
     await write('This one may have arrived');
     await expect(bubble(page, 'This one may have arrived')).toHaveAttribute('data-state', 'unknown');
     await composer(page).fill('The wind has turned, and the tide with it. '.repeat(24));
     await shoot(page, 'not-sent');
-    await page.context().setOffline(true);
-    await composer(page).fill('');
-    await expect(page.locator('.connection-pill')).toBeVisible();
-    await shoot(page, 'offline');
-    await page.context().setOffline(false);
-    await bubble(page, 'This one is rejected').getByRole('button', { name: 'Delete' }).click();
-    await page.evaluate(() => {
-      for (const key of Object.keys(localStorage)) if (key.includes(':outbox:')) localStorage.removeItem(key);
-    });
-    await page.unroute('**/graphql');
 
+    await page.context().setOffline(true);
+    await write('This one waits for the connection');
+    await expect(bubble(page, 'waits for the connection')).toHaveAttribute('data-state', 'queued');
+    await expect(pill(page)).toBeVisible();
+    await shoot(page, 'offline');
+    isDown = true;
+    await page.context().setOffline(false);
+    await expect(pill(page)).toHaveText('Connecting…');
+    await shoot(page, 'reconnecting');
+  });
+
+  test(`screenshots of new messages and missing pages, ${colorScheme}`, async ({ open }, info) => {
+    const shoot = camera(info, colorScheme);
+    const page = await open('ana', '', { colorScheme });
     const paths = {
       'new-message': '/messages/new',
       'first-message': '/messages/new/esi',
@@ -99,58 +144,63 @@ for (const colorScheme of ['light', 'dark'] as const) {
     await page.goto(`${baseUrl()}/messages/new`);
     await page.getByRole('textbox', { name: 'Handle' }).fill('esi');
     await shoot(page, 'new-message-filled');
+  });
 
-    const texts = await texture();
-    await page.goto(`${baseUrl()}/messages/${texts}`);
-    await composer(page).waitFor();
-    await page.getByText('isolated').last().waitFor();
-    await shoot(page, 'texts');
-
-    const broken = await open('ana', '', { colorScheme });
-    let mode: 'loading' | 'error' | 'empty' = 'loading';
-    await broken.route('**/graphql', (route) => {
+  test(`screenshots of loading, errors and an empty list, ${colorScheme}`, async ({ open, isMobile }, info) => {
+    const shoot = camera(info, colorScheme);
+    const uuid = await talk();
+    await times(40, () => send('ben', 'ana', 'A page of messages that are older than these is needed.'));
+    await readAll('ana', uuid);
+    const page = await open('ana', '', { colorScheme });
+    let mode: 'loading' | 'error' | 'empty' | 'older-failed' = 'loading';
+    await page.route('**/graphql', (route) => {
       const body = route.request().postData() ?? '';
       if (body.includes('query Me')) return route.fallback();
       if (mode === 'loading') return undefined;
       if (mode === 'error')
         return route.fulfill({ status: 503, json: { errors: [{ message: '', extensions: { code: 'UNAVAILABLE' } }] } });
-      if (!body.includes('query Groups')) return route.fallback();
-      const pageInfo = { __typename: 'PageInfo', hasNextPage: false, endCursor: null };
-      return route.fulfill({
-        json: { data: { messageGroups: { __typename: 'MessageGroupConnection', nodes: [], pageInfo } } },
-      });
+      if (mode === 'empty' && body.includes('query Groups')) {
+        const pageInfo = { __typename: 'PageInfo', hasNextPage: false, endCursor: null };
+        const messageGroups = { __typename: 'MessageGroupConnection', nodes: [], pageInfo };
+        return route.fulfill({ json: { data: { messageGroups } } });
+      }
+      if (mode === 'older-failed' && /"before":"/.test(body)) return route.abort('connectionrefused');
+      return route.fallback();
     });
-    for (const [next, path] of [
-      ['loading', `/messages/${uuid}`],
-      ['error', `/messages/${uuid}`],
-      ['empty', '/messages'],
-    ] as const) {
-      mode = next;
-      await broken.goto(baseUrl() + path);
-      if (next === 'loading') {
-        await expect(broken.locator('.connection-pill')).toBeVisible();
-        await broken.evaluate(() =>
-          Promise.all(
-            document
-              .getAnimations()
-              .filter((animation) => animation.effect?.getTiming().iterations === 1)
-              .map(({ finished }) => finished),
-          ),
-        );
-      } else {
-        await broken
-          .getByRole('heading', { name: next === 'error' ? 'Messages could not be loaded' : 'No conversations yet' })
-          .waitFor();
-      }
-      await shoot(broken, next);
-      if (isMobile && next !== 'empty') {
-        await broken.goto(`${baseUrl()}/messages`);
-        await broken.locator('.groups, .sidebar .notice').first().waitFor();
-        await shoot(broken, `${next}-list`);
-      }
+    const show = async (path: string, text: string) => {
+      await page.goto(baseUrl() + path);
+      await page.getByText(text).filter({ visible: true }).first().waitFor();
+    };
+    await page.goto(`${baseUrl()}/messages/${uuid}`);
+    await expect(pill(page)).toBeVisible();
+    await shoot(page, 'loading');
+    if (isMobile) {
+      await page.goto(`${baseUrl()}/messages`);
+      await page.getByRole('status', { name: 'Loading conversations' }).waitFor();
+      await shoot(page, 'loading-list');
     }
+    mode = 'error';
+    await show(`/messages/${uuid}`, 'Messages could not be loaded');
+    await shoot(page, 'error');
+    if (isMobile) {
+      await show('/messages', 'Conversations could not be loaded');
+      await shoot(page, 'error-list');
+    }
+    mode = 'empty';
+    await show('/messages', 'No conversations yet');
+    await shoot(page, 'empty');
+    mode = 'older-failed';
+    await show(`/messages/${uuid}`, 'Older messages could not be loaded.');
+    await shoot(page, 'older-failed');
+  });
 
-    const anonymous = await browser.newPage({ ...contextOptions, colorScheme });
+  test(`screenshots of signing in and out, ${colorScheme}`, async ({ open, browser, contextOptions }, info) => {
+    const shoot = camera(info, colorScheme);
+    const context = await browser.newContext({ ...contextOptions, colorScheme });
+    const anonymous = await context.newPage();
+    await anonymous.goto(`${baseUrl()}/`);
+    await anonymous.waitForURL(/\/oauth2\/authorize/);
+    await shoot(anonymous, 'sign-in');
     await anonymous.goto(`${baseUrl()}/signed-out`);
     await anonymous.getByRole('heading', { name: 'You are signed out' }).waitFor();
     await shoot(anonymous, 'signed-out');
@@ -161,8 +211,54 @@ for (const colorScheme of ['light', 'dark'] as const) {
     await anonymous.goto(`${baseUrl()}/`);
     await anonymous.getByRole('heading', { name: 'The server cannot be reached' }).waitFor();
     await shoot(anonymous, 'server-away');
-    await anonymous.context().close();
+    await context.close();
+
+    for (const [reason, heading, name] of [
+      ['token_expired', 'Your session has ended', 'session-ended'],
+      ['handle_taken', 'Your user name is taken here', 'handle-taken'],
+      ['handle_missing', 'Your account has no user name', 'handle-missing'],
+      ['profile_refused', 'Your profile cannot be read', 'profile-refused'],
+      ['user_unknown', 'Your account is not registered', 'user-unknown'],
+    ] as const) {
+      const page = await open('ana', '', { colorScheme });
+      await rejectRequests(page, reason);
+      await page.goto(`${baseUrl()}/messages`);
+      await page.getByRole('heading', { name: heading }).waitFor();
+      await shoot(page, name);
+    }
   });
+
+  test(`screenshot of the page after an error of the client, ${colorScheme}`, async ({
+    browser,
+    contextOptions,
+  }, info) => {
+    const shoot = camera(info, colorScheme);
+    // `open` would report the error.
+    const context = await browser.newContext({ ...contextOptions, colorScheme });
+    await signedIn(context, 'ana');
+    const page = await context.newPage();
+    await page.route('**/graphql', async (route) => {
+      if (!route.request().postData()?.includes('query Groups')) return route.fallback();
+      const response = await route.fetch();
+      const body = (await response.text()).replace(/"lastMessageAt":"[^"]+"/g, '"lastMessageAt":"not a time"');
+      await route.fulfill({ response, body });
+    });
+    await page.goto(`${baseUrl()}/messages`);
+    await expect(page.getByRole('heading', { name: 'This page has stopped working' })).toBeVisible();
+    await shoot(page, 'stopped-working');
+    await page.unroute('**/graphql');
+    await page.getByRole('button', { name: 'Load again' }).click();
+    await groupRow(page, 'Ben').waitFor();
+    await context.close();
+  });
+}
+
+/** Writes until the other page shows it, because a signal can be lost. */
+async function whileTyping(page: Page, check: () => Promise<void>): Promise<void> {
+  await expect(async () => {
+    await composer(page).pressSequentially('Bring');
+    await check();
+  }).toPass();
 }
 
 /** A short conversation between Ana and Ben that reads like one. */
