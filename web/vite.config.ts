@@ -1,7 +1,7 @@
 import { brotliCompressSync, constants, gzipSync } from 'node:zlib';
 
 import react from '@vitejs/plugin-react';
-import { defineConfig, type Plugin } from 'vite';
+import { defineConfig, type HtmlTagDescriptor, type Plugin } from 'vite';
 
 /** Maximum size of all JavaScript of the first page after gzip. */
 const BUDGET_BYTES = 150_000;
@@ -16,6 +16,24 @@ function budget(): Plugin {
       const summary = `JavaScript: ${(bytes / 1000).toFixed(1)} KB gzip of ${BUDGET_BYTES / 1000} KB`;
       if (bytes > BUDGET_BYTES) this.error(summary);
       this.info(summary);
+    },
+  };
+}
+
+/** Lets the browser load the chunks that the first one imports later together with it. */
+function preloadChunks(): Plugin {
+  return {
+    name: 'preload-chunks',
+    transformIndexHtml: {
+      order: 'post',
+      handler: (_html, { bundle = {} }) =>
+        Object.values(bundle)
+          .filter((file) => file.type === 'chunk' && file.isDynamicEntry)
+          .map(({ fileName }): HtmlTagDescriptor => ({
+            tag: 'link',
+            attrs: { rel: 'modulepreload', crossorigin: true, href: `/${fileName}` },
+            injectTo: 'head',
+          })),
     },
   };
 }
@@ -39,7 +57,7 @@ function compressed(): Plugin {
 }
 
 export default defineConfig({
-  plugins: [react(), budget(), compressed()],
+  plugins: [react(), preloadChunks(), budget(), compressed()],
   build: {
     target: 'es2022',
     // The Content-Security-Policy has no `data:` for scripts and styles, and inlined files cannot be cached.

@@ -146,15 +146,19 @@ test('reading on one device clears the count on the other', async ({ open }) => 
   await expect(groupRow(other, 'Ben').locator('.badge')).toHaveCount(0);
 });
 
-test('the server is away when the page loads, and comes back', async ({ open }) => {
+test('the server is away when the page loads, and comes back', async ({ open, page: anonymous }) => {
   const uuid = await send('ben', 'ana', unique('Hello'));
   const page = await open('ana', '');
   let isDown = true;
-  await page.route(/graphql|config\.json/, (route) => (isDown ? route.abort('connectionrefused') : route.fallback()));
+  for (const each of [page, anonymous])
+    await each.route(/graphql|config\.json/, (route) => (isDown ? route.abort('connectionrefused') : route.fallback()));
   await page.goto(`${baseUrl()}/messages/${uuid}`);
-  await expect(page.getByRole('heading', { name: 'The server cannot be reached' })).toBeVisible();
+  await expect(page.locator('.pane').getByText('The server cannot be reached.')).toBeVisible();
+  await anonymous.goto(`${baseUrl()}/messages/${uuid}`);
+  await expect(anonymous.getByRole('heading', { name: 'The server cannot be reached' })).toBeVisible();
   isDown = false;
   await expect(composer(page)).toBeVisible();
+  await anonymous.waitForURL(/\/oauth2\/authorize/);
 });
 
 test('the API is away: each pane says so, and recovers by itself', async ({ open, isMobile }) => {

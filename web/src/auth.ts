@@ -1,6 +1,6 @@
 // Sign-in with OpenID Connect: authorization code with PKCE. This is the only place that decides whether somebody is signed in.
 
-import { ErrorResponse, UserManager, WebStorageStateStore, type User } from 'oidc-client-ts';
+import type { User, UserManager } from 'oidc-client-ts';
 
 import { createStore } from './store';
 
@@ -11,6 +11,15 @@ interface Config {
   scope: string;
   logoutUrl: string | null;
 }
+
+/** The library, which knows the user pool. */
+interface Oidc {
+  manager: UserManager;
+  logoutUrl: string | null;
+}
+
+/** The parts of a stored session that the client reads itself. */
+type StoredUser = Pick<User, 'access_token' | 'refresh_token' | 'expires_at' | 'profile'>;
 
 export type Session =
   | { kind: 'starting' }
@@ -29,21 +38,36 @@ export const CALLBACK_PATH = '/callback';
 const SIGNED_OUT_PATH = '/signed-out';
 const HOME = '/messages';
 
+/** The library stores the session of this tab under this prefix and the name of the user pool. */
+const STORED_PREFIX = 'oidc.user:';
+
 /** The reasons with which the API rejects a valid token because it has no user for the account. */
 const REGISTRATION_PROBLEMS = ['handle_taken', 'handle_missing', 'profile_refused', 'user_unknown'] as const;
 export type RegistrationProblem = (typeof REGISTRATION_PROBLEMS)[number];
 
 export const session = createStore<Session>({ kind: 'starting' });
 
-let manager: UserManager | undefined;
-let logoutUrl: string | null = null;
+let loading: Promise<Oidc> | undefined;
 let renewal: Promise<User> | undefined;
 
-/** Restores or starts a session. Called once, when the page loads. */
+/**
+ * Restores or starts a session. Called once, when the page loads. A page whose token is valid needs neither the library nor
+ * `/config.json`, so it is signed in at once.
+ */
 export async function start(): Promise<void> {
+  const user = storedUser();
+  if (user && isUsable(user) && !isTransitional()) {
+    signedIn(user);
+  } else {
+    await untilReachable(restoreOrSignIn);
+  }
+}
+
+/** Repeats a step until the server and the user pool respond. */
+async function untilReachable(step: () => Promise<void>): Promise<void> {
   for (let wait = 1_000; ; wait = Math.min(2 * wait, MAX_WAIT_MS)) {
     try {
-      await startOnce();
+      await step();
       return;
     } catch {
       session.set({ kind: 'unreachable' });
@@ -52,56 +76,47 @@ export async function start(): Promise<void> {
   }
 }
 
-async function startOnce(): Promise<void> {
-  const config = await loadConfig();
-  logoutUrl = config.logoutUrl;
-  manager = new UserManager({
-    authority: config.authority,
-    client_id: config.clientId,
-    scope: config.scope,
-    response_type: 'code',
-    redirect_uri: location.origin + CALLBACK_PATH,
-    userStore: new WebStorageStateStore({ store: sessionStorage }),
-    stateStore: new WebStorageStateStore({ store: sessionStorage }),
-    // `accessToken` renews when a token is used, which also works after the computer has slept.
-    automaticSilentRenew: false,
-    requestTimeoutInSeconds: 15,
-  });
-
+async function restoreOrSignIn(): Promise<void> {
+  const { manager } = await oidc();
   if (location.pathname === CALLBACK_PATH) await finishSignIn(manager);
   else if (location.pathname === SIGNED_OUT_PATH) session.set({ kind: 'signedOut', why: 'left' });
-  else await restore(manager);
+  else if (storedUser()) await restore();
+  else await goToSignIn();
 }
 
-/** Uses the session of this tab, if there is one. */
-async function restore(oidc: UserManager): Promise<void> {
-  const user = await oidc.getUser();
+/** Continues a session whose token has expired. */
+async function restore(): Promise<void> {
   try {
-    if (user) signedIn(isUsable(user) ? user : await renew());
-    else await signIn();
+    signedIn(await renew());
   } catch (error) {
     if (!isRefused(error)) throw error;
     // Nobody was using this page, so there is nothing to explain.
-    await signIn();
+    await goToSignIn();
   }
 }
 
 /** Goes to the sign-in page of the user pool, and comes back to the current page. */
-export async function signIn(): Promise<void> {
-  const isTransitional = location.pathname === CALLBACK_PATH || location.pathname === SIGNED_OUT_PATH;
-  const here = isTransitional ? HOME : location.pathname + location.search;
-  await manager?.signinRedirect({ state: here });
+export function signIn(): Promise<void> {
+  return untilReachable(goToSignIn);
 }
 
-async function finishSignIn(oidc: UserManager): Promise<void> {
+async function goToSignIn(): Promise<void> {
+  const { manager } = await oidc();
+  // The client would find a session of another user pool instead of the new one.
+  forgetStoredUsers();
+  const here = isTransitional() ? HOME : location.pathname + location.search;
+  await manager.signinRedirect({ state: here });
+}
+
+async function finishSignIn(manager: UserManager): Promise<void> {
   try {
-    const user = await oidc.signinRedirectCallback();
+    const user = await manager.signinRedirectCallback();
     history.replaceState(null, '', pathOf(user.state));
     signedIn(user);
   } catch (error) {
     if (isNetworkError(error)) throw error;
     // A reload of this page, for example: the code in its address has been used.
-    const user = await oidc.getUser();
+    const user = storedUser();
     history.replaceState(null, '', HOME);
     if (user && isUsable(user)) signedIn(user);
     else session.set({ kind: 'signedOut', why: 'failed' });
@@ -110,14 +125,14 @@ async function finishSignIn(oidc: UserManager): Promise<void> {
 
 /** Returns a valid access token. Throws if there is none; then nobody is signed in, or the user pool is unreachable. */
 export async function accessToken(): Promise<string> {
-  const user = (await manager?.getUser()) ?? null;
+  const user = storedUser();
   if (user && isUsable(user)) return user.access_token;
   return (await renewOrEnd()).access_token;
 }
 
 /** Replaces an access token that the server has rejected. Returns the new one. */
 export async function replaceToken(rejected: string): Promise<string> {
-  const user = (await manager?.getUser()) ?? null;
+  const user = storedUser();
   // Another request may have replaced it already.
   if (user && user.access_token !== rejected && isUsable(user)) return user.access_token;
   return (await renewOrEnd()).access_token;
@@ -125,7 +140,7 @@ export async function replaceToken(rejected: string): Promise<string> {
 
 /** Ends the session because the server rejects even a new token. */
 export function end(): void {
-  void manager?.removeUser();
+  forgetStoredUsers();
   session.set({ kind: 'signedOut', why: 'expired' });
 }
 
@@ -139,23 +154,26 @@ export function registrationFailed(reason: RegistrationProblem): void {
 }
 
 export async function signOut(): Promise<void> {
-  const oidc = manager;
-  if (!oidc) return;
+  // Not every user pool publishes where its session ends.
+  let endpoint: string | undefined;
+  let clientId = '';
   try {
-    if (await oidc.metadataService.getRevocationEndpoint()) await oidc.revokeTokens(['refresh_token']);
+    const { manager, logoutUrl } = await oidc();
+    clientId = manager.settings.client_id;
+    endpoint = logoutUrl ?? undefined;
+    endpoint ??= await manager.metadataService.getEndSessionEndpoint();
+    if (await manager.metadataService.getRevocationEndpoint()) await manager.revokeTokens(['refresh_token']);
   } catch {
     // The user wants to leave, also if the user pool is unreachable.
   }
-  // Not every user pool publishes where its session ends.
-  const endpoint = logoutUrl ?? (await oidc.metadataService.getEndSessionEndpoint().catch(() => undefined));
-  await oidc.removeUser();
+  forgetStoredUsers();
   if (endpoint === undefined) {
     session.set({ kind: 'signedOut', why: 'left' });
     return;
   }
   // Cognito's logout is not that of OpenID Connect: https://github.com/authts/oidc-client-ts/issues/1385
   const url = new URL(endpoint, location.href);
-  url.searchParams.set('client_id', oidc.settings.client_id);
+  url.searchParams.set('client_id', clientId);
   url.searchParams.set('logout_uri', location.origin + SIGNED_OUT_PATH);
   location.assign(url);
 }
@@ -175,8 +193,9 @@ function renew(): Promise<User> {
 }
 
 async function renewOnce(): Promise<User> {
-  const user = (await manager?.getUser()) ?? null;
-  if (!manager || !user?.refresh_token) throw new NoSession();
+  const { manager } = await oidc();
+  const user = await manager.getUser();
+  if (!user?.refresh_token) throw new NoSession();
   const renewed = await manager.signinSilent();
   if (!renewed) throw new NoSession();
   return renewed;
@@ -186,17 +205,69 @@ class NoSession extends Error {
   override readonly name = 'NoSession';
 }
 
-function signedIn(user: User): void {
+function signedIn(user: StoredUser): void {
   session.set({ kind: 'signedIn', userId: user.profile.sub });
 }
 
-function isUsable(user: User): boolean {
-  // `expires_in` counts from the moment at which the token was received, so a wrong clock of the browser does not matter.
-  return (user.expires_in ?? Infinity) > RENEW_BEFORE_SECONDS || (user.refresh_token === undefined && !user.expired);
+function isUsable({ expires_at, refresh_token }: StoredUser): boolean {
+  // The library counts from the moment at which it received the token, so a wrong clock of the browser does not matter.
+  const seconds = expires_at === undefined ? Infinity : expires_at - Date.now() / 1_000;
+  return seconds > (refresh_token === undefined ? 0 : RENEW_BEFORE_SECONDS);
 }
 
+/** Whether the page is only a step of signing in or out. */
+function isTransitional(): boolean {
+  return location.pathname === CALLBACK_PATH || location.pathname === SIGNED_OUT_PATH;
+}
+
+function storedKeys(): string[] {
+  return Object.keys(sessionStorage).filter((key) => key.startsWith(STORED_PREFIX));
+}
+
+/** Reads the session of this tab. */
+function storedUser(): StoredUser | null {
+  try {
+    const [key = ''] = storedKeys();
+    return JSON.parse(sessionStorage.getItem(key) ?? 'null') as StoredUser | null;
+  } catch {
+    return null;
+  }
+}
+
+function forgetStoredUsers(): void {
+  for (const key of storedKeys()) sessionStorage.removeItem(key);
+}
+
+/** Loads the library and the configuration when they are needed first. */
+function oidc(): Promise<Oidc> {
+  if (!loading) {
+    loading = loadOidc();
+    // So that the next call tries again.
+    loading.catch(() => (loading = undefined));
+  }
+  return loading;
+}
+
+async function loadOidc(): Promise<Oidc> {
+  const [{ UserManager, WebStorageStateStore }, config] = await Promise.all([import('oidc-client-ts'), loadConfig()]);
+  const manager = new UserManager({
+    authority: config.authority,
+    client_id: config.clientId,
+    scope: config.scope,
+    response_type: 'code',
+    redirect_uri: location.origin + CALLBACK_PATH,
+    userStore: new WebStorageStateStore({ store: sessionStorage }),
+    stateStore: new WebStorageStateStore({ store: sessionStorage }),
+    // `accessToken` renews when a token is used, which also works after the computer has slept.
+    automaticSilentRenew: false,
+    requestTimeoutInSeconds: 15,
+  });
+  return { manager, logoutUrl: config.logoutUrl };
+}
+
+/** Whether the user pool has refused to sign the user in, so another try is useless. */
 function isRefused(error: unknown): boolean {
-  return error instanceof ErrorResponse || error instanceof NoSession;
+  return error instanceof NoSession || (error instanceof Error && error.name === 'ErrorResponse');
 }
 
 function isNetworkError(error: unknown): boolean {
@@ -212,9 +283,9 @@ async function loadConfig(): Promise<Config> {
   const response = await fetch('/config.json', { signal: AbortSignal.timeout(MAX_WAIT_MS) });
   if (!response.ok) throw new Error(`/config.json: HTTP ${response.status}`);
   const config = (await response.json()) as Partial<Config>;
-  const { authority, clientId, scope = 'openid profile', logoutUrl: logout = null } = config;
+  const { authority, clientId, scope = 'openid profile', logoutUrl = null } = config;
   if (!authority || !clientId) throw new Error('/config.json needs `authority` and `clientId`');
-  return { authority, clientId, scope, logoutUrl: logout };
+  return { authority, clientId, scope, logoutUrl };
 }
 
 /** Waits, but not longer than until the browser is online again. */
