@@ -1,4 +1,4 @@
-import { useCallback, useEffect, useMemo } from 'react';
+import { useCallback, useEffect, useEffectEvent, useMemo } from 'react';
 import { useQuery } from 'urql';
 
 import { GroupsDocument, type GroupsQuery } from './generated/graphql';
@@ -50,15 +50,14 @@ export function useGroups() {
 export function useGroupsResync(): void {
   const { live, client } = useServices();
   const { groups } = useGroups();
-  const count = groups?.length ?? GROUPS_PAGE;
-  useEffect(
-    () =>
-      live.resync.on(() => {
-        const first = Math.min(Math.max(count, GROUPS_PAGE), MAX_PAGE);
-        void client.query(GroupsDocument, { first }, { requestPolicy: 'network-only' }).toPromise();
-      }),
-    [live, client, count],
-  );
+  const resyncs = useStore(live.resyncs);
+  const queryAgain = useEffectEvent(() => {
+    const first = Math.min(Math.max(groups?.length ?? 0, GROUPS_PAGE), MAX_PAGE);
+    void client.query(GroupsDocument, { first }, { requestPolicy: 'network-only' }).toPromise();
+  });
+  useEffect(() => {
+    if (resyncs > 0) queryAgain();
+  }, [resyncs]);
 }
 
 /** Sets the title of the page: the number of unread messages, and what is open. */

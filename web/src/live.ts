@@ -28,8 +28,11 @@ const HIDDEN_MS = 20_000;
 export class Live {
   readonly connection = createStore<Connection>('connecting');
   readonly added = createEmitter<AddedMessage>();
-  /** The client may have missed read markers, or the feed was reset: query again. */
-  readonly resync = createEmitter<undefined>();
+  /**
+   * How often the client may have missed changes, such as read markers or events before a reset of the feed. When it grows, the
+   * page queries again. It is a value, so a component that is rendered later can compare it.
+   */
+  readonly resyncs = createStore(0);
 
   readonly #client: Client;
   readonly #cursorKey: string;
@@ -120,12 +123,12 @@ export class Live {
         this.#failures = 0;
         this.connection.set('live');
         this.#hasBeenLive = true;
-        if (this.#needsResync) this.resync.emit(undefined);
+        if (this.#needsResync) this.#resync();
         // Read markers are not a part of the feed, so the next interruption misses some.
         this.#needsResync = true;
         break;
       case 'FeedReset':
-        this.resync.emit(undefined);
+        this.#resync();
         break;
     }
   }
@@ -142,6 +145,10 @@ export class Live {
     this.#failures += 1;
     clearTimeout(this.#retryTimer);
     this.#retryTimer = setTimeout(() => this.#connect(), wait * (0.5 + Math.random()));
+  }
+
+  #resync(): void {
+    this.resyncs.set(this.resyncs.get() + 1);
   }
 
   #setCursor(cursor: string | null): void {
@@ -182,7 +189,7 @@ export class Live {
     if (this.connection.get() === 'reconnecting') this.#reconnect();
     if (!this.#activity && navigator.onLine) {
       this.#connectActivity();
-      if (this.connection.get() === 'live') this.resync.emit(undefined);
+      if (this.connection.get() === 'live') this.#resync();
     }
   }
 }

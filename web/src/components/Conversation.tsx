@@ -43,13 +43,14 @@ function LoadedConversation({ uuid }: { uuid: string }) {
     query: ConversationDocument,
     variables: { uuid, last: FIRST_PAGE, before: null },
   });
+  const [resyncsAtQuery] = useState(() => live.resyncs.get());
   const connection = useStore(live.connection);
   const hasFailed = error !== undefined && !data;
   useEffect(() => {
     if (hasFailed && connection === 'live') reexecute({ requestPolicy: 'network-only' });
   }, [hasFailed, connection, reexecute]);
 
-  if (data?.messageGroup) return <OpenConversation group={data.messageGroup} />;
+  if (data?.messageGroup) return <OpenConversation group={data.messageGroup} resyncsAtQuery={resyncsAtQuery} />;
   if (data) return <MissingConversation />;
   if (error) {
     const { isUnreachable } = failureOf(error);
@@ -70,7 +71,13 @@ function LoadedConversation({ uuid }: { uuid: string }) {
   return <LoadingConversation />;
 }
 
-function OpenConversation({ group }: { group: Group }) {
+interface OpenConversationProps {
+  group: Group;
+  /** Messages that were added before a later resync can be missing. */
+  resyncsAtQuery: number;
+}
+
+function OpenConversation({ group, resyncsAtQuery }: OpenConversationProps) {
   const { client, outbox, live } = useServices();
   const { uuid, otherParticipant, messages, unreadCount } = group;
   const name = nameOf(otherParticipant);
@@ -85,10 +92,13 @@ function OpenConversation({ group }: { group: Group }) {
   }, [client, uuid, startCursor]);
 
   const newest = unmask(MessageListItemFragmentDoc, messages.nodes.at(-1))?.cursor;
+  const resyncs = useStore(live.resyncs);
   const onResync = useEffectEvent(() => {
     if (newest !== undefined) void loadNewer(client, uuid, newest);
   });
-  useEffect(() => live.resync.on(() => onResync()), [live]);
+  useEffect(() => {
+    if (resyncs > resyncsAtQuery) onResync();
+  }, [resyncs, resyncsAtQuery]);
 
   // The position of the divider stays where it was when the conversation was opened, although reading clears the count.
   const [unreadAtOpen] = useState(unreadCount);
