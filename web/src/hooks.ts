@@ -1,12 +1,12 @@
 import { useCallback, useEffect, useEffectEvent, useMemo } from 'react';
 import { useQuery } from 'urql';
 
+import { firstGroups } from './firstQueries';
 import { GroupsDocument, type GroupsQuery } from './generated/graphql';
 import { useServices } from './services';
 import { useStore } from './store';
 import { texts } from './texts';
 
-export const GROUPS_PAGE = 20;
 const MAX_PAGE = 100;
 
 export type GroupNode = GroupsQuery['messageGroups']['nodes'][number];
@@ -16,7 +16,7 @@ export function useGroups() {
   const { live, client } = useServices();
   const [{ data, error, fetching }, reexecute] = useQuery({
     query: GroupsDocument,
-    variables: { first: GROUPS_PAGE },
+    variables: firstGroups,
   });
   const connection = useStore(live.connection);
   const hasFailed = error !== undefined;
@@ -32,7 +32,7 @@ export function useGroups() {
 
   const endCursor = data?.messageGroups.pageInfo.endCursor ?? null;
   const loadMore = useCallback(async () => {
-    const result = await client.query(GroupsDocument, { first: GROUPS_PAGE, after: endCursor }).toPromise();
+    const result = await client.query(GroupsDocument, { ...firstGroups, after: endCursor }).toPromise();
     return result.error === undefined;
   }, [client, endCursor]);
 
@@ -52,7 +52,7 @@ export function useGroupsResync(): void {
   const { groups } = useGroups();
   const resyncs = useStore(live.resyncs);
   const queryAgain = useEffectEvent(() => {
-    const first = Math.min(Math.max(groups?.length ?? 0, GROUPS_PAGE), MAX_PAGE);
+    const first = Math.min(Math.max(groups?.length ?? 0, firstGroups.first), MAX_PAGE);
     void client.query(GroupsDocument, { first }, { requestPolicy: 'network-only' }).toPromise();
   });
   useEffect(() => {

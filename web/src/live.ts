@@ -38,6 +38,7 @@ export class Live {
   readonly #cursorKey: string;
   /** The position in the feed. A stored one makes a gap between the first queries and the subscription impossible. */
   #cursor: string | null;
+  #hasStarted = false;
   #hasBeenLive = false;
   /** Whether changes may be missing that the feed does not deliver. */
   #needsResync: boolean;
@@ -58,6 +59,8 @@ export class Live {
   }
 
   start(): void {
+    if (this.#hasStarted || this.#stop.signal.aborted) return;
+    this.#hasStarted = true;
     const { signal } = this.#stop;
     addEventListener('online', () => this.#reconnect(), { signal });
     addEventListener('offline', () => this.#disconnect(), { signal });

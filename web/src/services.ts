@@ -4,13 +4,15 @@ import type { Client } from '@urql/core';
 import { createContext, use } from 'react';
 
 import { createApi, failureOf } from './api';
+import { session } from './auth';
 import { serverNow } from './clock';
 import { Drafts } from './drafts';
+import { queryAhead } from './firstQueries';
 import { CreateMessageDocument } from './generated/graphql';
 import { Live } from './live';
 import { Outbox, type SendResult } from './outbox';
 import { ReadMarks } from './readMarks';
-import { createEmitter, type Emitter } from './store';
+import { createEmitter, createStore, type Emitter } from './store';
 
 export interface Services {
   userId: string;
@@ -21,6 +23,8 @@ export interface Services {
   readMarks: ReadMarks;
   /** The first message to a handle has created this message group. */
   started: Emitter<{ handle: string; messageGroupUuid: string }>;
+  /** Starts the live connection after the responses of the first queries, with which it would compete. */
+  startLive: () => void;
   stop: () => void;
 }
 
@@ -33,7 +37,22 @@ export function useServices(): Services {
   return services;
 }
 
-export function startServices(userId: string): Services {
+/** The services of the signed-in user. */
+export const runningServices = createStore<Services | null>(null);
+
+/** Starts the services when a user signs in, and stops them when the session ends. */
+export function followSession(): void {
+  session.subscribe(() => {
+    const current = session.get();
+    const userId = current.kind === 'signedIn' ? current.userId : undefined;
+    const running = runningServices.get();
+    if (running?.userId === userId) return;
+    running?.stop();
+    runningServices.set(userId === undefined ? null : startServices(userId));
+  });
+}
+
+function startServices(userId: string): Services {
   const client = createApi();
   const live = new Live(client, userId);
   const drafts = new Drafts(userId);
@@ -68,14 +87,15 @@ export function startServices(userId: string): Services {
     if (message.author.uuid !== messageGroup.otherParticipant.uuid)
       outbox.seen(message.id, message.messageGroupUuid, message.body);
   });
-  live.start();
+  const firstResponses = queryAhead(client, location.pathname);
+  const startLive = () => void firstResponses.then(() => live.start());
   outbox.flush();
 
   const stop = () => {
     listeners.abort();
     live.stop();
   };
-  return { userId, client, live, outbox, drafts, readMarks: new ReadMarks(client), started, stop };
+  return { userId, client, live, outbox, drafts, readMarks: new ReadMarks(client), started, startLive, stop };
 }
 
 const NOTHING_KNOWN = { isTransient: true, isUnreachable: true, reason: undefined, retryAfter: undefined };

@@ -1,33 +1,19 @@
-import { useEffect, useState } from 'react';
 import { Provider } from 'urql';
 
 import { session } from '../auth';
-import { ServicesProvider, startServices, type Services } from '../services';
+import { runningServices, ServicesProvider } from '../services';
 import { useStore } from '../store';
 import { Shell } from './Shell';
 import { SignIn } from './SignIn';
 
 export function App() {
   const current = useStore(session);
+  const services = useStore(runningServices);
   if (current.kind !== 'signedIn') return <SignIn session={current} />;
-  return <SignedIn key={current.userId} userId={current.userId} />;
-}
-
-function SignedIn({ userId }: { userId: string }) {
-  const [services, setServices] = useState<Services | null>(null);
-  useEffect(() => {
-    const started = startServices(userId);
-    // eslint-disable-next-line react-hooks/set-state-in-effect -- the services open connections, so an effect owns them
-    setServices(started);
-    return () => {
-      started.stop();
-      setServices(null);
-    };
-  }, [userId]);
-
+  // The services start and stop with the session.
   if (!services) return null;
   return (
-    <ServicesProvider value={services}>
+    <ServicesProvider key={services.userId} value={services}>
       <Provider value={services.client}>
         <Shell />
       </Provider>

@@ -3,6 +3,7 @@ import { useQuery, type Client, type OperationResult } from 'urql';
 import { Link } from 'wouter';
 
 import { failureOf } from '../api';
+import { firstMessages, isUuid } from '../firstQueries';
 import {
   ConversationDocument,
   MessageListItemFragmentDoc,
@@ -24,24 +25,21 @@ import { MessageList } from './MessageList';
 import { Notice } from './Notice';
 import { nameOf } from './Person';
 
-const FIRST_PAGE = 40;
 const PAGE = 100;
 /** A conversation opens at its first unread message, unless that is further up than this. */
 const MAX_UNREAD_LOADED = 1_000;
-const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 type Group = NonNullable<ConversationQuery['messageGroup']>;
 
 export function Conversation({ uuid }: { uuid: string }) {
-  // The server rejects other identifiers as bad input.
-  return UUID.test(uuid) ? <LoadedConversation uuid={uuid} /> : <MissingConversation />;
+  return isUuid(uuid) ? <LoadedConversation uuid={uuid} /> : <MissingConversation />;
 }
 
 function LoadedConversation({ uuid }: { uuid: string }) {
   const { live } = useServices();
   const [{ data, error }, reexecute] = useQuery({
     query: ConversationDocument,
-    variables: { uuid, last: FIRST_PAGE, before: null },
+    variables: firstMessages(uuid),
   });
   const [resyncsAtQuery] = useState(() => live.resyncs.get());
   const connection = useStore(live.connection);

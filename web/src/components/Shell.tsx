@@ -19,6 +19,8 @@ export function Shell() {
   useGroupsResync();
   useShortcuts(() => setHelpOpen(true));
   useStartedConversations();
+  const { startLive } = useServices();
+  useEffect(() => startLive(), [startLive]);
 
   const isList = location === '/messages' || location === '/';
   return (
