@@ -87,7 +87,7 @@ export const texts = {
 
   /** Reasons why the server rejects a message for ever. */
   failure: {
-    message_too_long: 'Not sent: the message is too long.',
+    message_exceed_max_chars: 'Not sent: the message is too long.',
     message_blank: 'Not sent: the message is empty.',
     recipient_not_found: 'Not sent: this user no longer exists.',
     recipient_changed: 'Not sent: this handle now belongs to somebody else.',
