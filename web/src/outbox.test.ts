@@ -127,6 +127,16 @@ describe('outbox', () => {
     expect(requests[0]?.item.key).toBe(key);
   });
 
+  it('sends nothing after the end of the session', async () => {
+    const { outbox, requests } = setup();
+    outbox.add(GROUP, 'u2', 'hello');
+    await requests[0]?.answer(failure(true));
+    outbox.stop();
+    await vi.advanceTimersByTimeAsync(120_000);
+    outbox.flush();
+    expect(requests).toHaveLength(1);
+  });
+
   it('is separate for each user', () => {
     setup().outbox.add(GROUP, 'u2', 'hello');
     const other = new Outbox({ userId: 'u9', now: Date.now, send: () => Promise.resolve(SENT) });

@@ -60,6 +60,7 @@ export class Outbox {
   readonly #active = new Set<string>();
   readonly #waits = new Map<string, number>();
   #timer: ReturnType<typeof setTimeout> | undefined;
+  #hasStopped = false;
 
   constructor(options: OutboxOptions) {
     this.#options = options;
@@ -94,7 +95,7 @@ export class Outbox {
   /** Sends whatever waits, for example because the connection is back. */
   flush(): void {
     clearTimeout(this.#timer);
-    if (this.#options.isOnline?.() === false) return;
+    if (this.#hasStopped || this.#options.isOnline?.() === false) return;
     const busy = new Set<string>();
     for (const item of this.items.get()) {
       const conversation = conversationOf(item.to);
@@ -126,6 +127,12 @@ export class Outbox {
   reload(): void {
     const own = new Map(this.items.get().map((item) => [item.key, item]));
     this.items.set(this.#load().map((item) => (this.#active.has(item.key) ? (own.get(item.key) ?? item) : item)));
+  }
+
+  /** Sends nothing any more, because the session has ended. */
+  stop(): void {
+    this.#hasStopped = true;
+    clearTimeout(this.#timer);
   }
 
   isOwnKey(storageKey: string | null): boolean {
@@ -187,7 +194,7 @@ export class Outbox {
   }
 }
 
-const UNREACHABLE: SendResult = {
+export const UNREACHABLE: SendResult = {
   ok: false,
   failure: { isTransient: true, isUnreachable: true, reason: undefined, retryAfter: undefined },
 };

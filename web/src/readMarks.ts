@@ -2,6 +2,7 @@
 
 import type { Client } from '@urql/core';
 
+import { failureOf } from './api';
 import { MarkReadDocument } from './generated/graphql';
 
 const DELAY_MS = 400;
@@ -23,6 +24,11 @@ export class ReadMarks {
     this.#schedule(groupUuid, upTo, DELAY_MS);
   }
 
+  stop(): void {
+    for (const { timer } of this.#pending.values()) clearTimeout(timer);
+    this.#pending.clear();
+  }
+
   #schedule(groupUuid: string, upTo: string, delay: number): void {
     const timer = setTimeout(() => void this.#send(groupUuid, upTo), delay);
     this.#pending.set(groupUuid, { upTo, timer });
@@ -33,6 +39,6 @@ export class ReadMarks {
       .mutation(MarkReadDocument, { input: { messageGroupUuid: groupUuid, upTo } })
       .toPromise();
     if (this.#pending.get(groupUuid)?.upTo !== upTo) return;
-    if (result.error) this.#schedule(groupUuid, upTo, RETRY_MS);
+    if (result.error && failureOf(result.error).isTransient) this.#schedule(groupUuid, upTo, RETRY_MS);
   }
 }

@@ -10,7 +10,7 @@ import { Drafts } from './drafts';
 import { queryAhead } from './firstQueries';
 import { CreateMessageDocument } from './generated/graphql';
 import { Live } from './live';
-import { Outbox, type SendResult } from './outbox';
+import { Outbox, UNREACHABLE, type SendResult } from './outbox';
 import { ReadMarks } from './readMarks';
 import { createEmitter, createStore, type Emitter } from './store';
 
@@ -56,6 +56,7 @@ function startServices(userId: string): Services {
   const client = createApi();
   const live = new Live(client, userId);
   const drafts = new Drafts(userId);
+  const readMarks = new ReadMarks(client);
   const started = createEmitter<{ handle: string; messageGroupUuid: string }>();
   const outbox = new Outbox({
     userId,
@@ -68,7 +69,7 @@ function startServices(userId: string): Services {
         const { uuid, messageGroupUuid } = data.createMessage.message;
         return { ok: true, messageUuid: uuid, messageGroupUuid };
       }
-      return { ok: false, failure: error ? failureOf(error) : NOTHING_KNOWN };
+      return error ? { ok: false, failure: failureOf(error) } : UNREACHABLE;
     },
     onSent: ({ to }, { messageGroupUuid }) => {
       if ('handle' in to) {
@@ -94,8 +95,8 @@ function startServices(userId: string): Services {
   const stop = () => {
     listeners.abort();
     live.stop();
+    outbox.stop();
+    readMarks.stop();
   };
-  return { userId, client, live, outbox, drafts, readMarks: new ReadMarks(client), started, startLive, stop };
+  return { userId, client, live, outbox, drafts, readMarks, started, startLive, stop };
 }
-
-const NOTHING_KNOWN = { isTransient: true, isUnreachable: true, reason: undefined, retryAfter: undefined };
