@@ -1,28 +1,34 @@
 import { useCallback, useEffect, useEffectEvent, useMemo } from 'react';
-import { useQuery } from 'urql';
+import { useQuery, type AnyVariables, type UseQueryArgs } from 'urql';
 
 import { firstGroups } from './firstQueries';
-import { GroupsDocument, type GroupsQuery } from './generated/graphql';
+import { GroupsDocument } from './generated/graphql';
 import { useServices } from './services';
 import { useStore } from './store';
 import { texts } from './texts';
 
 const MAX_PAGE = 100;
 
-export type GroupNode = GroupsQuery['messageGroups']['nodes'][number];
+/**
+ * A query that runs again if it has failed, as soon as the client is connected. `retry` runs it again at once. While there is
+ * data, a failure is not an error: the data is only older.
+ */
+export function useLoaded<Data, Variables extends AnyVariables>(query: UseQueryArgs<Variables, Data>) {
+  const { live } = useServices();
+  const [{ data, error, fetching }, reexecute] = useQuery(query);
+  const connection = useStore(live.connection);
+  const hasFailed = error !== undefined;
+  const retry = useCallback(() => reexecute({ requestPolicy: 'network-only' }), [reexecute]);
+  useEffect(() => {
+    if (hasFailed && connection === 'live') retry();
+  }, [hasFailed, connection, retry]);
+  return { data, error: data ? undefined : error, fetching, retry };
+}
 
 /** The conversations, the one with the newest message first. */
 export function useGroups() {
-  const { live, client } = useServices();
-  const [{ data, error, fetching }, reexecute] = useQuery({
-    query: GroupsDocument,
-    variables: firstGroups,
-  });
-  const connection = useStore(live.connection);
-  const hasFailed = error !== undefined;
-  useEffect(() => {
-    if (hasFailed && connection === 'live') reexecute({ requestPolicy: 'network-only' });
-  }, [hasFailed, connection, reexecute]);
+  const { client } = useServices();
+  const { data, error, retry } = useLoaded({ query: GroupsDocument, variables: firstGroups });
 
   const nodes = data?.messageGroups.nodes;
   const groups = useMemo(
@@ -36,14 +42,7 @@ export function useGroups() {
     return result.error === undefined;
   }, [client, endCursor]);
 
-  return {
-    groups,
-    error: groups ? undefined : error,
-    fetching,
-    hasMore: data?.messageGroups.pageInfo.hasNextPage ?? false,
-    loadMore,
-    retry: () => reexecute({ requestPolicy: 'network-only' }),
-  };
+  return { groups, error, hasMore: data?.messageGroups.pageInfo.hasNextPage ?? false, loadMore, retry };
 }
 
 /** Queries the unread counts again whenever changes may have been missed. */

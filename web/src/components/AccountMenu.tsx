@@ -1,8 +1,8 @@
 import { useRef } from 'react';
-import { useQuery } from 'urql';
 
 import { signOut } from '../auth';
 import { MeDocument } from '../generated/graphql';
+import { useLoaded } from '../hooks';
 import { useServices } from '../services';
 import { forgetUser } from '../storage';
 import { texts } from '../texts';
@@ -10,7 +10,7 @@ import { Icon } from './Icon';
 import { Avatar, Handle, Name, nameOf } from './Person';
 
 export function AccountMenu({ onHelp }: { onHelp: () => void }) {
-  const [{ data }] = useQuery({ query: MeDocument });
+  const { data } = useLoaded({ query: MeDocument });
   const { outbox, userId } = useServices();
   const menu = useRef<HTMLDivElement>(null);
   const me = data?.me;

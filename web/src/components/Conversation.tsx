@@ -1,8 +1,7 @@
 import { useCallback, useEffect, useEffectEvent, useMemo, useState } from 'react';
-import { useQuery, type Client, type OperationResult } from 'urql';
+import type { Client, OperationResult } from 'urql';
 import { Link } from 'wouter';
 
-import { failureOf } from '../api';
 import { firstMessages, isUuid } from '../firstQueries';
 import {
   ConversationDocument,
@@ -12,7 +11,7 @@ import {
   type NewerMessagesQuery,
 } from '../generated/graphql';
 import { unmask } from '../generated';
-import { useTitle } from '../hooks';
+import { useLoaded, useTitle } from '../hooks';
 import { pendingItem, type ListItem } from '../listItem';
 import { firstUnreadOf } from '../rows';
 import { useServices } from '../services';
@@ -21,6 +20,7 @@ import { texts } from '../texts';
 import { Announcer } from './Announcer';
 import { Composer } from './Composer';
 import { ConversationHeader, UntitledPane } from './ConversationHeader';
+import { LoadFailed } from './LoadFailed';
 import { MessageList } from './MessageList';
 import { Notice } from './Notice';
 import { nameOf } from './Person';
@@ -37,32 +37,15 @@ export function Conversation({ uuid }: { uuid: string }) {
 
 function LoadedConversation({ uuid }: { uuid: string }) {
   const { live } = useServices();
-  const [{ data, error }, reexecute] = useQuery({
-    query: ConversationDocument,
-    variables: firstMessages(uuid),
-  });
+  const { data, error, retry } = useLoaded({ query: ConversationDocument, variables: firstMessages(uuid) });
   const [resyncsAtQuery] = useState(() => live.resyncs.get());
-  const connection = useStore(live.connection);
-  const hasFailed = error !== undefined && !data;
-  useEffect(() => {
-    if (hasFailed && connection === 'live') reexecute({ requestPolicy: 'network-only' });
-  }, [hasFailed, connection, reexecute]);
 
   if (data?.messageGroup) return <OpenConversation group={data.messageGroup} resyncsAtQuery={resyncsAtQuery} />;
   if (data) return <MissingConversation />;
   if (error) {
-    const { isUnreachable } = failureOf(error);
     return (
       <UntitledPane>
-        <Notice
-          icon={isUnreachable ? 'offline' : 'alert'}
-          title={texts.conversation.errorTitle}
-          text={isUnreachable ? texts.errors.unreachable : texts.errors.unavailable}
-        >
-          <button type="button" className="button" onClick={() => reexecute({ requestPolicy: 'network-only' })}>
-            {texts.errors.retry}
-          </button>
-        </Notice>
+        <LoadFailed title={texts.conversation.errorTitle} error={error} onRetry={retry} />
       </UntitledPane>
     );
   }

@@ -1,12 +1,12 @@
 import { useState, type KeyboardEvent } from 'react';
 import { Link, useLocation } from 'wouter';
 
-import { failureOf } from '../api';
 import { useGroups } from '../hooks';
 import { texts } from '../texts';
 import { AccountMenu } from './AccountMenu';
 import { GroupRow } from './GroupRow';
 import { Icon } from './Icon';
+import { LoadFailed } from './LoadFailed';
 import { Notice } from './Notice';
 
 export function GroupList({ onHelp }: { onHelp: () => void }) {
@@ -33,20 +33,7 @@ function Groups() {
   const { groups, error, hasMore, loadMore, retry } = useGroups();
   const [location] = useLocation();
 
-  if (error) {
-    const { isUnreachable } = failureOf(error);
-    return (
-      <Notice
-        icon={isUnreachable ? 'offline' : 'alert'}
-        title={texts.groups.errorTitle}
-        text={isUnreachable ? texts.errors.unreachable : texts.errors.unavailable}
-      >
-        <button type="button" className="button" onClick={retry}>
-          {texts.errors.retry}
-        </button>
-      </Notice>
-    );
-  }
+  if (error) return <LoadFailed title={texts.groups.errorTitle} error={error} onRetry={retry} />;
   if (!groups) return <LoadingGroups />;
   if (groups.length === 0) {
     return (

@@ -1,10 +1,8 @@
 import { useEffect, useMemo, useRef, useState } from 'react';
-import { useQuery } from 'urql';
 import { Link, Redirect, useLocation } from 'wouter';
 
-import { failureOf } from '../api';
 import { MeDocument, UserByHandleDocument, type UserByHandleQuery } from '../generated/graphql';
-import { useGroups, useTitle } from '../hooks';
+import { useGroups, useLoaded, useTitle } from '../hooks';
 import { pendingItem } from '../listItem';
 import { buildRows } from '../rows';
 import { useServices } from '../services';
@@ -13,6 +11,7 @@ import { texts } from '../texts';
 import { Composer } from './Composer';
 import { ConversationHeader, UntitledPane } from './ConversationHeader';
 import { Icon } from './Icon';
+import { LoadFailed } from './LoadFailed';
 import { MessageRow } from './MessageItem';
 import { Notice } from './Notice';
 import { Avatar, Handle, nameOf } from './Person';
@@ -72,16 +71,11 @@ export function NewMessage() {
 
 /** The first message to a user. If there is a conversation already, opens it. */
 export function NewConversation({ handle }: { handle: string }) {
-  const [{ data, error, fetching }, reexecute] = useQuery({ query: UserByHandleDocument, variables: { handle } });
-  const [{ data: meData }] = useQuery({ query: MeDocument });
-  const { live } = useServices();
+  const { data, error, fetching, retry } = useLoaded({ query: UserByHandleDocument, variables: { handle } });
+  const { data: meData } = useLoaded({ query: MeDocument });
   const { groups } = useGroups();
-  const connection = useStore(live.connection);
   const user = data?.user;
   useTitle(user ? nameOf(user) : texts.newMessage.heading);
-  useEffect(() => {
-    if (error && connection === 'live') reexecute({ requestPolicy: 'network-only' });
-  }, [error, connection, reexecute]);
 
   const existing = groups?.find(({ otherParticipant }) => otherParticipant.id === user?.id);
   if (existing) return <Redirect to={`/messages/${existing.uuid}`} replace />;
@@ -92,19 +86,10 @@ export function NewConversation({ handle }: { handle: string }) {
     </Link>
   );
   const t = texts.newMessage;
-  if (error && !data) {
-    const { isUnreachable } = failureOf(error);
+  if (error) {
     return (
       <UntitledPane>
-        <Notice
-          icon={isUnreachable ? 'offline' : 'alert'}
-          title={t.errorTitle}
-          text={isUnreachable ? texts.errors.unreachable : texts.errors.unavailable}
-        >
-          <button type="button" className="button" onClick={() => reexecute({ requestPolicy: 'network-only' })}>
-            {texts.errors.retry}
-          </button>
-        </Notice>
+        <LoadFailed title={t.errorTitle} error={error} onRetry={retry} />
       </UntitledPane>
     );
   }
