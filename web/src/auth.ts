@@ -33,7 +33,7 @@ export type Session =
 const RENEW_BEFORE_SECONDS = 60;
 const MAX_WAIT_MS = 15_000;
 
-export const CALLBACK_PATH = '/callback';
+const CALLBACK_PATH = '/callback';
 /** Where the user pool goes after the sign-out. */
 const SIGNED_OUT_PATH = '/signed-out';
 const HOME = '/messages';

@@ -11,7 +11,7 @@ import { startedTyping, stoppedTyping } from './typing';
 
 export type Connection = 'connecting' | 'live' | 'reconnecting' | 'offline';
 
-export type AddedMessage = Extract<FeedSubscription['feed'], { __typename: 'MessageAdded' }>;
+type AddedMessage = Extract<FeedSubscription['feed'], { __typename: 'MessageAdded' }>;
 
 const FIRST_WAIT_MS = 500;
 const MAX_WAIT_MS = 15_000;

@@ -6,9 +6,9 @@ import { createStore, type Store } from './store';
 import { keyFor, keysWith, read, write } from './storage';
 
 /** The conversation of a message: an existing message group, or a handle to which nothing was sent yet. */
-export type Recipient = { messageGroupUuid: string } | { handle: string };
+type Recipient = { messageGroupUuid: string } | { handle: string };
 
-export type OutboxState =
+type OutboxState =
   /** Waits for the connection, or for an earlier message of the conversation. */
   | 'queued'
   | 'sending'
@@ -38,7 +38,7 @@ export type SendResult =
   | { ok: true; messageUuid: string; messageGroupUuid: string }
   | { ok: false; failure: Pick<Failure, 'isTransient' | 'isUnreachable' | 'reason' | 'retryAfter'> };
 
-export interface OutboxOptions {
+interface OutboxOptions {
   userId: string;
   send: (item: OutboxItem) => Promise<SendResult>;
   now: () => number;

@@ -130,7 +130,6 @@ export const texts = {
   errors: {
     unreachable: 'The server cannot be reached.',
     unavailable: 'The service is not available at the moment.',
-    other: 'Something went wrong.',
     retry: 'Try again',
     crashTitle: 'This page has stopped working',
     crashText: 'Your drafts and unsent messages are safe. Load the page again to continue.',

@@ -49,7 +49,7 @@ export const GroupRow = memo(function GroupRow({ group: masked, isOpen }: GroupR
     }
     return (
       <>
-        {isOwn && <span className="preview-author">{texts.groups.you}</span>}
+        {isOwn && texts.groups.you}
         <bdi>{plain(lastMessage.body)}</bdi>
       </>
     );

@@ -76,8 +76,7 @@ function StateIcon({ state }: { state: OutboxItem['state'] | 'sent' }) {
   const icon = ({ sent: 'check', failed: 'alert', unknown: 'clock', queued: 'clock', sending: 'clock' } as const)[
     state
   ];
-  const label =
-    state === 'unknown' ? texts.state.unknown : state === 'failed' ? texts.state.failed : texts.state[state];
+  const label = texts.state[state];
   return (
     <span className="state" data-state={state} title={label}>
       <Icon name={icon} size={14} />

@@ -36,9 +36,6 @@ export function Shell() {
           <Route path="/">
             <Redirect to="/messages" replace />
           </Route>
-          <Route path="/callback">
-            <Redirect to="/messages" replace />
-          </Route>
           <Route path="/messages">
             <NothingOpen />
           </Route>
