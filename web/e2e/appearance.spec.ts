@@ -8,18 +8,18 @@ import {
   composer,
   expect,
   groupRow,
+  isRequest,
   messages,
+  pill,
   readAll,
   rejectRequests,
   send,
   signedIn,
   test,
   times,
+  write,
   type Page,
 } from './fixtures';
-
-const pill = (page: Page) => page.locator('.connection-pill');
-const isSend = (body: string | null) => body?.includes('mutation CreateMessage') ?? false;
 
 /** Returns a function that takes a screenshot when the page has become still. */
 function camera(info: TestInfo, colorScheme: string): (page: Page, name: string) => Promise<void> {
@@ -64,16 +64,14 @@ for (const colorScheme of ['light', 'dark'] as const) {
     const ben = await open('ben', `/messages/${uuid}`, { colorScheme });
     await composer(ben).waitFor();
     await expect(pill(page)).toHaveCount(0);
-    await composer(page).fill('See you at the gate then 🌱');
-    await composer(page).press('Enter');
+    await write(page, 'See you at the gate then 🌱');
     await expect(page.locator('.read-mark')).toBeVisible();
     await whileTyping(ben, () => expect(page.locator('.typing')).toBeVisible({ timeout: 4_000 }));
     await shoot(page, 'typing');
 
     await messages(page).evaluate((element) => element.scrollBy(0, -1_500));
     await expect(page.getByRole('button', { name: /^Jump to newest/ })).toBeVisible();
-    await composer(ben).fill('Bring gloves!');
-    await composer(ben).press('Enter');
+    await write(ben, 'Bring gloves!');
     await expect(page.getByRole('button', { name: 'Jump to newest (1)' })).toBeVisible();
     await shoot(page, 'jump');
 
@@ -98,24 +96,20 @@ for (const colorScheme of ['light', 'dark'] as const) {
     const extensions = { code: 'BAD_USER_INPUT', reason: 'recipient_changed' };
     await page.route('**/graphql', (route) => {
       if (isDown) return route.abort('connectionrefused');
-      if (!isSend(route.request().postData())) return route.fallback();
+      if (!isRequest(route, 'mutation CreateMessage')) return route.fallback();
       if (isRejecting) return route.fulfill({ json: { errors: [{ message: 'no', extensions }] } });
       return route.abort('connectionrefused');
     });
-    const write = async (text: string) => {
-      await composer(page).fill(text);
-      await composer(page).press('Enter');
-    };
-    await write('This one is rejected');
+    await write(page, 'This one is rejected');
     await expect(bubble(page, 'This one is rejected')).toHaveAttribute('data-state', 'failed');
     isRejecting = false;
-    await write('This one may have arrived');
+    await write(page, 'This one may have arrived');
     await expect(bubble(page, 'This one may have arrived')).toHaveAttribute('data-state', 'unknown');
     await composer(page).fill('The wind has turned, and the tide with it. '.repeat(24));
     await shoot(page, 'not-sent');
 
     await page.context().setOffline(true);
-    await write('This one waits for the connection');
+    await write(page, 'This one waits for the connection');
     await expect(bubble(page, 'waits for the connection')).toHaveAttribute('data-state', 'queued');
     await expect(pill(page)).toBeVisible();
     await shoot(page, 'offline');
@@ -238,7 +232,7 @@ for (const colorScheme of ['light', 'dark'] as const) {
     await signedIn(context, 'ana');
     const page = await context.newPage();
     await page.route('**/graphql', async (route) => {
-      if (!route.request().postData()?.includes('query Groups')) return route.fallback();
+      if (!isRequest(route, 'query Groups')) return route.fallback();
       const response = await route.fetch();
       const body = (await response.text()).replace(/"lastMessageAt":"[^"]+"/g, '"lastMessageAt":"not a time"');
       await route.fulfill({ response, body });

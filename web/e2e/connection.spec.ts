@@ -5,17 +5,16 @@ import {
   composer,
   expect,
   groupRow,
+  isRequest,
   messages,
+  pill,
   readAll,
   send,
   test,
   times,
   unique,
-  type Page,
+  write,
 } from './fixtures';
-
-const pill = (page: Page) => page.locator('.connection-pill');
-const isSend = (body: string | null) => body?.includes('mutation CreateMessage') ?? false;
 
 test('11: offline is shown, messages wait, and afterwards nothing is missing', async ({ open, isMobile }) => {
   const uuid = await send('ben', 'ana', unique('Hello'));
@@ -28,8 +27,7 @@ test('11: offline is shown, messages wait, and afterwards nothing is missing', a
   await page.context().setOffline(true);
   await expect(pill(page)).toHaveText(/You are offline/);
   const waiting = unique('Written offline');
-  await composer(page).fill(waiting);
-  await composer(page).press('Enter');
+  await write(page, waiting);
   await expect(bubble(page, waiting)).toHaveAttribute('data-state', 'queued');
   await expect(bubble(page, waiting).getByText('Waiting for the connection').last()).toBeVisible();
   const missed = [unique('Missed'), unique('Missed too')];
@@ -87,7 +85,7 @@ test('11: after a reset of the feed, the client queries everything again', async
   const reset = { data: { feed: { __typename: 'FeedReset', cursor: 'x', reason: 'EXPIRED' } } };
   let streams = 0;
   await page.route('**/graphql', (route) => {
-    if (!route.request().postData()?.includes('subscription Feed')) return route.fallback();
+    if (!isRequest(route, 'subscription Feed')) return route.fallback();
     streams += 1;
     if (streams > 1) return route.abort('connectionrefused');
     const stream = { 'content-type': 'text/event-stream' };
@@ -199,7 +197,7 @@ test('a connection that has died silently is replaced', async ({ open }) => {
   await page.clock.install();
   let feeds = 0;
   await page.route('**/graphql', (route) => {
-    if (!route.request().postData()?.includes('subscription Feed')) return route.fallback();
+    if (!isRequest(route, 'subscription Feed')) return route.fallback();
     feeds += 1;
     // Never answered, as after a sleep of the computer.
     return feeds === 1 ? undefined : route.fallback();
@@ -219,7 +217,7 @@ test('messages to one conversation keep their order while the server is slow', a
   await composer(page).waitFor();
   let delay = 600;
   await page.route('**/graphql', async (route) => {
-    if (isSend(route.request().postData())) {
+    if (isRequest(route, 'mutation CreateMessage')) {
       const wait = delay;
       delay = 0;
       await new Promise((resolve) => setTimeout(resolve, wait));
@@ -228,8 +226,7 @@ test('messages to one conversation keep their order while the server is slow', a
   });
   const texts = [unique('One'), unique('Two'), unique('Three')];
   for (const text of texts) {
-    await composer(page).fill(text);
-    await composer(page).press('Enter');
+    await write(page, text);
   }
   for (const text of texts) await expect(bubble(page, text)).toHaveAttribute('data-state', 'sent');
   const bodies = await messages(page).locator('.body').allTextContents();

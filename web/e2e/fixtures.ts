@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 
-import { test as base, expect, type BrowserContext, type Page } from '@playwright/test';
+import { test as base, expect, type BrowserContext, type Page, type Route } from '@playwright/test';
 
 import type { Account, Handle } from './signIn';
 
@@ -138,4 +138,17 @@ export function unique(text: string): string {
 export const composer = (page: Page) => page.getByRole('textbox', { name: /^Message to/ });
 export const messages = (page: Page) => page.locator('.messages');
 export const bubble = (page: Page, text: string) => page.locator('.row', { hasText: text }).first();
+/** The note that the client is offline or connecting. */
+export const pill = (page: Page) => page.locator('.connection-pill');
 export const groupRow = (page: Page, name: string) => page.locator('a.group', { hasText: name });
+
+/** Writes a message and sends it. */
+export async function write(page: Page, text: string): Promise<void> {
+  await composer(page).fill(text);
+  await composer(page).press('Enter');
+}
+
+/** Whether the request has a part of a document, such as `query Groups`. */
+export function isRequest(route: Route, part: string): boolean {
+  return route.request().postData()?.includes(part) ?? false;
+}

@@ -5,12 +5,15 @@ import {
   expect,
   expectNoViolations,
   groupRow,
+  isRequest,
   messages,
+  pill,
   readAll,
   rejectRequests,
   send,
   test,
   unique,
+  write,
 } from './fixtures';
 
 test('9: everything works by keyboard', async ({ open, isMobile }) => {
@@ -77,7 +80,7 @@ for (const colorScheme of ['light', 'dark'] as const) {
     const uuid = await send('ben', 'ana', unique('Hello'));
     const page = await open('ana', '/messages', { colorScheme });
     await groupRow(page, 'Ben').waitFor();
-    await expect(page.locator('.connection-pill')).toHaveCount(0);
+    await expect(pill(page)).toHaveCount(0);
     await expectNoViolations(page, 'list');
     await page.getByRole('button', { name: /^Account of/ }).click();
     await expectNoViolations(page, 'account menu');
@@ -91,14 +94,13 @@ for (const colorScheme of ['light', 'dark'] as const) {
     await expectNoViolations(page, 'message that is too long');
     await composer(page).fill('');
     await page.route('**/graphql', (route) =>
-      route.request().postData()?.includes('mutation CreateMessage')
+      isRequest(route, 'mutation CreateMessage')
         ? route.fulfill({
             json: { errors: [{ message: 'no', extensions: { code: 'BAD_USER_INPUT', reason: 'other' } }] },
           })
         : route.fallback(),
     );
-    await composer(page).fill('Rejected');
-    await composer(page).press('Enter');
+    await write(page, 'Rejected');
     await expect(bubble(page, 'Rejected')).toHaveAttribute('data-state', 'failed');
     await expectNoViolations(page, 'failed message');
     await bubble(page, 'Rejected').getByRole('button', { name: 'Delete' }).click();
@@ -241,14 +243,14 @@ test('15: states: nothing open, no conversations, loading, no such handle, onese
     },
   };
   await empty.route('**/graphql', (route) =>
-    route.request().postData()?.includes('query Groups') ? route.fulfill({ json: { data: none } }) : route.fallback(),
+    isRequest(route, 'query Groups') ? route.fulfill({ json: { data: none } }) : route.fallback(),
   );
   await empty.goto(`${baseUrl()}/messages`);
   await expect(empty.getByRole('heading', { name: 'No conversations yet' })).toBeVisible();
 
   const slow = await open('ana', '');
   await slow.route('**/graphql', (route) =>
-    route.request().postData()?.includes('query Groups') ? undefined : route.fallback(),
+    isRequest(route, 'query Groups') ? undefined : route.fallback(),
   );
   await slow.goto(`${baseUrl()}/messages`);
   await expect(slow.getByRole('status', { name: 'Loading conversations' })).toBeVisible();
@@ -263,8 +265,7 @@ test('a first message to a handle opens its conversation without a reload', asyn
   await expect(page).toHaveURL(`${baseUrl()}/messages/new/${to}`);
   await page.evaluate(() => Object.assign(window, { sameDocument: true }));
   const text = unique('The first message');
-  await composer(page).fill(text);
-  await composer(page).press('Enter');
+  await write(page, text);
   await expect(page).toHaveURL(/\/messages\/[0-9a-f-]{36}$/);
   await expect(bubble(page, text)).toHaveAttribute('data-state', 'sent');
   expect(await page.evaluate(() => 'sameDocument' in window)).toBe(true);

@@ -1,11 +1,4 @@
-import { bubble, composer, expect, messages, send, test, unique, api, type Page } from './fixtures';
-
-const isSend = (body: string | null) => body?.includes('mutation CreateMessage') ?? false;
-
-async function write(page: Page, text: string): Promise<void> {
-  await composer(page).fill(text);
-  await composer(page).press('Enter');
-}
+import { api, bubble, composer, expect, isRequest, messages, send, test, unique, write } from './fixtures';
 
 async function countOnServer(uuid: string, body: string): Promise<number> {
   const data = await api<{ messages: { nodes: { body: string }[] } }>(
@@ -22,7 +15,7 @@ test('1: a message shows at once as sending, then as sent', async ({ open }) => 
   let release: () => void = () => undefined;
   const held = new Promise<void>((resolve) => (release = resolve));
   await page.route('**/graphql', async (route) => {
-    if (isSend(route.request().postData())) await held;
+    if (isRequest(route, 'mutation CreateMessage')) await held;
     await route.continue();
   });
   const text = unique('Held back');
@@ -39,7 +32,7 @@ test('1: a message whose response is lost is unknown, and the retry does not sen
   const page = await open('ana', `/messages/${uuid}`);
   let lost = 0;
   await page.route('**/graphql', async (route) => {
-    if (!isSend(route.request().postData()) || lost > 0) return route.fallback();
+    if (!isRequest(route, 'mutation CreateMessage') || lost > 0) return route.fallback();
     lost += 1;
     await route.fetch();
     await route.abort('connectionreset');
@@ -58,7 +51,7 @@ test('1: a message that cannot be delivered is unknown, survives a reload, and i
   const page = await open('ana', `/messages/${uuid}`);
   let isDown = true;
   await page.route('**/graphql', (route) =>
-    isDown && isSend(route.request().postData()) ? route.abort('connectionrefused') : route.fallback(),
+    isDown && isRequest(route, 'mutation CreateMessage') ? route.abort('connectionrefused') : route.fallback(),
   );
   const text = unique('Delayed');
   await write(page, text);
@@ -78,7 +71,7 @@ test('1: a rejected message says why, and can be sent again or deleted', async (
   let isRejecting = true;
   const extensions = { code: 'BAD_USER_INPUT', reason: 'recipient_changed' };
   await page.route('**/graphql', (route) =>
-    isRejecting && isSend(route.request().postData())
+    isRejecting && isRequest(route, 'mutation CreateMessage')
       ? route.fulfill({ json: { data: null, errors: [{ message: 'rejected', extensions }] } })
       : route.fallback(),
   );
@@ -177,7 +170,7 @@ test('two tabs of one user send an unsent message once', async ({ open }) => {
   await page
     .context()
     .route('**/graphql', (route) =>
-      isDown && isSend(route.request().postData()) ? route.abort('connectionrefused') : route.fallback(),
+      isDown && isRequest(route, 'mutation CreateMessage') ? route.abort('connectionrefused') : route.fallback(),
     );
   const text = unique('From two tabs');
   await write(page, text);

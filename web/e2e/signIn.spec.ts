@@ -4,12 +4,14 @@ import {
   composer,
   expect,
   expectNoViolations,
+  isRequest,
   messages,
   readAll,
   rejectRequests,
   send,
   test,
   unique,
+  write,
 } from './fixtures';
 import { chooseUser, signIn } from './signIn';
 
@@ -59,8 +61,7 @@ test('an expired token is renewed without a trace', async ({ page }) => {
     }
   });
   const text = unique('With a new token');
-  await composer(page).fill(text);
-  await composer(page).press('Enter');
+  await write(page, text);
   await expect(bubble(page, text)).toHaveAttribute('data-state', 'sent');
 });
 
@@ -73,7 +74,7 @@ test('a token that the server rejects is replaced, and the message is sent once'
   );
   let rejected = 0;
   await page.route('**/graphql', (route) => {
-    if (!route.request().postData()?.includes('mutation CreateMessage') || rejected > 0) return route.fallback();
+    if (!isRequest(route, 'mutation CreateMessage') || rejected > 0) return route.fallback();
     rejected += 1;
     return route.fulfill({
       status: 401,
@@ -81,8 +82,7 @@ test('a token that the server rejects is replaced, and the message is sent once'
     });
   });
   const text = unique('Renewed');
-  await composer(page).fill(text);
-  await composer(page).press('Enter');
+  await write(page, text);
   await expect(bubble(page, text)).toHaveAttribute('data-state', 'sent');
   await expect(messages(page).getByText(text)).toHaveCount(1);
   expect(rejected).toBe(1);
