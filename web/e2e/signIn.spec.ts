@@ -149,6 +149,7 @@ for (const [reason, title] of [
     await expect(page).toHaveURL(`${baseUrl()}/messages`);
     const retry = page.getByRole('button', { name: 'Try again' });
     await expect(retry).toBeFocused();
+    await expect(page.getByRole('alert')).toContainText(title);
     await expectNoViolations(page, reason);
 
     // Another try neither signs in again nor renews the token, and works once the server accepts the account.

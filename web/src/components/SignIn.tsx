@@ -39,12 +39,12 @@ function Content({ session }: { session: NotSignedIn }) {
   if (session.kind === 'notRegistered') {
     const { title, text, advice } = texts.notRegistered[session.reason];
     return (
-      <Notice icon="person" title={title} text={text}>
+      <Notice icon="person" title={title} text={text} isAnnounced>
         <p>{advice}</p>
         <button type="button" className="button" autoFocus onClick={() => location.reload()}>
           {texts.notRegistered.retry}
         </button>
-        {/* The user pool would sign in the same account again, so its session ends too. */}
+        {/* Also signs out at the user pool. Otherwise it would sign in the same account again. */}
         <button type="button" className="text-button" onClick={() => void signOut()}>
           {texts.notRegistered.otherAccount}
         </button>
@@ -59,7 +59,7 @@ function Content({ session }: { session: NotSignedIn }) {
     } as const
   )[session.why];
   return (
-    <Notice icon={icon} title={title} text={text}>
+    <Notice icon={icon} title={title} text={text} isAnnounced={session.why !== 'left'}>
       {/* The only thing to do on this page. */}
       <button type="button" className="button" autoFocus onClick={() => void signIn()}>
         {session.why === 'left' ? t.button : t.again}
