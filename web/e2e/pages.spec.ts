@@ -249,9 +249,7 @@ test('15: states: nothing open, no conversations, loading, no such handle, onese
   await expect(empty.getByRole('heading', { name: 'No conversations yet' })).toBeVisible();
 
   const slow = await open('ana', '');
-  await slow.route('**/graphql', (route) =>
-    isRequest(route, 'query Groups') ? undefined : route.fallback(),
-  );
+  await slow.route('**/graphql', (route) => (isRequest(route, 'query Groups') ? undefined : route.fallback()));
   await slow.goto(`${baseUrl()}/messages`);
   await expect(slow.getByRole('status', { name: 'Loading conversations' })).toBeVisible();
 });
