@@ -1,4 +1,4 @@
-//! Activities: what users do at this moment. They are not stored, and delivered at most once.
+//! Activities: what users do now, such as typing. They are not stored, and each is delivered at most once.
 
 use std::time::{Duration, Instant};
 
@@ -9,21 +9,22 @@ use crate::model::{MessageGroupUuid, Participant, UserUuid};
 
 /// How long a user counts as typing after a signal.
 const TYPING_LASTS: TimeDelta = TimeDelta::seconds(6);
-/// Minimum time between two signals of a user for the same group. Signals before that are not delivered.
+/// Minimum time between two delivered signals of a user for the same group. A signal that comes earlier is dropped.
 const TYPING_INTERVAL: Duration = Duration::from_secs(3);
-/// Maximum number of signals that are remembered. For a forgotten one, the next signal comes too early.
+/// Maximum number of signals that are remembered. If a signal is forgotten, the next one is delivered even if it comes
+/// too early.
 const MAX_SIGNALS: usize = 50_000;
 
 /// Something that a user does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Activity {
-    /// A user writes a message.
+    /// A user is typing a message.
     TypingStarted {
         /// The group of the message.
         group: MessageGroupUuid,
         /// The user.
         user: Participant,
-        /// When the user no longer counts as typing.
+        /// Time after which the user no longer counts as typing.
         expires_at: DateTime<Utc>,
     },
     /// A user has marked messages as read.
@@ -40,13 +41,13 @@ pub enum Activity {
 }
 
 impl Activity {
-    /// The activity of a user who types now.
+    /// The activity of a user who is typing at the time `now`.
     pub fn typing(group: MessageGroupUuid, user: Participant, now: DateTime<Utc>) -> Self {
         Self::TypingStarted { group, user, expires_at: now + TYPING_LASTS }
     }
 }
 
-/// When users have signalled last that they type.
+/// For each user and group, the time of the last typing signal that was delivered.
 pub struct TypingSignals(Cache<(UserUuid, MessageGroupUuid), Instant>);
 
 impl Default for TypingSignals {
@@ -56,7 +57,8 @@ impl Default for TypingSignals {
 }
 
 impl TypingSignals {
-    /// Whether a signal is delivered: the one before it was at least [`TYPING_INTERVAL`] ago.
+    /// Returns whether a signal must be delivered, and records it in that case. A signal is delivered if the last delivered
+    /// one is at least [`TYPING_INTERVAL`] old.
     pub fn is_due(&self, user: UserUuid, group: MessageGroupUuid, now: Instant) -> bool {
         let key = (user, group);
         let is_early = |last: Instant| now.saturating_duration_since(last) < TYPING_INTERVAL;

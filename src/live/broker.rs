@@ -1,7 +1,8 @@
 //! Carries hints and activities between the processes.
 //!
-//! A [`Broker`] sends and receives texts. This file decides what the texts contain, and collects what is to be sent: while one
-//! text is being sent, hints for the same feed replace each other, so a slow broker gets fewer texts, not a longer queue.
+//! A [`Broker`] sends texts to all processes, and its listener passes each text that arrives to [`receive`]. This file
+//! defines the content of the texts. The [`Outbox`] collects what the process has to send: while one text is being sent,
+//! a newer hint for a feed replaces the older one, so a slow broker gets fewer texts and not a longer queue.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -20,14 +21,14 @@ use super::hub::Hub;
 use crate::model::{MessageGroupUuid, NameCopy, Participant, UserUuid};
 use crate::{metrics, report};
 
-/// Minimum time between two texts with activities. Activities wait for each other; hints do not wait.
+/// Minimum time between two sends of activities. All activities that wait are sent together. Hints are sent at once.
 const ACTIVITY_INTERVAL: Duration = Duration::from_millis(250);
-/// Maximum number of activities that wait. Further ones are lost.
+/// Maximum number of activities that wait to be sent. Further ones are dropped.
 const MAX_WAITING_ACTIVITIES: usize = 10_000;
 
 /// Sends texts to all processes.
 pub trait Broker: Send + Sync + 'static {
-    /// The error of a text that was not sent.
+    /// Why a text was not sent.
     type Error: std::error::Error;
 
     /// The maximum length of a text in bytes.
@@ -42,10 +43,10 @@ pub trait Broker: Send + Sync + 'static {
 struct Text {
     /// The process that sent it.
     from: Uuid,
-    /// Users, and positions in their feeds.
+    /// The hints: a user, and the position that the user's feed has reached.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     heads: Vec<(Uuid, u64)>,
-    /// Users, and activities that they receive.
+    /// Activities, each with the user who receives it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     activities: Vec<(Uuid, ActivityText)>,
     /// A number with which a process tests that its own texts arrive.
@@ -70,7 +71,7 @@ enum ActivityKind {
     ReadMarker { read_cursor: String, unread: Option<u64> },
 }
 
-/// What waits to be sent. Cheap to clone.
+/// The hints and activities that wait to be sent. Cheap to clone: clones share the content.
 #[derive(Clone, Default)]
 pub struct Outbox(Arc<Waiting>);
 
@@ -83,7 +84,7 @@ struct Waiting {
 }
 
 impl Outbox {
-    /// Adds a hint.
+    /// Adds a hint: the feed of `user` has reached `position`.
     pub fn add_head(&self, user: UserUuid, position: u64) {
         let mut heads = self.0.heads.lock().unwrap_or_else(PoisonError::into_inner);
         let head = heads.entry(user).or_default();
@@ -91,7 +92,7 @@ impl Outbox {
         self.0.heads_added.notify_one();
     }
 
-    /// Adds an activity.
+    /// Adds an activity for `recipient`. Drops it if [`MAX_WAITING_ACTIVITIES`] activities wait already.
     pub fn add_activity(&self, recipient: UserUuid, activity: Activity) {
         let mut activities = self.0.activities.lock().unwrap_or_else(PoisonError::into_inner);
         if activities.len() < MAX_WAITING_ACTIVITIES {
@@ -100,7 +101,7 @@ impl Outbox {
         }
     }
 
-    /// Sends what was added, until `stop`. `process` is a name of this process that no other process has.
+    /// Sends hints and activities until `stop`. `process` identifies this process; no other process has the same value.
     pub async fn run<B: Broker>(self, broker: Arc<B>, process: Uuid, stop: CancellationToken) {
         let hints = async {
             loop {
@@ -128,12 +129,12 @@ impl Outbox {
     }
 }
 
-/// Sends `items` in as few texts as possible.
+/// Sends `items` in as few texts as possible. An item that is longer than a text is dropped.
 async fn send<B: Broker, T>(broker: &B, process: Uuid, items: Vec<T>, list: impl Fn(&mut Text) -> &mut Vec<T>)
 where
     T: Serialize,
 {
-    // The bytes of a text without items, and of the comma after an item.
+    // More than the bytes of a text without items.
     const EMPTY_BYTES: usize = 100;
     let mut text = Text { from: process, ..Text::default() };
     let mut bytes = EMPTY_BYTES;
@@ -159,19 +160,20 @@ async fn send_text<B: Broker>(broker: &B, text: &Text) {
     let sent = broker.send(&text).await;
     metrics::hints_sent(sent.is_ok());
     if let Err(error) = sent {
-        // Nothing is lost: subscriptions in other processes find new entries when they compare their feeds with the table.
+        // Hints may be lost, because the checkers of the other processes compare their feeds with the table. Activities may
+        // be lost, too.
         tracing::warn!(error = report(&error), "hints for other processes could not be sent");
     }
 }
 
-/// The text with which `process` tests that its own texts arrive.
+/// Returns the text with the number `test`, with which `process` tests that its own texts arrive.
 pub fn test_text(process: Uuid, test: u64) -> String {
     let text = Text { from: process, test: Some(test), ..Text::default() };
     serde_json::to_string(&text).unwrap_or_default()
 }
 
-/// Handles a text that has arrived. Returns the number of the test if it is a test of `process`. A text of another version of
-/// this program, or of another program, may be unreadable; it is ignored, because nothing depends on hints.
+/// Handles a text that has arrived. If it is a test of this `process`, returns the number of the test. A text of another
+/// version of this program, or of another program, may be unreadable. It is ignored, because hints may be lost.
 pub fn receive(text: &str, process: Uuid, hub: &Hub) -> Option<u64> {
     let text: Text = match serde_json::from_str(text) {
         Ok(text) => text,
@@ -180,7 +182,7 @@ pub fn receive(text: &str, process: Uuid, hub: &Hub) -> Option<u64> {
             return None;
         }
     };
-    // This process has handed its own hints and activities to its subscriptions already.
+    // This process has already passed its own hints and activities to its subscriptions.
     if text.from == process {
         return text.test;
     }

@@ -1,7 +1,7 @@
 //! Compares the subscribed feeds with the table, because hints can be lost, and finds users that were deleted.
 //!
-//! A round checks the users in chunks and is spread evenly over its duration. While hints of other processes do not arrive,
-//! the feeds are compared more often.
+//! A round checks all users in chunks, with equal pauses between the chunks. While hints of other processes do not
+//! arrive, the rounds that compare feeds are shorter.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,12 +16,13 @@ use crate::messaging::Messaging;
 use crate::model::UserUuid;
 use crate::report;
 
-/// Duration of a round that compares feeds, before jitter. Each comparison costs a read unit.
+/// Duration of a round that compares feeds, before jitter. A comparison costs one read unit for each 4 KB of the last entry
+/// of the feed.
 const FEEDS_INTERVAL: Duration = Duration::from_secs(60);
-/// The same while hints do not arrive.
+/// Duration of a round that compares feeds while hints do not arrive, before jitter.
 const FEEDS_INTERVAL_WITHOUT_HINTS: Duration = Duration::from_secs(2);
-/// Duration of a round that looks for deleted users, before jitter. Two rounds take at most a minute, so a deleted user loses
-/// every connection within a minute.
+/// Duration of a round that looks for deleted users, before jitter. With jitter, two rounds take at most a minute, so a
+/// deleted user loses all connections within about a minute.
 const USERS_INTERVAL: Duration = Duration::from_secs(20);
 /// Maximum number of users that are checked together.
 const CHUNK: usize = 100;
@@ -55,7 +56,7 @@ impl Checker {
             let interval = if has_hints { FEEDS_INTERVAL } else { FEEDS_INTERVAL_WITHOUT_HINTS };
             tokio::select! {
                 () = self.round(interval, |users| self.compare_feeds_of(users)) => {}
-                // Some hints may have been lost, so a new round begins.
+                // Some hints may have been lost, so all feeds are compared now.
                 () = listening.changed() => {}
             }
         }
@@ -67,7 +68,7 @@ impl Checker {
         }
     }
 
-    /// Calls `check` for all users of the hub, in chunks.
+    /// Calls `check` for all users of the hub, in chunks that are spread over `interval`.
     async fn round<F: Future<Output = ()>>(&self, interval: Duration, check: impl Fn(Vec<UserUuid>) -> F) {
         let users = self.live.hub().users();
         let chunks = users.chunks(CHUNK);
@@ -89,7 +90,7 @@ impl Checker {
                     self.live.hub().gone(*user);
                 }
             }
-            // While PostgreSQL does not respond, nobody counts as deleted.
+            // While PostgreSQL does not respond, no user counts as deleted.
             Err(error) => tracing::debug!(error = report(&error), "the users of connections could not be checked"),
         }
     }

@@ -1,7 +1,8 @@
-//! The position of a subscription in a feed. A subscription starts with what its client has missed, then gets a
+//! Reads a feed for one subscription. The reader first returns the events that the client has missed, then one
 //! [`FeedItem::Ready`], and then each new event.
 //!
-//! It keeps a position, not a queue: it reads the next page only when its client has accepted the events of the last one.
+//! The reader has a position and no queue: it reads the next page only after the client has accepted all events of the
+//! current page.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,17 +15,17 @@ use crate::messaging::{FeedCursor, FeedEvent, FeedPage, Messaging, MessagingErro
 use crate::model::User;
 use crate::report;
 
-/// The waits between attempts to read a page.
+/// First and maximum wait between attempts to read a page.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const MAX_WAIT: Duration = Duration::from_secs(10);
 
-/// What a subscription of a feed delivers.
+/// An item that a subscription of a feed delivers.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "almost all items are events")]
 pub enum FeedItem {
     /// An event, and the cursor after it.
     Event(FeedCursor, FeedEvent),
-    /// The client has received everything that it missed.
+    /// The client has received all events that it missed. The cursor is the end of the feed at that time.
     Ready(FeedCursor),
 }
 
@@ -33,15 +34,19 @@ pub struct FeedReader {
     user: Arc<User>,
     live: Arc<Live>,
     signals: Signals,
-    /// The events of the page that the client has not accepted.
+    /// The events of the current page that the client has not accepted.
     events: vec::IntoIter<(FeedCursor, FeedEvent)>,
+    /// The end of the current page.
     end: FeedCursor,
+    /// Whether events follow the current page.
     has_next: bool,
+    /// Whether the reader has returned [`FeedItem::Ready`].
     is_ready: bool,
 }
 
 impl FeedReader {
-    /// Subscribes to the feed of `user` after the cursor `after`; without a cursor, from now on. Reads the first page.
+    /// Subscribes to the feed of `user` and reads the first page. The subscription starts after the cursor `after`, or at the
+    /// end of the feed if there is none.
     ///
     /// # Errors
     /// The cursor is invalid, or the feed cannot be read.
@@ -51,7 +56,7 @@ impl FeedReader {
         user: Arc<User>,
         after: Option<&str>,
     ) -> Result<Self, MessagingError> {
-        // Before the first read, so that no hint is lost.
+        // The subscription to the signals begins before the first read, so that no hint is lost.
         let signals = live.hub().signals(user.uuid);
         let _permit = live.hub().reads.acquire().await;
         let FeedPage { events, end, has_next } = messaging.feed_from(&user, after).await?;
@@ -59,7 +64,10 @@ impl FeedReader {
         Ok(Self { user, live: live.clone(), signals, events, end, has_next, is_ready: false })
     }
 
-    /// Waits for the next item. If the feed cannot be read, tries again until it can.
+    /// Waits for the next item. If a read fails, repeats it until it succeeds.
+    ///
+    /// If the returned future is dropped, no item is lost. But if it is dropped during a read of new events, the next call
+    /// reads them only after a further signal.
     pub async fn next(&mut self, messaging: &Messaging) -> FeedItem {
         loop {
             if let Some((cursor, event)) = self.events.next() {

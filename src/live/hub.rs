@@ -1,7 +1,7 @@
-//! Hands hints and activities to the subscriptions of this process, by user.
+//! Passes hints and activities to the subscriptions of this process, by user.
 //!
-//! A subscription has no queue of hints: a [`watch`] channel keeps the newest position only, and a subscription that has not
-//! looked at it yet misses nothing.
+//! A subscription has no queue of hints: a [`watch`] channel keeps only the newest position. A subscription that has not
+//! read the older positions misses nothing.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,18 +11,18 @@ use tokio::sync::{Semaphore, broadcast, watch};
 use super::activity::Activity;
 use crate::model::UserUuid;
 
-/// Maximum number of activities that a subscription may lag behind. Older ones are lost.
+/// Maximum number of activities that wait for one subscription. If there are more, the oldest ones are lost.
 const MAX_ACTIVITIES: usize = 16;
 /// Maximum number of feed pages that subscriptions read at the same time, so that thousands of clients that reconnect leave
 /// room for requests.
 const CONCURRENT_READS: usize = 64;
 
-/// What the subscriptions of a user need to know.
+/// What the subscriptions and connections of a user wait for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Signal {
-    /// The highest position in a hint. The feed has this position, or it was restored from a backup.
+    /// The highest position in a hint. The feed has reached it, unless the table was restored from a backup.
     pub hinted: u64,
-    /// The position of the last entry when the feed was compared with the table.
+    /// The position of the last entry of the feed in the table, at the last comparison. `None` before the first comparison.
     pub checked: Option<u64>,
     /// Whether the user was deleted.
     pub is_gone: bool,
@@ -45,7 +45,7 @@ struct Entry {
     connections: usize,
 }
 
-/// Keeps the entry of a user. When the last guard of a user is dropped, the entry is removed.
+/// Keeps the entry of a user in the hub. When the last guard of a user is dropped, the entry is removed.
 struct Guard {
     hub: Arc<Hub>,
     user: UserUuid,
@@ -55,7 +55,7 @@ struct Guard {
 /// The signals of a user.
 pub struct Signals {
     receiver: watch::Receiver<Signal>,
-    /// The signal that [`Signals::moved`] returned last.
+    /// The last signal for which [`Signals::moved`] returned.
     last: Signal,
     _guard: Guard,
 }
@@ -72,20 +72,20 @@ impl Hub {
         Arc::new(Self { users: Mutex::default(), reads: Semaphore::new(CONCURRENT_READS) })
     }
 
-    /// The signals of a user from now on.
+    /// Subscribes to the signals of a user.
     pub fn signals(self: &Arc<Self>, user: UserUuid) -> Signals {
         self.lock().entry(user).or_default().signals(self, user, false)
     }
 
-    /// The signals of a user for a new connection: a socket or an event stream. Returns `None` if the user has `maximum`
-    /// connections.
+    /// Registers a new connection of a user, which is a socket or an event stream, and subscribes it to the signals of the
+    /// user. The connection counts until the returned value is dropped. Returns `None` if the user has `maximum` connections.
     pub fn connect(self: &Arc<Self>, user: UserUuid, maximum: usize) -> Option<Signals> {
         let mut users = self.lock();
         let entry = users.entry(user).or_default();
         (entry.connections < maximum).then(|| entry.signals(self, user, true))
     }
 
-    /// The activities that a user receives from now on.
+    /// Subscribes to the activities that a user receives.
     pub fn activities(self: &Arc<Self>, user: UserUuid) -> Activities {
         let mut users = self.lock();
         let entry = users.entry(user).or_default();
@@ -93,17 +93,17 @@ impl Hub {
         Activities { receiver: sender.subscribe(), _guard: entry.guard(self, user, false) }
     }
 
-    /// A hint: the feed of `user` has reached `position`.
+    /// Handles a hint: the feed of `user` has reached `position`.
     pub fn hint(&self, user: UserUuid, position: u64) {
         self.change(user, |signal| signal.hinted = signal.hinted.max(position));
     }
 
-    /// The last entry of the feed of `user` in the table has this position.
+    /// Handles a comparison with the table: the last entry of the feed of `user` has this position.
     pub fn checked(&self, user: UserUuid, position: u64) {
         self.change(user, |signal| signal.checked = Some(position));
     }
 
-    /// The user was deleted.
+    /// Ends the connections of a user who was deleted.
     pub fn gone(&self, user: UserUuid) {
         self.change(user, |signal| signal.is_gone = true);
     }
@@ -112,7 +112,7 @@ impl Hub {
     pub fn deliver(&self, recipient: UserUuid, activity: Activity) {
         let users = self.lock();
         if let Some(sender) = users.get(&recipient).and_then(|entry| entry.activities.as_ref()) {
-            // Without a receiver nobody misses it.
+            // The error means that no subscription receives activities.
             let _ = sender.send(activity);
         }
     }
@@ -169,13 +169,14 @@ impl Drop for Guard {
 }
 
 impl Signals {
-    /// Waits for a new signal that the feed does not end at `position`. Each signal counts once: a wrong one costs one read.
+    /// Waits for a signal that says that the feed does not end at `position`. Returns only once for each signal, so a wrong
+    /// signal causes one read and no more.
     pub async fn moved(&mut self, position: u64) {
         let last = self.last;
         let is_news = |signal: &Signal| {
             *signal != last && (signal.hinted > position || signal.checked.is_some_and(|checked| checked != position))
         };
-        // The sender lives as long as the guard.
+        // This never fails, because the guard keeps the sender.
         if let Ok(signal) = self.receiver.wait_for(is_news).await {
             self.last = *signal;
         }
@@ -188,13 +189,13 @@ impl Signals {
 }
 
 impl Activities {
-    /// Waits for the next activity. If the subscription lags, the oldest ones are lost.
+    /// Waits for the next activity. If more than [`MAX_ACTIVITIES`] wait, the oldest ones are lost.
     pub async fn next(&mut self) -> Activity {
         loop {
             match self.receiver.recv().await {
                 Ok(activity) => return activity,
                 Err(broadcast::error::RecvError::Lagged(_)) => {}
-                // The sender lives as long as the guard.
+                // This never happens, because the guard keeps the sender.
                 Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
             }
         }

@@ -1,15 +1,16 @@
-//! Live updates: tells subscriptions at once that their feeds have new entries, and delivers activities such as typing.
+//! Live updates: notifies subscriptions of new entries in their feeds at once, and delivers activities such as typing.
 //!
-//! The feed in the table is the truth. This module carries *hints*: "the feed of this user has this position". If a hint is
-//! lost, late or repeated, no message is lost, because a subscription reads its feed from its own cursor, and [`checker`]
-//! compares each subscribed feed with the table from time to time. Activities are not stored, so they may be lost.
+//! Messages are read only from the feed in the table. This module delivers *hints*: "the feed of this user has reached
+//! this position". If a hint is lost, late or repeated, no message is lost: a subscription reads its feed from its own
+//! cursor, and [`checker`] compares each subscribed feed with the table at regular intervals. Activities are not stored,
+//! so they may be lost.
 //!
 //! | file | purpose |
 //! |---|---|
-//! | [`hub`] | hands the hints and activities of this process to its subscriptions |
-//! | [`feed_reader`] | the position of a subscription in a feed: what was missed first, then what is new |
+//! | [`hub`] | passes hints and activities to the subscriptions of this process |
+//! | [`feed_reader`] | reads a feed for one subscription: first the missed events, then the new ones |
 //! | [`activity`] | typing and read markers |
-//! | [`broker`] | carries hints and activities between processes; a trait, so that other brokers can be added |
+//! | [`broker`] | sends hints and activities to other processes; a trait, so that other brokers can be added |
 //! | [`postgres`] | the broker that uses `LISTEN` and `NOTIFY` of PostgreSQL |
 //! | [`checker`] | finds hints that were lost, and users that were deleted |
 
@@ -35,7 +36,7 @@ use crate::model::{MessageGroupUuid, Participant, UserUuid};
 /// The live updates of one process.
 pub struct Live {
     hub: Arc<Hub>,
-    /// What goes to other processes. `None` if there are none.
+    /// Sends to other processes. `None` if there are none.
     outbox: Option<Outbox>,
     listening: Listening,
     typing: TypingSignals,
@@ -48,12 +49,12 @@ pub struct Listening(Arc<ListeningState>);
 #[derive(Default)]
 struct ListeningState {
     is_lost: AtomicBool,
-    /// Notified when hints may have been lost.
+    /// Notified each time hints may have been lost.
     check: Notify,
 }
 
 impl Listening {
-    /// Registers that hints arrive. Before that, some may have been lost.
+    /// Registers that hints arrive. If they did not arrive before, some were lost.
     pub fn established(&self) {
         self.set_lost(false);
     }
@@ -87,7 +88,7 @@ impl Live {
         Self::new(None)
     }
 
-    /// Live updates of one of several processes. `outbox` takes what goes to the others.
+    /// Live updates of one of several processes. `outbox` sends to the others.
     pub fn with_outbox(outbox: Outbox) -> Arc<Self> {
         Self::new(Some(outbox))
     }
@@ -107,7 +108,8 @@ impl Live {
         &self.listening
     }
 
-    /// Tells the subscriptions of all processes that feeds have new entries.
+    /// Notifies the subscriptions of all processes that feeds have new entries. `heads` are users, and the positions of the
+    /// last entries of their feeds.
     pub fn appended(&self, heads: impl Iterator<Item = (UserUuid, u64)>) {
         for (user, position) in heads {
             self.hub.hint(user, position);
@@ -117,7 +119,8 @@ impl Live {
         }
     }
 
-    /// Tells `recipient` that `user` writes a message in `group`, unless the last signal was only a moment ago.
+    /// Notifies `recipient` that `user` is typing a message in `group`. Does nothing if the last signal of the user for this
+    /// group was delivered too recently: see [`TypingSignals::is_due`].
     pub fn signal_typing(
         &self,
         group: MessageGroupUuid,

@@ -1,8 +1,9 @@
 //! The broker that uses `LISTEN` and `NOTIFY` of PostgreSQL.
 //!
-//! A notification is sent through the pool of the API. One further connection listens. A connection pooler in transaction mode
-//! accepts `LISTEN`, but delivers nothing, and a network can lose a connection silently. Therefore the listener sends a test to
-//! itself every [`TEST_INTERVAL`]: if the test does not arrive, it reports that hints are lost, and connects again.
+//! Notifications are sent through the pool of the process. One further connection listens. A connection pooler in
+//! transaction mode accepts `LISTEN` but delivers nothing, and a network can lose a connection silently. Therefore the
+//! listener sends a test to itself every [`TEST_INTERVAL`]. If the test does not arrive, the listener reports that hints
+//! are lost, and connects again.
 
 use std::io;
 use std::sync::Arc;
@@ -20,13 +21,14 @@ use crate::backoff::Backoff;
 use crate::environment::Environment;
 use crate::report;
 
-/// The channel of `NOTIFY`. Processes of several deployments may share a database: a hint for an unknown user is ignored.
+/// Name of the channel. Several deployments may share a database and therefore the channel, because a hint for an unknown
+/// user is ignored.
 pub const CHANNEL: &str = "cruddur_messaging";
 /// How often the listener tests that notifications arrive.
 const TEST_INTERVAL: Duration = Duration::from_secs(15);
-/// Maximum time for the arrival of a test, for connecting, and for sending a notification.
+/// Maximum time to connect, to send a notification, and to receive a test.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// The waits between attempts to connect.
+/// First and maximum wait between attempts to connect.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const MAX_WAIT: Duration = Duration::from_secs(5);
 
@@ -37,11 +39,11 @@ pub struct PostgresBroker {
 
 /// Receives notifications.
 pub struct PostgresListener {
-    /// The database to which the listener connects. Must not be a connection pooler in transaction mode.
+    /// The database to which the listener connects. The address must not be that of a connection pooler in transaction mode.
     pub target: PgConnectOptions,
     /// Sends the tests.
     pub broker: Arc<PostgresBroker>,
-    /// A name of this process that no other process has.
+    /// Identifies this process. No other process has the same value.
     pub process: Uuid,
     /// Receives the hints.
     pub live: Arc<Live>,
@@ -65,7 +67,7 @@ enum ListenError {
 }
 
 impl PostgresBroker {
-    /// Sends notifications through the connections of `pool`.
+    /// A broker that sends notifications through the connections of `pool`.
     pub fn new(pool: PgPool) -> Self {
         Self { pool }
     }
@@ -111,7 +113,7 @@ impl PostgresListener {
         }
     }
 
-    /// Listens until hints do not arrive any more.
+    /// Listens until an error shows that hints no longer arrive. Resets `backoff` each time a test has arrived.
     async fn listen(&self, backoff: &mut Backoff) -> Result<std::convert::Infallible, ListenError> {
         let connect = async {
             // Each connection has a pool of its own, because sqlx waits for the server before it returns a connection to its
