@@ -1,4 +1,4 @@
-//! What the handlers share.
+//! The state that all handlers share.
 
 use std::sync::Arc;
 
@@ -19,13 +19,13 @@ use crate::registration::Registrar;
 use crate::shutdown::Shutdown;
 use crate::stream::health::Health;
 
-/// What the handlers share.
+/// The state that all handlers share.
 pub struct Api {
     /// The schema.
     pub schema: MessagingSchema,
     /// Validates and plans documents.
     pub documents: Documents,
-    /// Limits of a request.
+    /// Limits of requests over HTTP, and of their responses.
     pub limits: HttpLimits,
     /// Origins whose pages may use the API from a browser.
     pub cors_origins: Vec<HeaderValue>,
@@ -39,26 +39,26 @@ pub struct Api {
     pub live_limits: LiveLimits,
     /// The live updates.
     pub live: Arc<Live>,
-    /// The lifetime of the process.
+    /// Says when the process stops.
     pub shutdown: Shutdown,
     /// The messaging rules.
     pub messaging: Arc<Messaging>,
     /// Verifies access tokens.
     pub verifier: Arc<Verifier>,
-    /// Adds the users of new tokens, if the server registers users.
+    /// Adds users who are not in PostgreSQL yet, if the server registers users.
     pub registrar: Option<Registrar>,
-    /// The stream consumer of this process, if it runs one.
+    /// The health of the stream consumer, if this process runs one.
     pub consumer: Option<Arc<Health>>,
     /// Whether the stores respond.
     pub readiness: Arc<Readiness>,
     /// The web client, if the server serves it.
     pub web_client: Option<WebClient>,
-    /// An access token that GraphiQL starts with, in `dev`.
+    /// The access token with which GraphiQL starts. Only `dev` sets it.
     pub graphiql_token: Option<String>,
 }
 
 impl Api {
-    /// Records how many permits, places and connections are in use.
+    /// Records in the metrics how many permits, places in [`Receiving`] and connections are in use.
     pub fn record_gauges(&self) {
         let (all, waiting) = self.connections.count();
         metrics::open_connections(all, waiting);

@@ -1,5 +1,5 @@
-//! Files that are embedded in the binary. A file is sent from the pages of the binary, so it takes no memory of its own. Beside
-//! a file `name`, the folder can contain `name.br`: the same file, compressed with Brotli.
+//! Sends files that are embedded in the binary. A file is not copied before it is sent. For a file `name`, the folder can
+//! also contain `name.br`: the same file, compressed with Brotli.
 
 use std::borrow::Cow;
 
@@ -14,12 +14,12 @@ use rust_embed::{Embed, EmbeddedFile};
 /// Number of bytes of a file's hash in its `ETag`.
 const ETAG_BYTES: usize = 16;
 
-/// For how long a browser may use a file without asking again.
+/// How long a browser may use a cached file without a further request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Caching {
-    /// For ever: the name contains a hash of the content.
+    /// For a year. The name of the file must contain a hash of its content.
     Immutable,
-    /// Not at all.
+    /// Not at all: the browser must ask each time whether the file has changed.
     Revalidate,
 }
 
@@ -32,7 +32,8 @@ impl Caching {
     }
 }
 
-/// The response with the file `name`, or `None` if there is no such file.
+/// Returns the response with the file `name`, or `None` if there is no such file or its ending is unknown. The response has
+/// no body (304) if the browser has the file already.
 pub fn respond<Files: Embed>(name: &str, headers: &HeaderMap, caching: Caching) -> Option<Response> {
     let content_type = content_type(name)?;
     let compressed = accepts_brotli(headers).then(|| Files::get(&format!("{name}.br"))).flatten();
@@ -72,7 +73,7 @@ fn etag(file: &EmbeddedFile) -> String {
     format!("\"{hex}\"")
 }
 
-/// The media type of a file. A file with another ending is not sent.
+/// Returns the media type for the ending of a file name. Files with other endings are not sent.
 fn content_type(name: &str) -> Option<&'static str> {
     Some(match name.rsplit_once('.')?.1 {
         "css" => "text/css; charset=utf-8",

@@ -1,4 +1,4 @@
-//! Who sends a request or opens a WebSocket.
+//! Verifies the access token of a request or a WebSocket.
 
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
@@ -9,7 +9,7 @@ use super::api::Api;
 use super::refusal::Refusal;
 use crate::auth::{TokenError, VerifiedToken};
 
-/// The verified token of a request, or `None` if the request has no token.
+/// Verifies the token in the `Authorization` header. Returns `None` if there is no such header.
 pub async fn of_headers(api: &Api, headers: &HeaderMap) -> Result<Option<VerifiedToken>, Refusal> {
     match headers.get_all(AUTHORIZATION).iter().count() {
         0 => return Ok(None),

@@ -1,4 +1,4 @@
-//! Reads the body of a request, and discards the rest of the body of a refused request.
+//! Reads the body of a request, and discards the rest of the body of a rejected request.
 
 use std::time::Duration;
 
@@ -14,11 +14,11 @@ use tokio::time::{Instant, timeout_at};
 use super::receiving::Place;
 use super::server::Client;
 
-/// How long a client may take to send the body.
+/// Maximum time for receiving a body, counted from the start of the request.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// Maximum number of bytes of a refused body that are read and discarded.
+/// Maximum number of bytes of the body of a rejected request that are read and discarded.
 const MAX_DISCARDED_BYTES: usize = 4 * 1024 * 1024;
-/// The only content encoding of a body that the server reads.
+/// The only content encoding that the server accepts in a request.
 pub const IDENTITY: &str = "identity";
 
 /// The body of one request.
@@ -53,9 +53,9 @@ impl RequestBody {
         Self { body, deadline: Instant::now() + TIMEOUT, is_started: false, is_complete: false }
     }
 
-    /// Reads the whole body, if it has at most `maximum` bytes. The request has a `place` meanwhile.
+    /// Reads the whole body, which may have at most `maximum` bytes. Counts the received bytes in `place`.
     pub async fn read(&mut self, maximum: usize, place: &Place<'_>) -> Result<Bytes, BodyError> {
-        // A body that declares to be longer is not read at all.
+        // If `Content-Length` exceeds the maximum, nothing is read.
         if self.body.size_hint().lower() > maximum as u64 {
             return Err(BodyError::TooLong { maximum });
         }
@@ -76,16 +76,18 @@ impl RequestBody {
         }
     }
 
-    /// Reads the rest of the body and discards it while the response is sent, up to a limit of length and time. If the
-    /// server closed a connection with unread bytes, the connection would be reset, and the client would see a broken pipe
-    /// instead of the response (RFC 9112, section 9.6). HTTP/2 ends the request alone.
+    /// Reads and discards the rest of the body while the response is sent, up to a limit of length and time. If the server
+    /// closed a connection with unread bytes, the connection would be reset, and the client would see a broken pipe
+    /// instead of the response (RFC 9112, section 9.6). With HTTP/2 this is not necessary, because the server can end one
+    /// request without closing the connection.
     pub fn discard_rest(mut self, parts: &Parts) {
-        // A client that waits for `100 Continue` has not sent the body, and reading would ask for it.
+        // A client that waits for `100 Continue` has not sent the body, and reading would request it.
         let is_unsent = !self.is_started && parts.headers.contains_key(EXPECT);
         if is_unsent || self.is_complete || self.body.is_end_stream() || parts.version == Version::HTTP_2 {
             return;
         }
-        // What arrives is not the head of another request.
+        // While the task keeps the client, the request counts as unfinished, so the bytes do not count as the head of another
+        // request.
         let client = parts.extensions.get::<Client>().cloned();
         tokio::spawn(async move {
             let _unfinished = client;
@@ -111,7 +113,7 @@ pub fn is_json(headers: &HeaderMap) -> bool {
     content_type.essence_str() == mime::APPLICATION_JSON && is_utf8
 }
 
-/// Whether the body is compressed.
+/// Whether the body has another content encoding than [`IDENTITY`], such as a compression.
 pub fn is_encoded(headers: &HeaderMap) -> bool {
     headers.get_all(CONTENT_ENCODING).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(IDENTITY.as_bytes()))
 }

@@ -27,32 +27,32 @@ use super::subscription::{Stalled, Subscription};
 use crate::auth::{TokenError, VerifiedToken};
 use crate::outcome::{Code, Outcome};
 
-/// The cursor of the last event that a client of server-sent events has received.
+/// Header in which a client of server-sent events that connects again sends the cursor of its last event.
 pub const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-/// Interval at which the server sends something to a client that has nothing else to receive. Shorter than the idle timeouts of
-/// load balancers.
+/// Time without an event after which the server sends a comment or an empty part, so that load balancers do not close the
+/// connection. Shorter than their idle timeouts.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
-/// Proxies such as nginx must not collect the response before they send it on.
+/// Header that prevents proxies such as nginx from buffering the response.
 const NO_BUFFERING: (HeaderName, HeaderValue) =
     (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
 
-/// A subscription, and the lifetime of the response that delivers it.
+/// A subscription and the lifetime of the connection that delivers it.
 pub struct OpenSubscription {
     subscription: Subscription,
     lifetime: Lifetime,
 }
 
 impl OpenSubscription {
-    /// Opens an event stream. Refuses it if the user has too many.
+    /// Counts the event stream as a connection of the user. Returns a refusal if the user has too many connections.
     pub fn new(api: &Arc<Api>, subscription: Subscription, token: Option<VerifiedToken>) -> Result<Self, Refusal> {
-        // A subscription starts only with a token.
+        // Never missing, because a subscription starts only with a token.
         let token = token.ok_or(Refusal::Token(TokenError::Header))?;
         let lifetime = Lifetime::start(api, subscription.user.uuid, token)?;
         Ok(Self { subscription, lifetime })
     }
 }
 
-/// The response with one result.
+/// Returns a response that delivers one result and ends.
 pub fn once(media: StreamMedia, executed: &impl Serialize) -> Response {
     let mut body = media.start().to_vec();
     body.extend(media.event(None, executed));
@@ -60,12 +60,12 @@ pub fn once(media: StreamMedia, executed: &impl Serialize) -> Response {
     respond(media, Body::from(body))
 }
 
-/// The response with the errors of an operation that was not executed.
+/// Returns a response that delivers the errors of an operation that was not executed.
 pub fn not_executed(media: StreamMedia, errors: &[ServerError]) -> Response {
     once(media, &json!({ "errors": errors }))
 }
 
-/// The response with the results of a subscription.
+/// Returns a response that delivers the events of a subscription until its lifetime ends.
 pub fn open(media: StreamMedia, open: OpenSubscription, mut log: RequestLog) -> Response {
     log.subscribed();
     let OpenSubscription { subscription, lifetime } = open;
@@ -104,10 +104,10 @@ struct EventStream {
 type Frame = Result<Bytes, std::convert::Infallible>;
 
 impl EventStream {
-    /// The next bytes of the body, and the stream unless they are the last ones.
+    /// Returns the next bytes of the body, and the stream, or `None` instead of it if these bytes are the last ones.
     async fn next_frame(mut self: Box<Self>) -> (Frame, Option<Box<Self>>) {
         if !self.has_begun {
-            // The client sees at once that the subscription has started.
+            // Sent before the first event, so that the client knows that the subscription has started.
             self.has_begun = true;
             return (Ok(Bytes::from_static(self.media.start())), Some(self));
         }
@@ -132,7 +132,8 @@ impl EventStream {
         }
     }
 
-    /// Ends the stream without completing the subscription, so that the client subscribes again.
+    /// Ends the stream without completing the subscription, so that the client subscribes again. `end` is the reason; `None`
+    /// means that an event took too long.
     fn end(self: Box<Self>, end: Option<End>) -> (Frame, Option<Box<Self>>) {
         let (code, reason, message) = match end {
             Some(End::TokenExpired) => (Code::Unauthenticated, "token_expired", "The access token has expired."),
@@ -171,9 +172,9 @@ impl StreamMedia {
         }
     }
 
-    /// The bytes of a result. JSON has no line breaks.
+    /// The bytes of a result. The JSON text has no line breaks, so it fits into one `data` line.
     fn event(self, cursor: Option<&str>, executed: &impl Serialize) -> Vec<u8> {
-        // A response consists of strings, numbers and lists of them, so it is always JSON.
+        // This never fails: a response has only values that JSON can represent, and its keys are strings.
         let result = serde_json::to_string(executed).unwrap_or_default();
         match (self, cursor) {
             (Self::EventStream, None) => format!("event: next\ndata: {result}\n\n").into_bytes(),
@@ -190,8 +191,8 @@ impl StreamMedia {
         }
     }
 
-    /// The bytes at the end of a subscription that is not complete. An event stream just ends. Apollo's client subscribes again
-    /// only after an error.
+    /// The bytes at the end of a stream whose subscription is not complete. An event stream ends without further bytes. In the
+    /// multipart protocol an error is sent, because Apollo's client subscribes again only after an error.
     fn interrupted(self, error: &serde_json::Value) -> Bytes {
         match self {
             Self::EventStream => Bytes::new(),
@@ -204,7 +205,8 @@ impl StreamMedia {
     }
 }
 
-/// A part of a multipart body, and the boundary after it. The next part, or the end of the body, continues the boundary.
+/// Returns a part of a multipart body and the boundary after it. The next part, or the end of the body, continues this
+/// boundary.
 fn part(json: &str) -> Vec<u8> {
     format!("\r\ncontent-type: application/json\r\n\r\n{json}\r\n--graphql").into_bytes()
 }

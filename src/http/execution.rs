@@ -1,4 +1,4 @@
-//! Executes planned queries and mutations, of requests over HTTP and of messages on sockets.
+//! Executes planned queries and mutations, from requests over HTTP and from messages on sockets.
 
 use async_graphql::Response;
 use tokio::sync::SemaphorePermit;
@@ -12,8 +12,8 @@ use crate::graphql::{self, MessageOutcome, RequestContext};
 use crate::metrics::{self, Limit};
 use crate::outcome::Outcome;
 
-/// Acquires the permit of an execution. A request waits for nothing if all permits are taken: waiting would delay all other
-/// requests as well.
+/// Acquires a permit for an execution. If all permits are taken, rejects the request instead of waiting, because requests
+/// that wait would delay all later requests.
 pub fn permit(api: &Api) -> Result<SemaphorePermit<'_>, Refusal> {
     api.permits.try_acquire().map_err(|_| {
         metrics::limit_reached(Limit::RequestsInFlight);
@@ -21,7 +21,7 @@ pub fn permit(api: &Api) -> Result<SemaphorePermit<'_>, Refusal> {
     })
 }
 
-/// Executes a query or a mutation.
+/// Executes a query or a mutation within the time limit of a request. `kind` must be one of these two.
 pub async fn execute(
     api: &Api,
     kind: OperationType,
@@ -37,7 +37,7 @@ pub async fn execute(
         Ok(executed) => executed.map_err(Refusal::Engine),
         Err(_) if is_query => Err(Refusal::TimedOut { message: None }),
         Err(_) if context.has_stored_message() => Err(Refusal::TimedOut { message: Some(MessageOutcome::Stored) }),
-        // A write that was given up can still have been done.
+        // The server no longer waits for the write, but DynamoDB may have executed it.
         Err(_) => Err(Refusal::TimedOut { message: Some(MessageOutcome::Unknown) }),
     }
 }

@@ -1,5 +1,5 @@
-//! The GraphiQL page. Its scripts are the published files of GraphiQL 3.9.0 and React 18.3.1, in `web/graphiql`. Later versions
-//! of GraphiQL are four times as large.
+//! The GraphiQL page. Its scripts are the published files of GraphiQL 3.9.0 and React 18.3.1, in `web/graphiql`. Later
+//! versions of GraphiQL are not used, because they are four times as large.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use super::server::Client;
 const PAGE: &str = include_str!("graphiql.html");
 /// Placeholder for the settings in the page.
 const SETTINGS: &str = "{/* settings */}";
-// GraphiQL's editor adds style elements.
+// `'unsafe-inline'` is necessary, because GraphiQL's editor adds style elements.
 const POLICY: &str = "default-src 'none'; script-src 'self'; worker-src blob:; style-src 'self' 'unsafe-inline'; font-src data:; \
     img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -32,13 +32,13 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; worker-src blob:; s
 #[folder = "web/graphiql"]
 struct Files;
 
-/// A file that the page loads.
+/// Responds with a file that the page loads.
 pub async fn file(Path(name): Path<String>, headers: HeaderMap) -> Response {
     assets::respond::<Files>(&name, &headers, Caching::Revalidate)
         .unwrap_or_else(|| StatusCode::NOT_FOUND.into_response())
 }
 
-/// The page, with an access token if there is one and the client runs on this machine.
+/// Responds with the page. It contains the access token of `dev`, if there is one and the client runs on this machine.
 pub async fn page(
     State(api): State<Arc<Api>>,
     Extension(client): Extension<Client>,
@@ -49,7 +49,7 @@ pub async fn page(
         let headers = json!({ "Authorization": format!("Bearer {token}") });
         serde_json::to_string_pretty(&headers).unwrap_or_default()
     });
-    // `<` could end the element.
+    // `<` is escaped, because `</script>` in a text would end the element.
     let settings = json!({ "headers": headers }).to_string().replace('<', "\\u003c");
     let headers: [(HeaderName, &str); 6] = [
         (CONTENT_TYPE, "text/html; charset=utf-8"),
@@ -62,8 +62,9 @@ pub async fn page(
     (headers, PAGE.replace(SETTINGS, &settings))
 }
 
-/// Whether a page of this machine asks. A client on another machine can send any host name, so its address counts. A host name
-/// that is not of this machine can belong to a foreign page whose name resolves to this machine (DNS rebinding).
+/// Whether a client on this machine sends the request, for a page of this machine. The address is checked, because a client
+/// on another machine can send any host name. The host name is checked, because the name of a foreign page can resolve to
+/// this machine (DNS rebinding).
 fn is_on_this_machine(address: IpAddr, headers: &HeaderMap) -> bool {
     let host = headers.get(HOST).and_then(|host| host.to_str().ok()).and_then(|host| host.parse::<Authority>().ok());
     let name = host.as_ref().map(Authority::host).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! GraphQL over HTTP, as its specification says (graphql.github.io/graphql-over-http). [`respond`] is the way of a request
-//! from its body to the response.
+//! GraphQL over HTTP, as its specification says (graphql.github.io/graphql-over-http). [`respond`] shows the steps from the
+//! body of a request to its result.
 //!
 //! The handlers of async-graphql-axum are not used: they execute mutations over GET, accept batches and multipart bodies, and
 //! do not limit the body.
@@ -31,7 +31,7 @@ use crate::auth::VerifiedToken;
 use crate::documents::OperationType;
 use crate::outcome::Outcome;
 
-/// Responds to a request.
+/// Responds to a request for the path `/graphql`.
 pub async fn handle(State(api): State<Arc<Api>>, request: Request) -> Response {
     with_request_id(request, async |request| {
         if websocket::is_requested(request.headers()) {
@@ -71,17 +71,17 @@ pub async fn handle(State(api): State<Arc<Api>>, request: Request) -> Response {
     .await
 }
 
-/// The answer to a request that was not refused.
+/// The result of a request that was not rejected.
 enum Answer {
     /// One result.
     Once(async_graphql::Response, Outcome),
-    /// The results of a subscription.
+    /// A subscription has started.
     Stream(StreamMedia, OpenSubscription),
-    /// The subscription has not started.
+    /// A subscription has not started, because its execution failed.
     NotStarted(StreamMedia, Vec<ServerError>, Outcome),
 }
 
-/// Body, token, plan, permit, execution.
+/// Receives a request, plans its operation, and executes a query or mutation or starts a subscription.
 async fn respond(
     api: &Arc<Api>,
     parts: &Parts,
@@ -112,7 +112,8 @@ async fn respond(
     }
 }
 
-/// Receives what a client sends. The client decides how long this takes, so a slow request can lose its place to others.
+/// Receives the parameters and the token of a request. The client controls how long this takes, so a slow request can lose
+/// its place in [`Receiving`](super::Receiving) to another request.
 async fn receive(
     api: &Api,
     parts: &Parts,

@@ -11,12 +11,12 @@ use serde_json::json;
 use super::api::Api;
 use super::readiness::StoresReady;
 
-/// The process runs.
+/// Responds that the process is alive.
 pub async fn live() -> &'static str {
     "live\n"
 }
 
-/// Every part that a request needs is available. Otherwise the status is 503, and the body says which part is not.
+/// Responds whether every part that a request needs is available. If one is not, the status is 503, and the body says which.
 pub async fn ready(State(api): State<Arc<Api>>) -> Response {
     let StoresReady { dynamodb, postgres } = api.readiness.stores().await;
     let keys = api.verifier.keys().is_loaded();
@@ -31,7 +31,7 @@ pub async fn ready(State(api): State<Arc<Api>>) -> Response {
         "dynamodb": dynamodb,
         "postgres": postgres,
         "tokenKeys": keys,
-        // Without hints, new messages arrive later. The process can serve requests, so it is ready.
+        // Not part of `ready`: without hints, the process serves requests, and subscriptions receive messages later.
         "liveHints": api.live.listening().is_established(),
         "consumer": api.consumer.as_ref().map(|_| stuck.is_none()),
     });

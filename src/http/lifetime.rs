@@ -12,15 +12,16 @@ use crate::live::hub::Signals;
 use crate::metrics::{self, Limit};
 use crate::model::UserUuid;
 
-/// Time over which the ends of connections are spread when the process stops, so that clients do not reconnect at once.
+/// Time over which the ends of connections are spread when the process stops, so that clients do not all reconnect at the
+/// same moment.
 const STOP_SPREAD: Duration = Duration::from_secs(3);
-/// How often the key of the token is checked.
+/// How often the server checks that the issuer still has the key of the token.
 const KEY_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Why a connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// The token has expired, or its key is not a key of the issuer any more.
+    /// The token has expired, or the issuer has withdrawn its key.
     TokenExpired,
     /// The user was deleted.
     UserDeleted,
@@ -28,19 +29,19 @@ pub enum End {
     Stopping,
 }
 
-/// The lifetime of a connection. The connection counts towards the limit of its user until this value is dropped.
+/// The lifetime of a connection, which counts towards the limit of its user until this value is dropped.
 pub struct Lifetime {
     api: Arc<Api>,
     token: VerifiedToken,
     signals: Signals,
     expires_at: Instant,
     key_checked_at: Instant,
-    /// When the connection ends because the process stops.
+    /// When the connection ends, if the process stops.
     stops_at: Option<Instant>,
 }
 
 impl Lifetime {
-    /// The lifetime of a new connection.
+    /// Begins the lifetime of a new connection of `user`. Returns a refusal if the user has too many connections.
     pub fn start(api: &Arc<Api>, user: UserUuid, token: VerifiedToken) -> Result<Self, Refusal> {
         let maximum = api.live_limits.sockets_per_user;
         let Some(signals) = api.live.hub().connect(user, maximum) else {
@@ -48,13 +49,13 @@ impl Lifetime {
             return Err(Refusal::TooManySockets { maximum });
         };
         let now = Instant::now();
-        // A time that the clock cannot represent is far away.
+        // The clock cannot represent the expiry of some tokens. A year is longer than any connection lasts.
         let far = || now + Duration::from_secs(365 * 24 * 3600);
         let expires_at = now.checked_add(api.verifier.remaining(&token)).unwrap_or_else(far);
         Ok(Self { api: api.clone(), token, signals, expires_at, key_checked_at: now, stops_at: None })
     }
 
-    /// Waits until the connection must end. The returned future can be dropped and requested again.
+    /// Waits until the connection must end. The returned future can be dropped, and the method called again.
     pub async fn ended(&mut self) -> End {
         loop {
             let stops_at = self.stops_at;

@@ -15,14 +15,15 @@ use crate::config::ConnectionLimits;
 use crate::metrics::collect;
 use crate::shutdown::Shutdown;
 
-/// Default address of the metrics server.
+/// Default address of the metrics.
 const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9464);
 /// Maximum number of connections of clients that read the metrics.
 const MAX_CONNECTIONS: usize = 100;
+/// Interval at which the recorder summarizes its samples, so that its memory does not grow.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Serves the metrics until shutdown. If the default address is in use, logs a warning and disables the metrics. If a
-/// configured address is in use, returns an error.
+/// Serves the metrics on `address`, or on the default address, until shutdown. If the default address is in use, logs a
+/// warning and disables the metrics. If a configured address is in use, returns an error.
 pub async fn serve_metrics(address: Option<SocketAddr>, shutdown: &Shutdown) -> anyhow::Result<()> {
     let listener = match (address, TcpListener::bind(address.unwrap_or(DEFAULT_ADDRESS)).await) {
         (_, Ok(listener)) => listener,

@@ -1,4 +1,4 @@
-//! The HTTP surface: GraphQL, GraphiQL and health.
+//! Serves HTTP: GraphQL, GraphiQL, the web client, health and metrics.
 
 mod api;
 mod assets;
@@ -43,13 +43,13 @@ pub use self::receiving::Receiving;
 use self::request_id::{REQUEST_ID, with_request_id};
 pub use self::server::{Connections, affordable, serve};
 
-/// The headers of W3C Trace Context, which a traced page sends.
+/// The headers of W3C Trace Context. A page that records traces sends them.
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 /// How long a browser may cache the response to a preflight request.
 const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(3600);
 
-/// The routes.
+/// Returns the routes of the API.
 pub fn router(api: Arc<Api>) -> Router {
     let graphql = match api.cors_origins.as_slice() {
         [] => any(graphql::handle),
@@ -63,13 +63,14 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/health/ready", get(health::ready))
         .fallback(web::respond)
         .layer(middleware::from_fn(with_id))
-        // This handler sets the request id itself: a layer costs each request an allocation and clones of services.
+        // Added after the layer, because this handler sets the request id itself: a layer costs each request an allocation
+        // and clones of services.
         .route("/graphql", graphql)
         .with_state(api)
 }
 
-/// Lets pages of the configured origins use the API. Credentials are not allowed: only the `Authorization` header
-/// authenticates, and a browser does not send it by itself.
+/// Allows pages of the configured origins to use the API. Cookies are not allowed, because only the `Authorization` header
+/// authenticates a request, and a browser does not send this header by itself.
 fn cors(origins: &[HeaderValue]) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(origins.to_vec())

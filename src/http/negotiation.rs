@@ -1,5 +1,5 @@
-//! The media type of a response: the GraphQL over HTTP specification, sections "Accept" and "Response", and the protocols of
-//! subscriptions.
+//! Chooses the media type of a response. Sources: the GraphQL over HTTP specification, sections "Accept" and "Response", and
+//! the protocols of subscriptions.
 
 use std::cmp::Reverse;
 
@@ -10,9 +10,9 @@ use mime::Mime;
 /// A media type of a response with one result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Media {
-    /// `application/graphql-response+json`: the status says whether the request was rejected.
+    /// `application/graphql-response+json`: a rejected request gets a status of 400 or more.
     GraphqlResponse,
-    /// `application/json`: a well-formed request gets the status 200.
+    /// `application/json`: a well-formed request gets the status 200, even if GraphQL rejects it.
     Json,
 }
 
@@ -25,12 +25,12 @@ pub enum StreamMedia {
     Multipart,
 }
 
-/// What a client accepts.
+/// The media types that a client accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Accepted {
-    /// The media type for one result that the client prefers.
+    /// The preferred media type for one result. `None` if the client accepts none.
     pub once: Option<Media>,
-    /// The media type for many results that the client prefers.
+    /// The preferred media type for many results. `None` if the client accepts none.
     pub stream: Option<StreamMedia>,
 }
 
@@ -60,20 +60,20 @@ impl StreamMedia {
     }
 }
 
-/// What the client accepts, or `None` if it accepts no media type of the server. A client without an `Accept` header, or one
-/// that accepts everything, gets JSON, because clients that know only JSON behave so. A media type for many results must be
-/// named, because other clients could not read it.
+/// Returns the media types that the client accepts, or `None` if it accepts no media type of the server. A client that sends
+/// no `Accept` header or accepts everything gets JSON, because clients that know only JSON do so. A media type for many
+/// results is chosen only if the client names it, because other clients cannot read it.
 pub fn negotiate(headers: &HeaderMap) -> Option<Accepted> {
     let lines = headers.get_all(ACCEPT).iter().filter_map(|line| line.to_str().ok());
     let ranges: Vec<Range> = lines.flat_map(|line| line.split(',')).filter_map(Range::read).collect();
     if ranges.is_empty() {
-        // A header that has no readable media range asks for something that the server does not have.
+        // If the header has no readable media range, the client accepts only something that the server does not have.
         let is_absent = headers.get(ACCEPT).is_none_or(|line| line.is_empty());
         return is_absent.then_some(Accepted { once: Some(Media::Json), stream: None });
     }
     let preference = |essence| {
         let matching = ranges.iter().enumerate().filter_map(|(position, range)| range.matches(essence, position));
-        // The most exact range decides.
+        // The most specific range decides.
         matching.max_by_key(|matched| matched.exactness).unwrap_or(Match::NONE)
     };
     let (json, graphql) = (preference(Media::Json.essence()), preference(Media::GraphqlResponse.essence()));
@@ -97,8 +97,9 @@ pub fn negotiate(headers: &HeaderMap) -> Option<Accepted> {
     (once.is_some() || stream.is_some()).then_some(Accepted { once, stream })
 }
 
-/// How a client accepts a media type.
+/// How a media range of a client matches a media type.
 struct Match {
+    /// 0 for `*/*`, 1 for a range such as `text/*`, 2 for the media type itself.
     exactness: u8,
     /// In thousandths; 0 means that the client does not accept it.
     quality: u16,

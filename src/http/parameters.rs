@@ -1,4 +1,4 @@
-//! The parameters of a GraphQL request, from a body or a URL, checked for their types.
+//! Reads the parameters of a GraphQL request from a body or a URL, and checks their types.
 
 use std::fmt;
 
@@ -12,15 +12,15 @@ use crate::documents::{DocumentRequest, PersistedQueryError};
 /// The parameters of a request.
 #[derive(Debug, Default)]
 pub struct Parameters {
-    /// Which document is executed.
+    /// The document.
     pub document: DocumentRequest,
-    /// Which of its operations.
+    /// Name of the operation to execute. `None` if the document has only one.
     pub operation_name: Option<String>,
     /// The values of the operation's variables.
     pub variables: Map<String, Value>,
 }
 
-/// Parameters that cannot be read.
+/// Why the parameters cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ParametersError {
     /// The body is not JSON.
@@ -40,7 +40,7 @@ pub enum ParametersError {
         /// What is wrong.
         error: serde_json::Error,
     },
-    /// A parameter has another type.
+    /// A parameter has the wrong type.
     #[error("`{name}` must be {expected}.")]
     Type {
         /// The parameter.
@@ -48,10 +48,10 @@ pub enum ParametersError {
         /// The type that it must have.
         expected: &'static str,
     },
-    /// `extensions.persistedQuery` is wrong.
+    /// The extension `persistedQuery` is invalid.
     #[error(transparent)]
     PersistedQuery(#[from] PersistedQueryError),
-    /// There is no document.
+    /// The request has no document.
     #[error("`query` is missing. It must be a string.")]
     NoDocument,
 }
@@ -102,7 +102,7 @@ struct UrlParameters {
     document_id: Option<String>,
 }
 
-/// The parameters before their types are checked. If a body has a name twice, the last value counts.
+/// The parameters before their types are checked. If a body contains a name twice, the last value counts.
 #[derive(Default)]
 struct Untyped {
     query: Value,
@@ -150,7 +150,7 @@ enum Parameter {
 }
 
 impl<'de> Deserialize<'de> for Untyped {
-    /// Without a map of all values: an unknown parameter is checked to be JSON and dropped.
+    /// Reads the known parameters without a map of all values. An unknown parameter must be valid JSON and is ignored.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Object;
 

@@ -1,5 +1,5 @@
-//! Checks whether the stores respond. Any client can request the readiness, so results are cached: many requests cause
-//! few reads.
+//! Checks whether the stores respond. Results are cached, because any client can request the readiness, and many requests
+//! must not cause many reads.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use crate::users::{Users, UsersError};
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// Time for which the result of a probe is valid.
 const VALID_FOR: Duration = Duration::from_secs(1);
-/// Time for which other requests get this result while the next probe runs, so that they do not wait for the probe.
+/// Time for which a result is returned while the next probe runs, so that requests do not wait for that probe.
 const USABLE_FOR: Duration = VALID_FOR.saturating_add(TIMEOUT);
 
 /// Why a store is not ready.
@@ -63,7 +63,7 @@ impl Readiness {
         Arc::new(Self { table, users, probes: Mutex::default() })
     }
 
-    /// Returns which stores respond now or have responded within the last second.
+    /// Returns which stores respond. The result is at most [`VALID_FOR`] old, or [`USABLE_FOR`] while the next probe runs.
     pub async fn stores(self: &Arc<Self>) -> StoresReady {
         let result = {
             let mut probes = self.lock();

@@ -1,8 +1,9 @@
 //! Limits the requests that are being received: their bodies are incomplete, or their tokens are not verified yet. A
 //! client controls how long receiving takes, so these requests hold no concurrency permit. Instead, each of them holds
-//! a place. A new request always gets a place: if none is free, the server takes the place of the oldest request of the
-//! peer with the most requests. This also works if several users share the address of a proxy, because a fast request
-//! leaves its place before it becomes the oldest.
+//! a place. A new request always gets a place. If its peer has the maximum number of requests, the server takes the place
+//! of the oldest of these. If no place is free, it takes the place of the oldest request of the peer with the most
+//! requests. This also works if several users share the address of a proxy, because a fast request leaves its place
+//! before it becomes the oldest.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
@@ -15,7 +16,7 @@ use super::server::Peer;
 use crate::config::ConnectionLimits;
 use crate::metrics::{self, Limit};
 
-/// The places for all requests.
+/// The places of all requests, and their limits.
 pub struct Receiving {
     requests: usize,
     per_peer: usize,
@@ -34,7 +35,7 @@ struct State {
 
 struct Incomplete {
     bytes: usize,
-    /// Dropped when the request loses its place.
+    /// Dropping it notifies the request that it has lost its place.
     _keep: oneshot::Sender<Infallible>,
 }
 
@@ -63,7 +64,7 @@ impl Receiving {
         Self { requests: receiving, per_peer: receiving_per_peer, bytes: receiving_bytes, state: Mutex::default() }
     }
 
-    /// Gives a place to a request of `peer`.
+    /// Gives a place to a new request of `peer`. If there are too many requests, another one loses its place.
     pub fn enter(&self, peer: Peer) -> (Place<'_>, Lost) {
         let mut state = self.lock();
         if state.peers.get(&peer).is_some_and(|requests| requests.len() >= self.per_peer) {
@@ -135,7 +136,8 @@ impl State {
 }
 
 impl Place<'_> {
-    /// Counts a part of the body that has arrived.
+    /// Counts `bytes` of the body that have arrived. If there are too many bytes of all requests, the request with the oldest
+    /// body loses its place. That can be this request.
     pub fn received(&self, bytes: usize) {
         let mut state = self.receiving.lock();
         if state.bytes + bytes > self.receiving.bytes {

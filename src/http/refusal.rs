@@ -1,4 +1,4 @@
-//! Everything that ends a request without `data`: one variant for each reason, one table of what the client gets.
+//! The reasons why a request gets no `data`, and the status, code and reason that the client gets for each of them.
 
 use async_graphql::ServerError;
 use axum::http::StatusCode;
@@ -19,7 +19,7 @@ pub enum Refusal {
         "`Accept` must allow application/graphql-response+json or application/json or, for a subscription, text/event-stream or multipart/mixed."
     )]
     NotAcceptable,
-    /// The client accepts no media type of subscriptions.
+    /// The client accepts no media type for subscriptions.
     #[error(
         "A subscription needs `Accept: text/event-stream` or `Accept: multipart/mixed`, or a WebSocket with the subprotocol graphql-transport-ws."
     )]
@@ -29,7 +29,7 @@ pub enum Refusal {
         "A WebSocket needs a GET request over HTTP/1.1 with `Connection: Upgrade`, `Sec-WebSocket-Version: 13` and `Sec-WebSocket-Key`."
     )]
     Upgrade,
-    /// A page of another origin opens a WebSocket.
+    /// A page of an origin that is not allowed opens a WebSocket.
     #[error("Pages of this origin may not open a WebSocket. `CORS_ORIGINS` must contain the origin.")]
     Origin,
     /// The user has too many sockets and event streams.
@@ -47,10 +47,10 @@ pub enum Refusal {
     /// All permits are taken.
     #[error("The server has too many concurrent requests. Please try again.")]
     Overloaded,
-    /// The request was the slowest one when the server was receiving too many.
+    /// The request lost its place, because it was slow when the server was receiving too many requests.
     #[error("The server is receiving too many requests, and the client sent this one too slowly. Try again later.")]
     LostPlace,
-    /// Neither GET nor POST.
+    /// The method is neither GET nor POST.
     #[error("Use GET or POST.")]
     Method,
     /// A mutation over GET.
@@ -71,24 +71,24 @@ pub enum Refusal {
     /// The access token is not accepted.
     #[error(transparent)]
     Token(#[from] TokenError),
-    /// The user of the token is not registered.
+    /// The user of the token could not be registered.
     #[error(transparent)]
     Registration(#[from] RegistrationError),
     /// The document is rejected.
     #[error(transparent)]
     Document(#[from] DocumentError),
-    /// The engine rejects an operation that was planned, or the response is too large. Each error has its own message.
+    /// The engine rejected a planned operation, or the response is too large. Each error has its own message.
     #[error("The operation has errors.")]
     Engine(Vec<ServerError>),
     /// The request took longer than the limit.
     #[error("The request took longer than the limit.")]
     TimedOut {
-        /// What is known about the message of the request; `None` for a query.
+        /// Whether the message of the request was stored. `None` for a query or a subscription.
         message: Option<MessageOutcome>,
     },
 }
 
-/// What a client gets.
+/// The part of a response that depends on the refusal.
 struct Row {
     status: StatusCode,
     code: Code,
@@ -96,8 +96,8 @@ struct Row {
 }
 
 impl Refusal {
-    /// The HTTP status, the code and the reason of each refusal. A rejected document has the status 400; for a client that
-    /// accepts only `application/json` it is 200, as GraphQL over HTTP says (see [`super::response`]).
+    /// Returns the HTTP status, the code and the reason of the refusal. The status of a rejected document is 400. In a
+    /// response of the type `application/json` it is 200 instead, as GraphQL over HTTP says (see [`super::response`]).
     fn row(&self) -> Row {
         let bad = |status, reason| Row { status, code: Code::BadUserInput, reason };
         match self {
@@ -146,7 +146,7 @@ impl Refusal {
         }
     }
 
-    /// The HTTP status.
+    /// The HTTP status of the response.
     pub fn status(&self) -> StatusCode {
         self.row().status
     }
@@ -156,12 +156,12 @@ impl Refusal {
         self.row().code
     }
 
-    /// Whether the request is well-formed JSON with a GraphQL document, and GraphQL rejects it.
+    /// Whether the request was well-formed, and GraphQL rejected its document or its operation.
     pub fn is_graphql_request_error(&self) -> bool {
         matches!(self, Self::Document(_) | Self::Engine(_))
     }
 
-    /// The entries of `errors`.
+    /// Returns the entries of `errors` in the response.
     pub fn errors(self) -> Vec<ServerError> {
         let Row { code, reason, .. } = self.row();
         let error = |message: String| ServerError::from(ApiError::new(code, message).with_reason(reason));

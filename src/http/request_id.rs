@@ -1,4 +1,4 @@
-//! The id of a request, which the log and the response carry.
+//! The id of a request, which is in the log and in the response.
 
 use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderValue, Method};
@@ -9,12 +9,12 @@ use uuid::fmt::Hyphenated;
 use crate::environment::random_uuid;
 use crate::{shortened, telemetry};
 
-/// The header of a response that has the id.
+/// Header of the response with the id of the request.
 pub const REQUEST_ID: &str = "x-request-id";
 /// Maximum number of characters of a path in the log.
 const MAX_PATH_CHARS: usize = 200;
 
-/// The name of a method in the log. A client can send any word as a method; unknown ones are logged as `HTTP`.
+/// Returns the name of a method for the log. A client can send any word as method, so unknown ones become `HTTP`.
 fn method_name(method: &Method) -> &str {
     match *method {
         Method::GET | Method::POST | Method::OPTIONS | Method::HEAD | Method::PUT | Method::PATCH | Method::DELETE => {
@@ -24,7 +24,7 @@ fn method_name(method: &Method) -> &str {
     }
 }
 
-/// Gives a request a new id, which the log and the response carry.
+/// Calls `respond` within a span that has a new id for the request, and adds the id to the response.
 pub async fn with_request_id(request: Request, respond: impl AsyncFnOnce(Request) -> Response) -> Response {
     let mut text = [0; Hyphenated::LENGTH];
     let id: &str = random_uuid().hyphenated().encode_lower(&mut text);

@@ -1,5 +1,6 @@
-//! What the log, the metrics and the traces say about a request: never a token, a text of a message or a name that only the
-//! client knows.
+//! Writes each request to the log, the metrics and the traces. These records never contain a token, the text of a message
+//! or the values of variables. The name of the operation, which the client chooses, is in the log and the traces, but not in the
+//! metrics.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,42 +11,43 @@ use crate::documents::OperationInfo;
 use crate::outcome::{Code, Outcome};
 use crate::{metrics, shortened, telemetry};
 
-/// Maximum number of characters of an operation's name in the log and the traces. A client can make it as long as a body.
+/// Maximum number of characters of an operation's name in the log and the traces. A client can send a name that is as long
+/// as a document.
 const MAX_NAME_CHARS: usize = 100;
 
-/// Collects what is known about a request and writes it when the request ends. A request whose client closes the connection
-/// is dropped by the server; then it is written as cancelled.
+/// Collects data about a request and writes it when the request ends. If the client closes the connection, the server drops
+/// the request and this value, which is then written with the outcome "cancelled".
 pub struct RequestLog {
     start: Instant,
     is_written: bool,
-    /// The operation, once its document is valid.
+    /// The operation. `None` until its document is validated.
     pub operation: Option<Arc<OperationInfo>>,
-    /// Number of events that were delivered, if the request is a subscription that has started.
+    /// Number of delivered events. `None` unless the request is a subscription that has started.
     pub events: Option<u64>,
 }
 
 impl RequestLog {
-    /// A request starts.
+    /// Starts the log of a request.
     pub fn start() -> Self {
         Self { start: Instant::now(), is_written: false, operation: None, events: None }
     }
 
-    /// The request ends with a response.
+    /// Writes a request that ends with a response.
     pub fn finish(mut self, status: StatusCode, outcome: Outcome) {
         self.write(Some(status), outcome);
     }
 
-    /// An operation without a status ends: one on a socket, or a subscription.
+    /// Writes an operation that ends without an HTTP status: an operation on a socket, or a subscription.
     pub fn end(mut self, outcome: Outcome) {
         self.write(None, outcome);
     }
 
-    /// A subscription has started.
+    /// Records that the request is a subscription that has started.
     pub fn subscribed(&mut self) {
         self.events = Some(0);
     }
 
-    /// A subscription has delivered an event.
+    /// Counts an event that the subscription has delivered.
     pub fn delivered(&mut self) {
         self.events = self.events.map(|events| events + 1);
         for field in self.root_fields() {

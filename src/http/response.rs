@@ -1,4 +1,4 @@
-//! HTTP responses in GraphQL's form.
+//! Builds HTTP responses in the format of GraphQL over HTTP.
 
 use async_graphql::Response as GraphqlResponse;
 use async_graphql_axum::GraphQLResponse;
@@ -13,12 +13,13 @@ use super::negotiation::Media;
 use super::refusal::Refusal;
 use crate::auth::TokenError;
 
-/// The response of an executed request.
+/// Returns the response to an executed request.
 pub fn executed(media: Media, response: GraphqlResponse) -> Response {
     with_headers(GraphQLResponse::from(response).into_response(), media, None)
 }
 
-/// The response without `data` of a refused request. `media` is `None` if the client accepts only streams; then it is JSON.
+/// Returns the response to a rejected request. It has no `data`. Without `media`, as for a client that accepts only streams or
+/// opens a WebSocket, it is JSON with the status of the refusal.
 pub fn refused(media: Option<Media>, refusal: Refusal) -> Response {
     let status = match media {
         // GraphQL over HTTP, section "application/json": a well-formed request that GraphQL rejects gets 200.
@@ -34,7 +35,7 @@ fn with_headers(mut response: Response, media: Media, header: Option<(HeaderName
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(media.content_type()));
     headers.insert(VARY, HeaderValue::from_name(ACCEPT));
-    // What a response says depends on the user, so no cache may keep it.
+    // No cache may store a response, because it depends on the user.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if let Some((name, value)) = header {
         headers.insert(name, value);

@@ -1,4 +1,4 @@
-//! A subscription that has started. Event streams and sockets deliver its events.
+//! Starts a subscription and executes it for each of its events, which event streams and sockets deliver.
 
 use std::sync::Arc;
 
@@ -27,9 +27,9 @@ pub struct Subscription {
 
 /// Why a subscription has not started.
 pub enum NotStarted {
-    /// It was refused before its execution.
+    /// It was rejected before its execution, or the execution took too long.
     Refused(Refusal),
-    /// Its execution failed. These are the errors of the response without `data`.
+    /// Its execution failed. The errors are those of a response without `data`.
     Failed(Vec<ServerError>, Outcome),
 }
 
@@ -46,12 +46,14 @@ pub enum EventResult {
     },
 }
 
-/// The execution of an event took longer than the limit of a request. The client must subscribe again, from its last cursor.
+/// The execution of an event took longer than the time limit of a request. The client must subscribe again, after its last
+/// cursor.
 #[derive(Debug)]
 pub struct Stalled;
 
 impl Subscription {
-    /// Starts a subscription. A client of server-sent events that connects again sends `last_event_id`.
+    /// Starts a subscription within the time limit of a request. `last_event_id` is the cursor that a client of server-sent
+    /// events sends when it connects again.
     pub async fn start(
         api: &Arc<Api>,
         plan: Plan,
@@ -68,7 +70,8 @@ impl Subscription {
         }
     }
 
-    /// Waits for the next event. If the returned future is dropped, no event is lost.
+    /// Waits for the next event. If the returned future is dropped, no event is lost, but see
+    /// [`FeedReader::next`](crate::live::feed_reader::FeedReader::next).
     pub async fn next(&mut self) -> Event {
         self.source.next(&self.api.messaging).await
     }

@@ -1,4 +1,4 @@
-//! The web client: the build in `web/dist`, and the configuration that it reads at its start.
+//! Serves the web client: the files in `web/dist`, and the configuration that the client reads when it starts.
 
 use std::sync::Arc;
 
@@ -19,16 +19,16 @@ use crate::config::{SignInIssuer, WebClient, local_origin};
 #[folder = "web/dist"]
 struct Files;
 
-/// The page of the client. It decides by the path what it shows.
+/// The only page of the client. Its script decides by the path what it shows.
 const PAGE: &str = "index.html";
-/// Paths that the page shows, and paths that begin with them.
+/// First segments of the paths for which the server sends the page.
 const PAGES: [&str; 3] = ["messages", "callback", "signed-out"];
 /// The folder of files whose names contain a hash of their content.
 const HASHED: &str = "assets/";
-/// The scopes that the client requests: those of Cognito's user info.
+/// The scopes that the client requests. With them, Cognito's user info endpoint returns the profile and the e-mail address.
 const SCOPE: &str = "openid profile email";
 
-/// Responds to a request for which there is no other route.
+/// Responds to a request for which there is no other route: with a file, the configuration, the page or 404.
 pub async fn respond(State(api): State<Arc<Api>>, method: Method, uri: Uri, headers: HeaderMap) -> Response {
     let Some(web) = api.web_client.as_ref().filter(|_| matches!(method, Method::GET | Method::HEAD)) else {
         return StatusCode::NOT_FOUND.into_response();
@@ -54,11 +54,11 @@ fn caching(path: &str) -> Caching {
     if path.starts_with(HASHED) { Caching::Immutable } else { Caching::Revalidate }
 }
 
-/// Where users sign in.
+/// Responds with the configuration: where users sign in and out.
 fn configuration(web: &WebClient, headers: &HeaderMap) -> Response {
     let (authority, logout_url) = match &web.issuer {
         SignInIssuer::ThisServer => (local_origin(headers), Some("/logout")),
-        // The tokens are revoked and forgotten, but the managed login keeps its session.
+        // At sign-out, the client revokes and deletes the tokens. The session of Cognito's managed login stays.
         SignInIssuer::UserPool(issuer) => (issuer.clone(), None),
     };
     let configuration =
@@ -66,14 +66,14 @@ fn configuration(web: &WebClient, headers: &HeaderMap) -> Response {
     ([(CACHE_CONTROL, "no-store")], Json(configuration)).into_response()
 }
 
-/// The page runs only its own scripts, and connects only to this server and to the user pool.
+/// Returns headers that let the page run only its own scripts, and connect only to this server and the configured origins.
 fn security_headers(web: &WebClient) -> [(HeaderName, HeaderValue); 3] {
     let connect = web.connect_origins.iter().fold("'self'".to_owned(), |all, origin| format!("{all} {origin}"));
     let policy = format!(
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; \
          manifest-src 'self'; connect-src {connect}; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
     );
-    // The origins were checked at the start, so they are valid in a header.
+    // The origins were checked when the server started, so they are valid in a header.
     let policy = HeaderValue::from_str(&policy).unwrap_or(HeaderValue::from_static("default-src 'none'"));
     [
         (CONTENT_SECURITY_POLICY, policy),
