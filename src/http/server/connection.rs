@@ -1,4 +1,4 @@
-//! One connection: its unfinished requests, what the client has not read, and which time limit it has exceeded.
+//! The state of one connection: its unfinished requests, the bytes that the client has not read, and its time limits.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -30,10 +30,10 @@ pub enum Command {
 
 /// An open connection.
 pub struct Connection {
-    /// The peer to which the connection is counted.
+    /// The peer for which the connection counts.
     pub peer: Peer,
     state: Mutex<State>,
-    /// Notified of each new command.
+    /// Notified each time the command changes.
     changed: Notify,
     /// Bytes that have arrived since the last request was finished.
     received: AtomicUsize,
@@ -41,15 +41,18 @@ pub struct Connection {
 
 struct State {
     command: Command,
-    /// When the command became another one than [`Command::Serve`].
+    /// Time at which the command was first set to another one than [`Command::Serve`].
     ending_since: Option<Instant>,
     is_http2: bool,
+    /// Whether the connection has had a request.
     has_served: bool,
     /// Whether a handler has taken over the connection, for example for WebSocket.
     is_upgraded: bool,
     /// Whether that handler has accepted the client.
     is_accepted: bool,
+    /// The unfinished requests.
     requests: Vec<RequestState>,
+    /// Id of the last request.
     next_request: u64,
     /// Time since which the connection has no unfinished request.
     waiting_since: Instant,
@@ -59,7 +62,7 @@ struct State {
     blocked_since: Option<Instant>,
 }
 
-/// An unfinished request, and what the client has not read of its response.
+/// An unfinished request, and the part of its response that the client has not read.
 struct RequestState {
     id: u64,
     /// Number of bytes of the response that are in memory.
@@ -68,7 +71,7 @@ struct RequestState {
     left: usize,
     /// Number of parts that the server has not finished writing.
     parts: usize,
-    /// When the client last read a part. Before that, when the server offered it the first part.
+    /// Time at which the client last read a part. Before that, the time at which the server began to write the first part.
     since: Instant,
 }
 
@@ -90,10 +93,12 @@ struct UnfinishedRequest {
     id: u64,
 }
 
-/// The memory that a connection takes because its client is slow, and the time since which it takes it.
+/// Memory that a connection occupies because its client is slow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held {
+    /// Number of bytes.
     pub bytes: usize,
+    /// Time since which the connection has occupied the memory.
     pub since: Instant,
 }
 
@@ -129,7 +134,8 @@ impl Connection {
         }
     }
 
-    /// Sets the command, because of a limit or because the server shuts down.
+    /// Sets the command, unless it is already the same or a higher one. `limit` is the limit that the connection exceeds; `None`
+    /// if the server shuts down or needs the connection for others.
     pub fn command(&self, command: Command, limit: Option<Limit>, now: Instant) {
         self.lock().command(command, limit, now, &self.changed);
     }
@@ -150,7 +156,7 @@ impl Connection {
     }
 
     /// Registers that HTTP has ended on the connection. If the connection is still open, a handler has taken it over
-    /// and applies its own time limits.
+    /// and must apply its own time limits.
     pub fn end_http(&self) {
         self.lock().is_upgraded = true;
     }
@@ -160,12 +166,12 @@ impl Connection {
         self.received.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Registers whether the client accepts bytes from now on.
+    /// Registers that the client accepts no bytes from now on (`is_blocked`), or that it accepts bytes again.
     pub fn blocked(&self, is_blocked: bool) {
         self.lock().blocked_since = is_blocked.then(Instant::now);
     }
 
-    /// Applies the time limits.
+    /// Sets the command that the time limits require at the time `now`.
     pub fn check(&self, limits: &ConnectionLimits, now: Instant) {
         let mut state = self.lock();
         let has_received = self.received.load(Ordering::Relaxed) > 0;
@@ -174,7 +180,7 @@ impl Connection {
         }
     }
 
-    /// Returns the memory of the responses that the client has not read.
+    /// Returns the memory of the responses that the client has not read, or `None` if there is none.
     pub fn unread(&self) -> Option<Held> {
         let state = self.lock();
         let unread = state.requests.iter().filter(|request| request.bytes > 0);
@@ -183,7 +189,7 @@ impl Connection {
         (state.command < Command::Close).then_some(Held { bytes, since })
     }
 
-    /// Returns the memory of an incomplete request head.
+    /// Returns the memory of an incomplete request head, or `None` if there is none.
     pub fn head(&self) -> Option<Held> {
         let state = self.lock();
         let is_head = !state.is_busy() && !state.is_http2 && state.command < Command::Close;
@@ -191,8 +197,8 @@ impl Connection {
         (is_head && bytes > 0).then_some(Held { bytes, since: state.head_since.unwrap_or(state.waiting_since) })
     }
 
-    /// If the connection waits for a request, returns whether it has had a request before, and since when it waits. A handler
-    /// that has taken over the connection and has not accepted its client waits too.
+    /// If the connection waits for a request, returns whether it has had a request before, and the time since which it waits.
+    /// A connection that a handler has taken over counts as waiting until the handler accepts its client.
     pub fn waiting(&self) -> Option<(bool, Instant)> {
         let state = self.lock();
         let is_waiting = if state.is_upgraded { !state.is_accepted } else { !state.is_busy() };
@@ -216,7 +222,7 @@ impl Connection {
         let mut state = self.lock();
         state.requests.retain(|request| request.id != id);
         state.waiting_since = Instant::now();
-        // The bytes that have arrived belong to this request.
+        // The bytes that have arrived so far count as bytes of this request.
         self.received.store(0, Ordering::Relaxed);
     }
 
@@ -239,7 +245,7 @@ impl State {
         changed.notify_waiters();
     }
 
-    /// Returns the command that a time limit requires.
+    /// Returns the command that a time limit requires, and the limit. `None` if no limit is exceeded.
     fn due(&mut self, has_received: bool, limits: &ConnectionLimits, now: Instant) -> Option<(Command, Option<Limit>)> {
         let is_over = |since: Instant, limit: Duration| now.saturating_duration_since(since) >= limit;
         if self.is_upgraded {
@@ -252,8 +258,8 @@ impl State {
         let unread = self.requests.iter().filter(|request| request.parts > 0);
         let stalled = unread.clone().filter(|request| is_over(request.since, timeout)).count();
         if stalled > 0 {
-            // A proxy can send requests of several users on one HTTP/2 connection, so the other requests get more time
-            // to finish.
+            // A proxy can send requests of several users on one HTTP/2 connection. So the connection is closed only when no
+            // other request is left, or after a second timeout.
             let is_last = stalled == self.requests.len() || unread.clone().any(|it| is_over(it.since, 2 * timeout));
             let command = if is_last { Command::Close } else { Command::Drain };
             return Some((command, Some(Limit::WriteTimeout)));
@@ -296,7 +302,7 @@ impl Client {
         self.request.0.connection.lock().is_accepted = true;
     }
 
-    /// Waits until the connection must make room for others.
+    /// Waits until the server needs the connection for another client or must close it for another reason.
     pub async fn evicted(&self) {
         self.request.0.connection.closed().await;
     }
@@ -315,7 +321,7 @@ impl Unfinished {
         request.parts += 1;
     }
 
-    /// Registers that a part is written.
+    /// Registers that the server has written a part.
     pub fn end_part(&self) {
         let mut state = self.0.connection.lock();
         let Some(request) = state.request(self.0.id) else { return };

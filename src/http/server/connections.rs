@@ -1,5 +1,6 @@
-//! The open connections, their number, and the memory that slow clients take. [`Connections::sweep`] checks all
-//! connections several times per second, because a timer for each connection would cost more.
+//! The open connections, and the limits of their number and of the memory that slow clients occupy.
+//! [`Connections::sweep`] checks all connections several times per second, because a timer for each connection would cost
+//! more.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -11,8 +12,8 @@ use super::peer::Peer;
 use crate::config::ConnectionLimits;
 use crate::metrics::{self, Limit};
 
-/// If there are too many connections, the server closes one in `CLOSED_PART` at once, so that it rarely has to search
-/// for connections to close.
+/// If there are too many connections, the server closes one of every `CLOSED_PART` connections at once, so that it rarely
+/// has to search for connections to close.
 const CLOSED_PART: usize = 64;
 
 /// All open connections.
@@ -45,14 +46,15 @@ impl Connections {
         self.limits.streams
     }
 
-    /// Returns how long a client may read nothing of a response.
+    /// Returns the maximum time for which a client may read nothing of a response.
     pub fn write_timeout(&self) -> Duration {
         self.limits.write_timeout()
     }
 
     /// Registers a new connection. If there are too many connections, closes some that wait for a request, beginning
     /// with the peer that has the most connections. Of its connections, it first closes those that have never had a
-    /// request, and then those that have waited longest. Returns `None` if no connection waits for a request.
+    /// request, and then those that have waited longest. If no connection waits for a request, returns `None`, and the caller
+    /// must close the new connection.
     pub fn admit(self: &Arc<Self>, peer: Peer, now: Instant) -> Option<Registered> {
         let mut open = self.lock();
         if open.by_id.len() >= self.limits.connections {
@@ -67,7 +69,7 @@ impl Connections {
         Some(Registered { all: self.clone(), id, connection })
     }
 
-    /// Applies the time limits of the connections, and the limits of the memory that slow clients take.
+    /// Applies the time limits of the connections, and the limits of the memory that slow clients occupy.
     pub fn sweep(&self, now: Instant) {
         let open = self.lock();
         for connection in open.by_id.values() {
@@ -123,7 +125,8 @@ impl Open {
         !waiting.is_empty()
     }
 
-    /// Closes the connections that have held memory longest, until the others hold at most `maximum` bytes together.
+    /// Closes the connections that have held memory longest, until the other connections together hold at most `maximum`
+    /// bytes.
     fn release(&self, held: impl Fn(&Connection) -> Option<Held>, maximum: usize, limit: Limit, now: Instant) {
         let holders = || self.by_id.values().filter_map(|connection| Some((held(connection)?, connection)));
         let bytes: usize = holders().map(|(held, _)| held.bytes).sum();

@@ -2,14 +2,14 @@
 
 use crate::config::ConnectionLimits;
 
-/// Number of descriptors for other uses: connections to the stores, listeners and the log.
+/// Number of file descriptors that are reserved for connections to the stores, listeners and the log.
 const RESERVED: usize = 512;
 
 /// Raises the maximum number of open files as far as the connections need it and the operating system allows it.
 /// Returns `limits`, with the number of connections reduced to the number of available descriptors.
 pub fn affordable(mut limits: ConnectionLimits) -> ConnectionLimits {
     let Some(files) = raised(limits.connections.saturating_add(RESERVED)) else { return limits };
-    // Even if the process may open very few files, at least half of them are for connections.
+    // Even if the process may open very few files, at least half of the descriptors are used for connections.
     let affordable = files.saturating_sub(RESERVED).max(files / 2);
     if affordable < limits.connections {
         tracing::warn!(

@@ -1,11 +1,11 @@
-//! Takes HTTP/1.1 connections with long-lived responses over from hyper.
+//! Takes over HTTP/1.1 connections with long-lived responses from hyper.
 //!
-//! hyper keeps two buffers of 8 KB and the state of a dispatcher for each connection, also while the connection waits for the
-//! next event of a subscription. Most connections of clients with subscriptions wait. So the server takes such a connection
-//! over when the response is ready, and writes its head and its chunks itself: the request has been read completely, and a
-//! further request on the connection is not possible, because the connection is closed after the response.
+//! hyper keeps two buffers of 8 KB and the state of a dispatcher for each connection, even while the connection waits for
+//! the next event of a subscription. Most connections with subscriptions wait most of the time. So the server takes over
+//! such a connection when the head of the response is ready, and writes the response itself. At that time the request has
+//! been read completely. No further request follows, because the server closes the connection after the response.
 //!
-//! hyper gives a connection back if its service fails. So the service leaves the response in a [`Detachment`] and fails with
+//! hyper returns a connection if its service fails. So the service stores the response in a [`Detachment`] and fails with
 //! [`Detached`].
 
 use std::convert::Infallible;
@@ -25,21 +25,21 @@ use super::connection::Connection;
 use super::io::Watched;
 use super::unread::ResponseBody;
 
-/// An extension of responses that stay open while nothing is sent.
+/// Extension that marks a response as long-lived: it stays open while there is nothing to send.
 #[derive(Clone, Copy, Debug)]
 pub struct LongLived;
 
-/// The response of the request whose connection is taken over.
+/// The response whose connection is taken over. Empty until then.
 #[derive(Clone, Default)]
 pub struct Detachment(Arc<Mutex<Option<Box<Response<ResponseBody>>>>>);
 
-/// The connection is taken over.
+/// Error of the service that makes hyper return the connection.
 #[derive(Debug, thiserror::Error)]
 #[error("the connection was taken over")]
 pub struct Detached;
 
 impl Detachment {
-    /// Waits for the response to a request of HTTP `version`. If it is long-lived, keeps it and fails.
+    /// Waits for `response`, which answers a request of HTTP `version`. If it is long-lived, stores it and fails.
     pub async fn detach_long_lived(
         self,
         connection: Arc<Connection>,
@@ -47,7 +47,7 @@ impl Detachment {
         response: impl Future<Output = Result<Response<ResponseBody>, Infallible>>,
     ) -> Result<Response<ResponseBody>, Detached> {
         let Ok(response) = response.await;
-        // While the client accepts no bytes, hyper holds bytes of an earlier response.
+        // If the client accepts no bytes, hyper still holds bytes of an earlier response, which must be written first.
         let is_detached = response.extensions().get::<LongLived>().is_some()
             && version == Version::HTTP_11
             && !connection.is_blocked();
@@ -58,13 +58,13 @@ impl Detachment {
         Err(Detached)
     }
 
-    /// Takes the response, if there is one.
+    /// Takes the stored response, if there is one.
     pub fn take(&self) -> Option<Box<Response<ResponseBody>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
-/// Writes a response, and closes the connection.
+/// Writes a response in chunks, and then closes the connection.
 pub async fn serve(mut stream: Watched, response: Box<Response<ResponseBody>>, connection: &Connection) {
     tokio::select! {
         biased;
@@ -84,7 +84,7 @@ async fn write(stream: &mut Watched, response: Box<Response<ResponseBody>>) -> i
         };
         let data = match frame {
             None => break,
-            // Without the last chunk, the client sees that the response is incomplete.
+            // The last chunk is missing then, so the client knows that the response is incomplete.
             Some(Err(_)) => return Ok(()),
             Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
         };
@@ -97,7 +97,7 @@ async fn write(stream: &mut Watched, response: Box<Response<ResponseBody>>) -> i
     stream.shutdown().await
 }
 
-/// The bytes of the head of a response.
+/// Encodes the head of a response.
 fn encode(Parts { status, mut headers, .. }: Parts) -> Vec<u8> {
     let date = Utc::now().format("%a, %d %b %Y %H:%M:%S GMT").to_string();
     if let Ok(date) = HeaderValue::try_from(date) {

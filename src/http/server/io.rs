@@ -1,4 +1,4 @@
-//! The stream of a connection.
+//! The TCP stream of a connection.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -9,15 +9,16 @@ use tokio::net::TcpStream;
 
 use super::connections::Registered;
 
-/// A stream that notifies its connection when bytes arrive and when the client accepts no bytes.
+/// A stream that notifies its [`Connection`](super::connection::Connection) when bytes arrive, and when the client stops or
+/// starts accepting bytes.
 ///
-/// While the client accepts no bytes, the server reads no bytes from it either. Otherwise, a client that sends requests
+/// While the client accepts no bytes, the server does not read from it either. Otherwise, a client that sends requests
 /// and does not read the responses could make hyper's buffer of response heads grow without limit.
 pub struct Watched {
     stream: TcpStream,
     registered: Registered,
     is_blocked: bool,
-    /// The task that waits to read, because the client accepted no bytes.
+    /// The task that waits to read until the client accepts bytes.
     reader: Option<Waker>,
 }
 

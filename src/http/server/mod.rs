@@ -1,8 +1,9 @@
-//! Accepts connections and serves HTTP/1.1 and HTTP/2 on them, within the limits of [`ConnectionLimits`]. `axum::serve` has
-//! neither time limits nor a maximum of connections (github.com/tokio-rs/axum/issues/2741).
+//! Accepts connections and serves HTTP/1.1 and HTTP/2 on them, within the limits of [`ConnectionLimits`]. `axum::serve` is
+//! not used, because it has neither time limits nor a maximum number of connections
+//! (<https://github.com/tokio-rs/axum/issues/2741>).
 //!
-//! A response can be a stream of any duration, as long as the client reads what the server sends. A handler can upgrade
-//! its connection. It must then apply its own time limits.
+//! A response can be a stream of any duration, as long as the client reads what the server sends. A handler that upgrades
+//! its connection must apply its own time limits.
 //!
 //! [`ConnectionLimits`]: crate::config::ConnectionLimits
 
@@ -51,25 +52,27 @@ use self::unread::ResponseBody;
 
 /// How often the time limits and the memory limits are checked.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
-/// How long the server waits after an error of `accept`, such as "too many open files".
+/// Time for which the server waits after an error of `accept`, such as "too many open files".
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Interval at which the server sends a PING frame to an HTTP/2 client, and maximum time for the response.
+/// Interval at which the server sends a PING frame to an HTTP/2 client, and maximum time for the client's response.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
-/// Maximum size of the head of a request in bytes. It equals the limit of AWS's load balancers, because a GET request
-/// has its document in the head.
+/// Maximum size of the head of a request in bytes. It equals the limit of AWS's load balancers, so that a GET request that
+/// they accept, with its document in the head, is accepted here too.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
-/// Number of bytes that an HTTP/2 client may send before the server has read them. Limits the memory of a connection.
+/// Number of bytes that an HTTP/2 client may send on a connection, and on one stream of it, before the server has read them.
+/// Limits the memory of a connection.
 const CONNECTION_WINDOW: u32 = 128 * 1024;
 const STREAM_WINDOW: u32 = 64 * 1024;
 
+/// The state that the tasks of all connections share.
 struct Shared {
     http1: http1::Builder,
     http2: http2::Builder<TokioExecutor>,
     router: Router,
 }
 
-/// Serves `router` until `stop`. The server then finishes running requests and closes connections without a request.
+/// Serves `router` until `stop`. After that, finishes the unfinished requests and closes connections without a request.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -113,7 +116,7 @@ pub async fn serve(
     }
 }
 
-/// Whether the error is about one connection, which failed before it was accepted. Other errors are about the listener.
+/// Whether an error of `accept` concerns only one connection, which failed before it was accepted.
 fn is_of_connection(error: &Error) -> bool {
     use ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
@@ -121,9 +124,9 @@ fn is_of_connection(error: &Error) -> bool {
 
 fn http1() -> http1::Builder {
     let mut http1 = http1::Builder::new();
-    // hyper's own time limit starts after the first bytes (github.com/hyperium/hyper/issues/3756), and it includes the
-    // wait for the next request (github.com/hyperium/hyper/pull/3828). So `Connection::check` applies the time limits
-    // instead.
+    // hyper's own time limit starts after the first bytes (<https://github.com/hyperium/hyper/issues/3756>), and it
+    // includes the wait for the next request (<https://github.com/hyperium/hyper/pull/3828>). So `Connection::check`
+    // applies the time limits instead.
     http1.header_read_timeout(None).max_buf_size(MAX_HEAD_BYTES);
     http1
 }
@@ -151,10 +154,10 @@ async fn serve_connection(shared: Arc<Shared>, stream: TcpStream, peer: SocketAd
         is_http2 = protocol::is_http2(&stream) => is_http2,
         _ = connection.commanded(Command::Serve) => return,
     };
-    // The client has closed the connection.
+    // On an error, the client has already closed the connection.
     let Ok(is_http2) = is_http2 else { return };
     let io = TokioIo::new(Watched::new(stream, registered));
-    // The states of HTTP are boxed, because a connection that leaves HTTP does not need them.
+    // The states of HTTP are boxed, so that a connection that is taken over does not keep their memory.
     if is_http2 {
         let service = service_fn(|request| respond(shared.router.clone(), &connection, peer, request));
         let mut http = Box::pin(shared.http2.serve_connection(io, service));
@@ -190,7 +193,8 @@ async fn serve_http1(
     http.into_parts().map(|parts| (parts.io.into_inner(), response))
 }
 
-/// Serves HTTP on a connection. Returns `true` when HTTP has ended, and `false` if the connection must be closed before.
+/// Serves HTTP on a connection, and executes its commands. Returns `true` when HTTP has ended, and `false` if the connection
+/// must be closed at once.
 async fn drive<C: Future<Output = hyper::Result<()>>>(
     connection: &Connection,
     mut http: Pin<&mut C>,
@@ -212,13 +216,13 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
     }
 }
 
-/// Lets the operating system end a connection whose client does not confirm what the server has sent. Otherwise, an event
-/// stream of a client that has lost its network would stay open for a quarter of an hour, because the buffers of the operating
-/// system accept the comments that keep it alive.
+/// Lets the operating system close a connection if the client does not acknowledge sent bytes within `timeout`. Otherwise, an
+/// event stream of a client that has lost its network would stay open for a quarter of an hour, because the buffers of the
+/// operating system accept the keep-alive comments.
 #[cfg(target_os = "linux")]
 fn detect_lost_client(stream: &TcpStream, timeout: Duration) {
     let millis = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
-    // Without it, a lost client is found later.
+    // If this fails, a lost client is detected later.
     let _ = rustix::net::sockopt::set_tcp_user_timeout(stream, millis);
 }
 

@@ -1,8 +1,8 @@
-//! The other end of a connection, in the form in which the limits count it.
+//! The other end of a connection, as the limits count it.
 
 use std::net::IpAddr;
 
-/// Mask of the part of an IPv6 address that identifies the network.
+/// Mask of the network part (/64) of an IPv6 address.
 const NETWORK: u128 = !0 << 64;
 
 /// The IPv4 address of a client or proxy, or its IPv6 network (/64), because one user can have all addresses of such a

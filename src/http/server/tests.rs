@@ -1,5 +1,5 @@
-//! Connections of clients that misbehave, and of those that only look like it. The sockets are real. Where a limit must not
-//! end a connection, another connection, which it does end, shows that its time has passed.
+//! Tests with clients that misbehave, and with clients that only seem to. The sockets are real. To test that a limit does not
+//! close a connection, a test waits until the limit has closed another connection.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::*;
 use crate::config::ConnectionLimits;
 
-/// Only detects a hang.
+/// Detects a test that hangs.
 const DEADLINE: Duration = Duration::from_secs(30);
 const NEVER: u32 = 600_000;
 const LIMITS: ConnectionLimits = ConnectionLimits {
@@ -152,8 +152,8 @@ async fn a_client_that_stops_reading_is_disconnected_and_its_response_is_freed()
     drop(client);
 }
 
-/// Sends requests whose responses have no body, and reads nothing. hyper makes each of these responses before it has written
-/// those before it.
+/// Sends requests whose responses have no body, and reads nothing. hyper produces each of these responses before it has
+/// written the previous ones.
 async fn flood(mut client: TcpStream) -> Result<(), Error> {
     let requests = "HEAD /here HTTP/1.1\r\nhost: here\r\n\r\n".repeat(10_000);
     for _ in 0..1_000 {
@@ -180,7 +180,7 @@ async fn nothing_is_read_from_a_client_that_reads_nothing() {
     let sent = tokio::spawn(flood(client));
     let mut before = 0;
     let stopped = async {
-        // Each of the other requests counts as well.
+        // The request of each idle connection is counted too.
         while requests.load(Ordering::SeqCst) > before + 1 {
             before = requests.load(Ordering::SeqCst);
             served.outlast_an_idle_connection().await;
@@ -223,7 +223,7 @@ async fn a_client_that_reads_slowly_gets_all_of_a_long_response() {
     assert_eq!(read.expect("the whole response"), LENGTH);
 }
 
-/// Whether the connection was told to close.
+/// Whether the connection has the command to close.
 fn is_closed(registered: &Registered) -> bool {
     registered.connection().commanded(Command::Drain).now_or_never() == Some(Command::Close)
 }

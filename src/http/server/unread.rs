@@ -1,4 +1,4 @@
-//! Splits the body of a response into parts, so that the connection knows which of them the client has not read.
+//! Splits the body of a response into parts, so that the server knows which parts the client has not read.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -9,8 +9,8 @@ use hyper::body::{Frame, SizeHint};
 
 use super::connection::Unfinished;
 
-/// Maximum size of a part in bytes. The server closes the connection if the client does not read a part within the
-/// write timeout.
+/// Maximum size of a part in bytes. The server closes the connection if the client does not read a part within the write
+/// timeout.
 const PART_BYTES: usize = 16 * 1024;
 
 /// The body of a response. Its request is not finished until the server has written all of it.

@@ -7,58 +7,60 @@ use tokio_tungstenite::tungstenite::error::{CapacityError, Error, ProtocolError}
 /// Maximum length of a reason in bytes (RFC 6455, section 5.5).
 const MAX_REASON_BYTES: usize = 123;
 
-/// The code and the reason of a close frame.
+/// The content of a close frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Close {
+    /// Code of graphql-transport-ws, of RFC 6455, or of IANA's registry.
     pub code: u16,
+    /// Text for developers, at most [`MAX_REASON_BYTES`] long.
     pub reason: Cow<'static, str>,
 }
 
-/// Codes of graphql-transport-ws, of RFC 6455, and of IANA's registry of close codes. Clients of graphql-ws connect again after 1012, 1013, 4403, 4408 and 4499, and not
-/// after 1002, 1007, 1009, 4400, 4401, 4406, 4409 and 4429.
+/// Clients of graphql-ws connect again after the codes 1012, 1013, 4403, 4408 and 4499, and do not after 1002, 1007, 1009,
+/// 4400, 4401, 4406, 4409 and 4429.
 impl Close {
     fn new(code: u16, reason: impl Into<Cow<'static, str>>) -> Self {
         Self { code, reason: reason.into() }
     }
 
-    /// A message that the protocol does not allow.
+    /// The client sent a message that the protocol does not allow.
     pub fn bad_request(problem: &str) -> Self {
         let end = (0..=MAX_REASON_BYTES.min(problem.len())).rev().find(|end| problem.is_char_boundary(*end));
         Self::new(4400, problem[..end.unwrap_or(0)].to_owned())
     }
 
-    /// `subscribe` before `connection_ack`.
+    /// The client sent `subscribe` before it received `connection_ack`.
     pub fn unauthorized() -> Self {
         Self::new(4401, "Unauthorized")
     }
 
-    /// The token is missing, or it is not accepted.
+    /// The token is missing, is not accepted or has expired, or its user does not exist.
     pub fn forbidden(reason: &'static str) -> Self {
         Self::new(4403, reason)
     }
 
-    /// No acceptable subprotocol.
+    /// The client offers no subprotocol that the server accepts.
     pub fn subprotocol() -> Self {
         Self::new(4406, "Subprotocol not acceptable")
     }
 
-    /// No `connection_init` in time.
+    /// The client did not send `connection_init` in time.
     pub fn init_timeout() -> Self {
         Self::new(4408, "Connection initialisation timeout")
     }
 
-    /// The id of an operation is in use.
+    /// The client sent `subscribe` with the id of an operation that has not ended.
     pub fn id_in_use(id: &str) -> Self {
         let reason = format!("Subscriber for {id} already exists");
         Self { code: 4409, ..Self::bad_request(&reason) }
     }
 
-    /// A second `connection_init`.
+    /// The client sent a second `connection_init`.
     pub fn second_init() -> Self {
         Self::new(4429, "Too many initialisation requests")
     }
 
-    /// The client does not respond, or accepts no data.
+    /// The client does not respond, or does not accept data.
     pub fn unresponsive() -> Self {
         Self::new(4499, "Client does not respond")
     }
@@ -68,7 +70,7 @@ impl Close {
         Self::new(1012, "Service restart")
     }
 
-    /// The user has too many connections, or the server cannot verify the token now.
+    /// The user has too many connections, or the server cannot verify the token or find its user at the moment.
     pub fn try_again_later(reason: &'static str) -> Self {
         Self::new(1013, reason)
     }
@@ -79,7 +81,7 @@ impl Close {
         Self::new(1013, "Too many messages")
     }
 
-    /// The close frame for an error of the connection. `None` if the connection is lost.
+    /// Returns the close frame for an error of the connection, or `None` if the connection is lost.
     pub fn of_error(error: &Error) -> Option<Self> {
         match error {
             Error::Capacity(CapacityError::MessageTooLong { .. }) => Some(Self::new(1009, "Message too big")),

@@ -1,5 +1,5 @@
-//! GraphQL over WebSocket with the subprotocol `graphql-transport-ws`. Source of the protocol: enisdenjo/graphql-ws,
-//! PROTOCOL.md.
+//! GraphQL over WebSocket with the subprotocol `graphql-transport-ws`. Source of the protocol:
+//! <https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md>.
 //!
 //! The implementation of the engine is not used, because it deviates from the protocol in the close codes, in the `error`
 //! message and in the closing of sockets (`http/websocket.rs` of async-graphql 8.0.0-rc.5).
@@ -31,18 +31,18 @@ use super::refusal::Refusal;
 use super::response;
 use super::server::Client;
 
-/// The only subprotocol.
+/// The only subprotocol that the server accepts.
 const SUBPROTOCOL: &str = "graphql-transport-ws";
-/// Size of the read buffer in bytes. It is filled with zeros at the start, so its size is the memory of an idle socket. Longer
-/// messages are read too.
+/// Size of the read buffer in bytes. Each idle socket occupies this memory, because the library fills the buffer with zeros
+/// at the start. Longer messages are read too.
 const READ_BUFFER_BYTES: usize = 1024;
 
-/// Whether a request asks for a WebSocket.
+/// Whether a client requests a WebSocket.
 pub fn is_requested(headers: &HeaderMap) -> bool {
     has_word(headers, UPGRADE, "websocket")
 }
 
-/// Opens a WebSocket.
+/// Responds to a request for a WebSocket, and serves the WebSocket in a separate task if the request is accepted.
 pub fn open(api: Arc<Api>, mut request: Request) -> Response {
     match accept(&api, &mut request) {
         Ok((response, client, upgrade)) => {
@@ -50,7 +50,7 @@ pub fn open(api: Arc<Api>, mut request: Request) -> Response {
             let unfinished = api.shutdown.unfinished();
             tokio::spawn(async move {
                 let _unfinished = unfinished;
-                // Otherwise the client has closed the connection.
+                // On an error, the client has closed the connection.
                 let Ok(upgraded) = upgrade.await else { return };
                 let maximum = api.limits.body_bytes;
                 let config = WebSocketConfig::default()
@@ -92,33 +92,33 @@ fn accept(api: &Api, request: &mut Request) -> Result<(Response, Client, OnUpgra
     answers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     answers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     answers.insert(SEC_WEBSOCKET_ACCEPT, accept);
-    // Unlike the other words, the names of subprotocols are case-sensitive.
+    // The names of subprotocols are case-sensitive, unlike the words of the other headers.
     if words(headers, SEC_WEBSOCKET_PROTOCOL).any(|word| word == SUBPROTOCOL) {
         answers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
     }
     Ok((response, client, upgrade))
 }
 
-/// Whether a header contains a word, in any case.
+/// Whether a header contains the word `wanted`. Upper and lower case are equal.
 fn has_word(headers: &HeaderMap, name: HeaderName, wanted: &str) -> bool {
     words(headers, name).any(|word| word.eq_ignore_ascii_case(wanted))
 }
 
-/// The words of a header that is a list separated by commas.
+/// Returns the words of a header whose value is a list separated by commas.
 fn words(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
     let lines = headers.get_all(name).into_iter().filter_map(|line| line.to_str().ok());
     lines.flat_map(|line| line.split(',')).map(str::trim)
 }
 
-/// Browsers let any page open a WebSocket, and send the origin of the page. Other clients send none. A page may open a
-/// WebSocket if it comes from the host that it connects to, or from a configured origin.
+/// Whether the client may open a WebSocket. Browsers let any page open one, and send the origin of the page. It must be a
+/// configured origin, or have the host to which the page connects. Other clients send no origin.
 fn is_allowed_origin(headers: &HeaderMap, allowed: &[HeaderValue]) -> bool {
     let Some(origin) = headers.get(ORIGIN) else { return true };
     if allowed.contains(origin) {
         return true;
     }
     let text = |value: &HeaderValue| value.to_str().map(str::to_ascii_lowercase).ok();
-    // The scheme is not compared, because a proxy in front of the server decides it.
+    // The scheme is not compared, because a proxy can accept https and connect to the server with http.
     let (Some(origin), Some(host)) = (text(origin), headers.get(HOST).and_then(text)) else { return false };
     let authority = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
     authority.is_some_and(|authority| authority == host)

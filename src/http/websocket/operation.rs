@@ -1,4 +1,4 @@
-//! One operation on a socket, as the stream of its messages.
+//! Runs one operation on a socket, as a stream of its messages.
 
 use std::sync::Arc;
 
@@ -21,16 +21,17 @@ use crate::http::subscription::{NotStarted, Stalled, Subscription};
 use crate::outcome::Outcome;
 use crate::telemetry;
 
-/// A message of an operation.
+/// A message of the server that belongs to an operation.
 pub struct Frame {
     /// The id of the operation.
     pub id: Arc<str>,
+    /// The text of the message.
     pub text: String,
-    /// Whether the operation has ended.
+    /// Whether this is the last message of the operation.
     pub is_last: bool,
 }
 
-/// Where an operation stands.
+/// The state of an operation.
 enum State {
     Start {
         api: Arc<Api>,
@@ -38,12 +39,13 @@ enum State {
         parameters: Box<Parameters>,
     },
     Subscribed(Box<Subscription>, Box<RequestLog>),
-    /// The only result is sent.
+    /// The result of a query or a mutation was returned. `complete` follows.
     Executed,
     Ended,
 }
 
-/// Runs an operation. The stream ends after the last message; dropping it stops the operation.
+/// Runs an operation and returns the stream of its messages. The stream ends after the last message. Dropping the stream stops
+/// the operation.
 pub fn run(
     api: Arc<Api>,
     token: VerifiedToken,
@@ -86,10 +88,10 @@ async fn next(id: Arc<str>, mut state: State) -> Option<(Frame, State)> {
     }
 }
 
-/// What the start of an operation leads to.
+/// The result of starting an operation.
 enum Started {
     Subscribed(Box<Subscription>, Box<RequestLog>),
-    /// The first message.
+    /// The first message, and the state after it.
     Frame(Frame, State),
 }
 
@@ -137,12 +139,12 @@ fn result(id: &Arc<str>, payload: &impl Serialize) -> Frame {
     Frame { id: id.clone(), text, is_last: false }
 }
 
-/// The last message of an operation that was not executed.
+/// Returns the last message of an operation that was not executed.
 fn error(id: &Arc<str>, errors: &[ServerError]) -> Frame {
     Frame { id: id.clone(), text: error_text(id, errors), is_last: true }
 }
 
-/// The text of an `error` message.
+/// Returns the text of an `error` message.
 pub fn error_text(id: &str, errors: &[impl Serialize]) -> String {
     ServerMessage::Error { id, payload: errors }.to_text()
 }

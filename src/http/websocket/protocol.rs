@@ -1,4 +1,4 @@
-//! The messages of the subprotocol.
+//! The messages of the subprotocol `graphql-transport-ws`.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -58,7 +58,7 @@ pub enum ServerMessage<'a, T> {
 impl<T: Serialize> ServerMessage<'_, T> {
     /// The text of the message.
     pub fn to_text(&self) -> String {
-        // Messages consist of strings, numbers and lists of them, so they are always JSON.
+        // This never fails: messages have only values that JSON can represent, and their keys are strings.
         serde_json::to_string(self).unwrap_or_default()
     }
 }
@@ -99,7 +99,8 @@ fn id(message: &mut Map<String, Value>) -> Result<String, MessageError> {
     }
 }
 
-/// The value of the `Authorization` header in the payload of `connection_init`, where clients put it in different places.
+/// Returns the value of `Authorization` in the payload of `connection_init`. Some clients send it as a field of the payload,
+/// others as a field of `headers` in the payload.
 pub fn authorization(payload: &Map<String, Value>) -> Option<&str> {
     let headers = payload.get("headers").and_then(Value::as_object);
     [Some(payload), headers]

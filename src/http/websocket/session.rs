@@ -39,12 +39,13 @@ use crate::telemetry;
 const INIT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Interval at which the server sends a ping.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
-/// Time after which a client that sends nothing, not even the response to a ping, is gone.
+/// Time after which the server closes the socket of a client that sends nothing, not even a response to a ping.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Maximum time for sending a close frame.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
-/// Maximum time for the close frame of the client. Meanwhile the server reads and discards what the client sends, because the
-/// network would discard the server's close frame if the server left bytes unread.
+/// Maximum time for the close frame of the client. Until then, the server reads and discards what the client sends. If it
+/// closed the connection with unread bytes, the connection would be reset, and the client might not receive the server's
+/// close frame.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(2);
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -58,11 +59,12 @@ pub struct Session {
     socket: Socket,
     phase: Phase,
     operations: SelectAll<Abortable<BoxStream<'static, Frame>>>,
-    /// The operations by their ids.
+    /// The operations that have not ended, by their ids.
     active: HashMap<Arc<str>, AbortHandle>,
     opened_at: Instant,
-    /// When the client has sent something last.
+    /// Time at which the client last sent something.
     received_at: Instant,
+    /// Time at which the next ping is due.
     ping_at: Instant,
     /// Number of messages that the client has sent since `counted_since`.
     messages: u32,
@@ -71,7 +73,7 @@ pub struct Session {
     started: u64,
 }
 
-/// How far the session is.
+/// The phase of a session.
 enum Phase {
     /// No `connection_init` has arrived.
     New,
@@ -81,6 +83,7 @@ enum Phase {
     Open(Box<Admitted>),
 }
 
+/// A client whose token was verified and whose connection was counted.
 struct Admitted {
     token: VerifiedToken,
     lifetime: Lifetime,
@@ -90,11 +93,11 @@ struct Admitted {
 enum Ended {
     /// The server closes the socket.
     Closed(Close),
-    /// The connection is lost, or the client has closed it.
+    /// The connection is lost, the client has closed it, or the server needs it for others. No close frame is sent.
     Lost,
 }
 
-/// What happens next.
+/// An event that the session handles.
 enum Input {
     Message(Option<Result<Message, Error>>),
     Verified(Result<Box<Admitted>, Close>),
@@ -104,7 +107,7 @@ enum Input {
     PingDue,
     /// The client has sent nothing for too long.
     Silence,
-    /// The connection must make room for others.
+    /// The server needs the connection for others.
     Evicted,
 }
 
@@ -115,7 +118,7 @@ impl From<Close> for Ended {
 }
 
 impl Session {
-    /// The session of a socket that was just opened.
+    /// Begins the session of a socket that was just opened.
     pub fn new(api: Arc<Api>, client: Client, socket: Socket) -> Self {
         let now = Instant::now();
         Self {
@@ -134,7 +137,7 @@ impl Session {
         }
     }
 
-    /// Serves the socket until it is closed. A client that does not speak the subprotocol gets a close code.
+    /// Serves the socket until it is closed. If the client did not offer the subprotocol, closes it with a close code.
     pub async fn run(mut self, has_subprotocol: bool) {
         let later = tracing::field::Empty;
         let span = info_span!("socket", id = %random_uuid(), otel.kind = later, otel.name = later);
@@ -153,7 +156,7 @@ impl Session {
             // Stops the operations.
             self.operations.clear();
             if let Ended::Closed(close) = ended {
-                // Boxed, because few sockets are being closed at the same time.
+                // Boxed, so that the state of closing takes memory only while a socket is being closed.
                 Box::pin(self.close(close)).await;
             }
         };
@@ -183,7 +186,7 @@ impl Session {
         }
     }
 
-    /// Waits for what happens next. Whatever does not happen first is requested again.
+    /// Waits for the next event. The futures of all other events are dropped, and the next call creates them again.
     async fn next(&mut self) -> Input {
         let Self { api, client, socket, phase, operations, opened_at, ping_at, received_at, .. } = self;
         let is_new = matches!(phase, Phase::New);
@@ -198,8 +201,9 @@ impl Session {
             }
         };
         tokio::select! {
-            // What the client has sent before the acknowledgement is handled before it. A client can send few messages, and the
-            // operations, which can have many, come last.
+            // Messages of the client come first, so that a message that it sent before the acknowledgement is handled before
+            // it. They cannot delay the other events for long, because their number is limited. The operations come last,
+            // because they can produce any number of messages.
             biased;
             message = socket.next() => Input::Message(message),
             input = admission => input,
@@ -220,7 +224,7 @@ impl Session {
                 Err(error) => Err(Close::bad_request(&error.to_string()).into()),
             },
             Message::Binary(_) => Err(Close::bad_request("Message must be a text message").into()),
-            // The library responds to pings and to close frames.
+            // The library itself responds to pings and close frames.
             Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => Ok(()),
         }
     }
@@ -291,7 +295,7 @@ impl Session {
         self.send(ServerMessage::ConnectionAck { payload: json!({ "expiresAt": expires_at }) }.to_text()).await
     }
 
-    /// Sends a message of an operation. After the last one, the id can be used again.
+    /// Sends a message of an operation. After the last message, the client can use the id again.
     async fn deliver(&mut self, frame: Frame) -> Result<(), Ended> {
         let Frame { id, text, is_last } = frame;
         if is_last {
@@ -309,7 +313,8 @@ impl Session {
         self.send_message(Message::Text(Utf8Bytes::from(text))).await
     }
 
-    /// Sends a message. Until the client accepts it, nothing else happens: the next event is read only after that.
+    /// Sends a message. The session handles no other event until the client has accepted the message, so the next events of the
+    /// operations are read only after that.
     async fn send_message(&mut self, message: Message) -> Result<(), Ended> {
         match timeout(self.api.connections.write_timeout(), self.socket.send(message)).await {
             Ok(Ok(())) => Ok(()),
@@ -321,7 +326,7 @@ impl Session {
         }
     }
 
-    /// Sends a close frame, and waits for that of the client.
+    /// Sends a close frame, and waits for the close frame of the client.
     async fn close(&mut self, Close { code, reason }: Close) {
         let frame = CloseFrame { code: code.into(), reason: Utf8Bytes::from(reason.into_owned()) };
         let Ok(Ok(())) = timeout(CLOSE_TIMEOUT, self.socket.send(Message::Close(Some(frame)))).await else { return };
@@ -331,7 +336,7 @@ impl Session {
                     return;
                 }
             }
-            // After an error, the library reads no more frames.
+            // After an error, the library reads no further frames, so the bytes are read here.
             let mut discarded = [0; 1024];
             while let Ok(1..) = self.socket.get_mut().read(&mut discarded).await {}
         };
@@ -339,7 +344,8 @@ impl Session {
     }
 }
 
-/// Verifies the token of a `connection_init`, finds its user, and counts the connection.
+/// Verifies the token in a `connection_init`, finds its user, and counts the connection. `authorization` is the value of
+/// [`authorization`]. Returns the close frame if the client is not admitted.
 async fn admit(api: Arc<Api>, authorization: Option<String>) -> Result<Box<Admitted>, Close> {
     let Some(authorization) = authorization else {
         return Err(Close::forbidden("Forbidden: no token in the payload of connection_init"));
