@@ -1,4 +1,4 @@
-//! Counts the size of a response while the response is built, and stops when the size exceeds the limit. A count after
+//! Counts the size of a response while the response is built, and stops when the size exceeds the limit. Counting after
 //! the response is complete would be too late: aliases can repeat the texts of a page of messages, so the response can
 //! take many times the memory of the page.
 
@@ -18,7 +18,7 @@ const CONTROL_BYTES: usize = 6;
 /// The fields of a request are resolved in one task, so at most one [`Meter`] counts at a time.
 pub struct ResponseBudget {
     maximum: usize,
-    /// Greater than the maximum if the response is too large.
+    /// Number of bytes counted so far. Greater than the maximum if the response is too large.
     used: AtomicUsize,
 }
 
@@ -40,7 +40,7 @@ impl ResponseBudget {
 
     /// Returns the budget of the response that is being built.
     pub fn of<'a, T>(context: &ContextBase<'a, T>) -> &'a Self {
-        // `graphql::execute` is the only place that executes requests, and it adds the budget to each of them.
+        // All functions that execute requests are in `graphql`, and they add the budget with `with_context`.
         context.data_unchecked::<Arc<Self>>()
     }
 

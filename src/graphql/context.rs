@@ -16,7 +16,7 @@ use crate::model::{Participant, User, UserUuid};
 use crate::outcome::Code;
 use crate::users::loader::UserLoader;
 
-/// The signed-in user, the shared reads, the loader and the limits of one request, and whether it has stored a message.
+/// The state of one request: its user, its reads, its limits, and whether it has stored a message.
 pub struct RequestContext {
     reads: RequestReads,
     budget: Arc<ResponseBudget>,
@@ -26,7 +26,7 @@ pub struct RequestContext {
     user_loader: OnceLock<UserLoader>,
     message_stored: AtomicBool,
     live: Arc<Live>,
-    /// Which step of a subscription the request is.
+    /// The step of a subscription. `None` for a query or a mutation.
     step: Option<Step>,
 }
 
@@ -70,7 +70,7 @@ impl RequestContext {
 
     /// Returns the context of the request that is being executed.
     pub(super) fn of<'a, T>(context: &ContextBase<'a, T>) -> &'a Self {
-        // `graphql::execute` is the only place that executes requests, and it adds the context to each of them.
+        // All functions that execute requests are in `graphql`, and they add the context with `with_context`.
         context.data_unchecked::<Arc<Self>>()
     }
 
@@ -84,7 +84,7 @@ impl RequestContext {
         &self.live
     }
 
-    /// Which step of a subscription the request is.
+    /// The step of a subscription, or `None` for a query or a mutation.
     pub(super) fn step(&self) -> Option<&Step> {
         self.step.as_ref()
     }
@@ -109,14 +109,14 @@ impl RequestContext {
         self.requester.get_or_try_init(|| look_up).await.cloned()
     }
 
-    /// Returns the user if this request has looked them up or if they are in the cache.
+    /// Returns the user if it is the signed-in user of this request or if it is in the cache.
     pub(super) fn cached_user(&self, uuid: UserUuid) -> Option<Arc<User>> {
         let requester = self.requester.get().filter(|requester| requester.uuid == uuid);
         requester.cloned().or_else(|| self.messaging().users().cached(uuid))
     }
 
-    /// Returns the user with the current names from PostgreSQL. If PostgreSQL has no such user, returns the names that
-    /// were copied into the item in DynamoDB.
+    /// Returns the user with the current names from PostgreSQL. If PostgreSQL has no such user, or if it does not respond
+    /// during an event, returns the names that were copied into the item in DynamoDB.
     pub(super) async fn user(&self, participant: &Participant) -> Result<Arc<User>> {
         if let Some(user) = self.cached_user(participant.uuid) {
             return Ok(user);
@@ -125,7 +125,7 @@ impl RequestContext {
         match loader.load(participant.uuid).await {
             Ok(Some(user)) => Ok(user),
             Ok(None) => Ok(Arc::new(participant.into())),
-            // Events arrive although PostgreSQL does not respond.
+            // An event is delivered even if PostgreSQL does not respond.
             Err(_) if matches!(self.step, Some(Step::Event(_))) => Ok(Arc::new(participant.into())),
             Err(error) => Err(users_error(&error)),
         }

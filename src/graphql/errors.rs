@@ -1,4 +1,4 @@
-//! Converts all errors to GraphQL errors with `extensions.code` and, for invalid input, `extensions.reason`.
+//! Converts all errors to GraphQL errors with `extensions.code` and, where one code has several causes, `extensions.reason`.
 
 use std::borrow::{Borrow, Cow};
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub struct ApiError {
     retry_after_seconds: Option<u64>,
 }
 
-/// Whether a message was stored despite the error: `extensions.outcome`.
+/// Whether a message was stored despite the error. Clients receive it as `extensions.outcome`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MessageOutcome {
     /// It is unknown whether the message was stored. Without an idempotency key, the client should read the
@@ -43,7 +43,7 @@ impl MessageOutcome {
 }
 
 impl ApiError {
-    /// Creates an error with a message for the developer of the client.
+    /// Creates an error without a reason. The message is for developers of clients.
     pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
         Self { code, message: message.into(), reason: None, message_outcome: None, retry_after_seconds: None }
     }

@@ -59,7 +59,7 @@ object! {
     }
 }
 
-/// The reader has received all events that it missed.
+/// The client has received all events that it missed.
 pub struct FeedReady {
     cursor: String,
 }

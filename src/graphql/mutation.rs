@@ -176,7 +176,7 @@ impl Mutation {
     }
 }
 
-/// Tells both participants how far the signed-in user has read.
+/// Publishes the read marker of the signed-in user to both participants. Only the user receives the number of unread messages.
 fn publish_read_marker(request: &RequestContext, group: &GroupView) {
     let Some(reading) = &group.reading else { return };
     let Some(marker) = &reading.marker else { return };

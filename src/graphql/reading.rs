@@ -1,5 +1,5 @@
-//! The fields of `MessageGroup` that say what the signed-in user has read. If the group comes from a list or from the
-//! feed, their values are in memory. Otherwise the first selected field reads the values of both.
+//! The fields `unreadCount` and `readCursor` of `MessageGroup`. If the group comes from a list or from the feed, their
+//! values are in memory. Otherwise the first of the two fields that is resolved reads the values of both.
 
 use std::borrow::Cow;
 
@@ -18,21 +18,22 @@ use crate::messages_table::{Reading, SortKey};
 use crate::messaging::Member;
 use crate::model::MessageGroupUuid;
 
-/// What the two participants have read in a group.
+/// The read markers of the two participants of a group, which are read from the table only if a field needs them.
 pub struct ReadingOfGroup {
     group: MessageGroupUuid,
     /// Sort key of the group's newest message.
     newest: SortKey,
+    /// What the signed-in user has read, once it is known.
     own: OnceCell<Reading>,
 }
 
 impl ReadingOfGroup {
-    /// `own` is what the signed-in user has read, if it is known.
+    /// `newest` is the sort key of the newest message. `own` is what the signed-in user has read, if it is known.
     pub fn new(group: MessageGroupUuid, newest: SortKey, own: Option<Reading>) -> Self {
         Self { group, newest, own: OnceCell::new_with(own) }
     }
 
-    /// What the signed-in user has read.
+    /// Returns what the signed-in user has read. Reads it from the table if it is not known.
     async fn own(&self, request: &RequestContext) -> Result<&Reading> {
         let read = async {
             let member = self.member(request).await?;
@@ -48,8 +49,8 @@ impl ReadingOfGroup {
         Ok(marker.map(|marker| message_cursor(self.group, &marker)))
     }
 
-    /// Returns the membership of the signed-in user. The group was found, so the user is a participant, and usually the
-    /// membership is in a cache.
+    /// Returns the membership of the signed-in user. It exists, because the group was found for this user, and usually it is
+    /// in a cache.
     async fn member(&self, request: &RequestContext) -> Result<Member> {
         let requester = request.requester().await?;
         request.messaging().member(&requester, self.group).await.map_err(messaging_error)
@@ -74,7 +75,7 @@ impl ReadCursor<'_> {
     }
 }
 
-/// Returns what the signed-in user has read. Reads it from the table if it is not in memory.
+/// Returns what the signed-in user has read, for the engine's resolution of `field`.
 async fn read<'a>(
     group: &'a ReadingOfGroup,
     context: &ContextSelectionSet<'_>,

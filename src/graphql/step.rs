@@ -1,8 +1,9 @@
 //! The steps of a subscription, and its events.
 //!
-//! The engine does not wait for events: it would keep the state of its execution for each idle client. Instead, it executes a
-//! subscription once at the start, which checks the arguments and creates a [`Source`], and then once for each event of the
-//! source. So an idle subscription is a source and a plan, and each event has its own limits and batches, like a request.
+//! The engine does not wait for events, because it would keep the state of an execution for each idle client. Instead, the
+//! engine executes a subscription once at the start, which checks the arguments and creates a [`Source`], and then once for
+//! each event of the source. So an idle subscription consists of a source and a plan, and each event has its own limits and
+//! batches, like a request.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,7 +14,7 @@ use crate::live::hub::Activities;
 use crate::messaging::Messaging;
 use crate::model::User;
 
-/// Where the events of a subscription come from.
+/// The source of the events of a subscription.
 pub enum Source {
     /// A feed.
     Feed(Box<FeedReader>),
@@ -23,14 +24,14 @@ pub enum Source {
 
 /// An event of a subscription.
 pub enum Event {
-    /// Of a feed.
+    /// An event of a feed.
     Feed(Box<FeedItem>),
     /// An activity.
     Activity(Activity),
 }
 
 impl Source {
-    /// Waits for the next event.
+    /// Waits for the next event. See [`FeedReader::next`] if the returned future may be dropped.
     pub async fn next(&mut self, messaging: &Messaging) -> Event {
         match self {
             Self::Feed(reader) => Event::Feed(Box::new(reader.next(messaging).await)),
@@ -55,37 +56,37 @@ impl Event {
 pub struct Started {
     /// The user who subscribed.
     pub user: Arc<User>,
-    /// Its events.
+    /// The source of its events.
     pub source: Source,
 }
 
 /// Which step of a subscription the engine executes.
 pub enum Step {
-    /// The start.
+    /// The start of the subscription.
     Start {
         /// The live updates.
         live: Arc<Live>,
         /// The cursor that a client of server-sent events sends when it connects again.
         last_event_id: Option<String>,
-        /// The result.
+        /// Receives the result of the start.
         started: Cell<Started>,
     },
-    /// An event.
+    /// An event of the subscription. The resolver takes it.
     Event(Cell<Event>),
 }
 
 impl Step {
-    /// The start of a subscription.
+    /// Creates the step that starts a subscription.
     pub fn start(live: Arc<Live>, last_event_id: Option<String>) -> Self {
         Self::Start { live, last_event_id, started: Cell::default() }
     }
 
-    /// An event of a subscription.
+    /// Creates the step of an event.
     pub fn event(event: Event) -> Self {
         Self::Event(Cell(Mutex::new(Some(event))))
     }
 
-    /// Returns what the start has created.
+    /// Takes the result of the start. `None` if the subscription has not started, or if the step is an event.
     pub fn take_started(&self) -> Option<Started> {
         match self {
             Self::Start { started, .. } => started.take(),
@@ -94,7 +95,7 @@ impl Step {
     }
 }
 
-/// A value that a resolver takes or leaves.
+/// A slot for a value that is passed to a resolver or returned by it. A resolver has only shared access to the step.
 pub struct Cell<T>(Mutex<Option<T>>);
 
 impl<T> Default for Cell<T> {
@@ -104,12 +105,12 @@ impl<T> Default for Cell<T> {
 }
 
 impl<T> Cell<T> {
-    /// Takes the value.
+    /// Takes the value, if the slot has one.
     pub fn take(&self) -> Option<T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Leaves a value.
+    /// Stores a value.
     pub fn put(&self, value: T) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
     }

@@ -1,6 +1,4 @@
-//! The subscriptions.
-//!
-//! Their resolvers run once for each [`Step`](super::step) of a subscription.
+//! The subscriptions. Their resolvers run once for each [step](super::step) of a subscription.
 
 use std::sync::Arc;
 
@@ -65,7 +63,7 @@ impl Subscription {
     }
 }
 
-/// Starts the subscription, or returns the event of this step.
+/// Returns the event of this step. In the step that starts the subscription, calls `start` and returns `None`.
 async fn next_event(
     request: &RequestContext,
     start: impl AsyncFnOnce(&Arc<Live>, &Option<String>, &Arc<User>) -> Result<Source>,
@@ -78,7 +76,7 @@ async fn next_event(
             started.put(Started { user, source });
             Ok(None)
         }
-        // `graphql::subscribe` and `graphql::execute_event` are the only places that execute subscriptions.
+        // This never happens: only `graphql::subscribe` and `graphql::execute_event` execute subscriptions, and both have a step.
         None => Err(Error::new("The subscription was not started.")),
     }
 }

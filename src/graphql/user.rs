@@ -31,8 +31,8 @@ object! {
     }
 }
 
-/// A participant of a conversation, represented as a `User` with the current names from PostgreSQL. The names are
-/// loaded if the query selects a field of the user. One batch loads the names of all users of one level of the query.
+/// A participant of a conversation, as a `User` with the current names from PostgreSQL. The names are loaded only if the
+/// operation selects the user. One batch loads the names of all users of one level of the operation.
 pub struct ParticipantObject<'a>(pub &'a Participant);
 
 impl FastPath for ParticipantObject<'_> {

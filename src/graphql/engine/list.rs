@@ -102,7 +102,7 @@ mod tests {
         assert_eq!(path, [field("ours"), PathSegment::Index(0), field("fails")]);
     }
 
-    /// The problem of the engine. When this fails, [`List`] can be replaced by `Vec`.
+    /// Shows the problem of the engine. When this test fails, [`List`] can be replaced by `Vec`.
     #[tokio::test]
     async fn the_engines_list_still_cuts_the_path_off() {
         let path = path_of_error("{ engines { fails } }").await;

@@ -1,14 +1,14 @@
-//! Workarounds for the GraphQL engine, async-graphql 8.0.0-rc.5. The rest of the program does not depend on them: without
-//! these problems, each module here could be deleted.
+//! Workarounds for problems of the GraphQL engine, async-graphql 8.0.0-rc.5. When the engine no longer has a problem, its
+//! module can be deleted, and the rest of the program stays nearly the same.
 //!
 //! | module | problem of the engine | upstream |
 //! |---|---|---|
-//! | [`object`] | it allocates a future for each field, also for fields that are in memory | [#1354], [`container.rs`] |
+//! | [`object`] | it allocates a future for each field, even for fields that are in memory | [#1354], [`container.rs`] |
 //! | [`list`] | an error inside a list has the path of the entry, not of the field | [`list.rs`] |
-//! | [`operation`] | it resolves a field that is selected twice two times, and its parser rejects valid documents | [`container.rs`], [#1039] |
+//! | [`operation`] | if a field is selected twice, it resolves it twice, and its parser rejects valid documents | [`container.rs`], [#1039] |
 //!
-//! The tests of each module show the problem with the engine itself. Such a test fails when a new version of the engine
-//! has no such problem any more; then the module can go.
+//! Tests of each module show the problem in the engine itself. Such a test fails when a new version of the engine no longer
+//! has the problem. Then the module can be deleted.
 //!
 //! [#1354]: https://github.com/async-graphql/async-graphql/issues/1354
 //! [#1039]: https://github.com/async-graphql/async-graphql/issues/1039

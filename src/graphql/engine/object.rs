@@ -1,12 +1,12 @@
-//! The fast path: objects whose selected fields are all in memory are resolved without futures.
+//! The fast path: resolves an object without futures if all its selected fields are in memory.
 //!
-//! The engine makes a boxed future for each field ([#1354], `Fields::add_set` in [`container.rs`]). A page of twenty message
-//! groups has about 260 fields, and their futures were two thirds of the CPU time of the request. Most fields are in memory
-//! when they are resolved, including the names of users, which are cached. If one selected field is not in memory, the
-//! engine resolves the whole object, so batches of names and errors work as usual.
+//! The engine allocates a boxed future for each field ([#1354], `Fields::add_set` in [`container.rs`]). A page of twenty
+//! message groups has about 260 fields, and without the fast path their futures take two thirds of the CPU time of the
+//! request. Most fields are in memory when they are resolved, including the names of users, which are cached. If a selected
+//! field is not in memory, the engine resolves the whole object, so batches of names and errors work as usual.
 //!
-//! The macro [`object`] declares each object once, for the engine and for the fast path: a field cannot be in only one of
-//! them. An interface is the engine's enum of its objects; its fast path is that of the object.
+//! The macro [`object`] declares the fields of an object once, for the engine and for the fast path, so the two cannot
+//! differ. An interface or a union is the engine's enum of its objects. Its fast path is that of the object.
 //!
 //! [#1354]: https://github.com/async-graphql/async-graphql/issues/1354
 //! [`container.rs`]: https://github.com/async-graphql/async-graphql/blob/v8.0.0-rc.5/src/resolver_utils/container.rs
@@ -21,13 +21,13 @@ use async_graphql::{ContextSelectionSet, ID, Name, OutputType, Positioned, Serve
 
 use crate::graphql::budget::{Meter, ResponseBudget, ResponseTooLarge};
 
-/// A value that may be in memory completely.
+/// A value that can be resolved without a future if its selected fields are in memory.
 pub trait FastPath {
-    /// The value with the selected fields. `meter` counts each value before it is built.
+    /// Resolves the value with the selected fields. `meter` counts each value before it is built.
     fn resolve_now(&self, context: &ContextSelectionSet<'_>, meter: &mut Meter) -> Result<Value, NotResolved>;
 }
 
-/// Why a value is not resolved now.
+/// Why the fast path has not resolved a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotResolved {
     /// A selected field is not in memory.
@@ -90,13 +90,13 @@ impl FastPath for ID {
     }
 }
 
-/// An output value that takes the fast path if it can.
+/// An output value that takes the fast path if possible. Otherwise the engine resolves it.
 ///
-/// The fields that [`object`] declares, and the entries of a [`List`](super::List), have it already. What a resolver
-/// returns needs it.
+/// The macro [`object`] and [`List`](super::List) wrap their values. The return value of a resolver must be wrapped
+/// explicitly.
 pub struct Fast<T>(pub T);
 
-/// An interface has its fields without the wrapper of its objects.
+/// The engine converts a field of an object to the type of the same field of an interface, which has no wrapper.
 impl From<Fast<&str>> for String {
     fn from(Fast(text): Fast<&str>) -> Self {
         text.to_owned()
@@ -118,7 +118,7 @@ impl<T: FastPath + OutputType> OutputType for Fast<T> {
 
     async fn resolve(&self, context: &ContextSelectionSet<'_>, field: &Positioned<Field>) -> ServerResult<Value> {
         let budget = ResponseBudget::of(context);
-        // `graphql::execute` replaces the whole response, this error included.
+        // `graphql::limited` replaces the whole response, including this error.
         let too_large = || ServerError::new("The response is too large.", Some(field.pos));
         match budget.count(|meter| self.0.resolve_now(context, meter)) {
             Ok(value) => Ok(value),
@@ -137,8 +137,8 @@ impl<T: FastPath> FastPath for Fast<T> {
     }
 }
 
-/// Resolves the selected fields of an object of the type `type_name`. `resolve` gets the name of a field and the context of
-/// the field's own selection.
+/// Resolves the selected fields of an object of the type `type_name`. `resolve` resolves one field. Its arguments are the name
+/// of the field, the context of the selection in the field, and the meter.
 pub fn resolve_fields(
     type_name: &str,
     context: &ContextSelectionSet<'_>,
@@ -162,7 +162,7 @@ fn collect_fields(
         match &selection.node {
             Selection::Field(field) => {
                 let field = &field.node;
-                // The selections of a planned operation are merged, so a key that is there already is not expected.
+                // Never happens: the selections of a planned operation are merged, so each key occurs once.
                 let Entry::Vacant(entry) = fields.entry(field.response_key().node.clone()) else {
                     return Err(NotResolved::NotInMemory);
                 };
@@ -333,7 +333,7 @@ mod tests {
         schema.data(ResponseBudget::new(usize::MAX)).finish()
     }
 
-    /// Counts the allocations of each thread.
+    /// An allocator that counts the allocations of each thread.
     struct Counting;
 
     thread_local! {
@@ -346,7 +346,7 @@ mod tests {
     // SAFETY: every call goes to the allocator of the system with the same arguments.
     unsafe impl GlobalAlloc for Counting {
         unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-            // A thread that ends has no counter any more.
+            // The error means that the thread is ending and has no counter any more.
             let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
             unsafe { System.alloc(layout) }
         }
@@ -356,7 +356,8 @@ mod tests {
         }
     }
 
-    /// The allocations of a request with 100 fields more, for each of them. `extra` is selected once.
+    /// Returns the number of allocations for each additional field of a request, measured with 100 additional fields. `extra`
+    /// is a further field that is selected once.
     async fn allocations_of_a_field(extra: &str) -> usize {
         let schema = schema();
         let allocations = async |fields: usize| {
@@ -371,7 +372,7 @@ mod tests {
         (allocations(110).await - allocations(10).await) / 100
     }
 
-    /// The problem of the engine. When this fails, an object without futures is not needed any more.
+    /// Shows the problem of the engine. When this test fails, the fast path is no longer needed.
     #[tokio::test]
     async fn the_engine_still_allocates_futures_for_fields_that_are_in_memory() {
         let fast = allocations_of_a_field("size").await;

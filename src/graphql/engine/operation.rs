@@ -1,12 +1,12 @@
-//! Writes a valid operation in the form that the engine executes.
+//! Converts a valid operation to the form that the engine executes.
 //!
-//! Fields with the same response key are merged here, as the specification's CollectFields and MergeSelectionSets say. The
-//! engine resolves each of them separately and merges the results (`create_value_object` in [`container.rs`]): a mutation
-//! that is selected twice would run twice, and if a list changes between two reads, an entry of the response would be half
-//! one object and half another.
+//! Fields with the same response key are merged here, as CollectFields and MergeSelectionSets in the specification say. The
+//! engine would resolve each of them separately and merge the results (`create_value_object` in [`container.rs`]): a
+//! mutation that is selected twice would run twice, and if a list changed between two reads, an entry of the response could
+//! have fields of two different objects.
 //!
-//! The engine's types are built directly. The engine's own parser never sees the document, because it rejects valid
-//! documents: it treats white space and comments as one ([#1039]), and does not know descriptions and `\u{…}`.
+//! The engine's types are built directly, without the engine's parser. That parser rejects or misreads valid documents: it
+//! handles comments incorrectly ([#1039]), and does not know descriptions and `\u{…}`.
 //!
 //! [`container.rs`]: https://github.com/async-graphql/async-graphql/blob/v8.0.0-rc.5/src/resolver_utils/container.rs
 //! [#1039]: https://github.com/async-graphql/async-graphql/issues/1039
@@ -23,17 +23,17 @@ use async_graphql::parser::types as engine;
 use async_graphql::{Name as EngineName, Pos, Positioned, Value as EngineConstant};
 use async_graphql_value::{Number, Value as EngineValue};
 
-/// Maximum number of selections that are nested in each other, fragments included. Executing an operation recurses over
-/// them.
+/// Maximum number of levels of nested selections, including fragments. It is limited, because the execution of an operation
+/// recurses over the levels.
 pub const MAX_NESTING: usize = 64;
 
-/// An operation in the form that the engine executes: a document that has only this operation, without fragments and
-/// conditions.
+/// An operation in the form that the engine executes: a document with only this operation, without fragment definitions,
+/// `@skip` and `@include`.
 #[derive(Clone, Debug)]
 pub struct EngineOperation(pub engine::ExecutableDocument);
 
-/// Merges the selections of `operation` and writes it for the engine. `variables` decides the conditions `@skip` and
-/// `@include`. The document is valid and its expanded size is bounded, so this ends.
+/// Merges the selections of `operation` and converts it for the engine. `variables` are the coerced variables, which decide
+/// `@skip` and `@include`. The document must be valid, and its size after the expansion of fragments must be limited.
 pub fn engine_operation(
     schema: &Schema,
     document: &ExecutableDocument,
@@ -56,12 +56,12 @@ pub fn engine_operation(
     EngineOperation(engine::ExecutableDocument { operations, fragments: Default::default() })
 }
 
-/// Whether the variable of a condition is true.
+/// Whether the variable `name` of a condition is true.
 pub fn is_true(variables: &JsonMap, name: &Name) -> bool {
     variables.get(name.as_str()).is_some_and(|value| *value == JsonValue::Bool(true))
 }
 
-/// Coerced variables as the engine takes them.
+/// Converts the value of a coerced variable to the type of the engine.
 pub fn engine_constant(value: JsonValue) -> EngineConstant {
     match value {
         JsonValue::Null => EngineConstant::Null,
@@ -76,17 +76,18 @@ pub fn engine_constant(value: JsonValue) -> EngineConstant {
     }
 }
 
+/// Converts selections to the types of the engine.
 struct Writer<'a> {
     schema: &'a Schema,
     document: &'a ExecutableDocument,
     variables: &'a JsonMap,
 }
 
-/// The fields of an object by their response keys, in the order in which the response has them.
+/// The fields of an object by their response keys, in the order of the response.
 type FieldsByKey<'a> = IndexMap<&'a Name, Vec<&'a Node<Field>>>;
 
 impl<'a> Writer<'a> {
-    /// Merges `sets`, which are all selected on one value of the type `type_name`.
+    /// Merges `sets`, which are all selections on the same value of the type `type_name`.
     fn selection_set(&self, type_name: &str, sets: &[&'a SelectionSet]) -> engine::SelectionSet {
         let items = match self.schema.types.get(type_name) {
             Some(ExtendedType::Interface(_) | ExtendedType::Union(_)) => {
@@ -105,7 +106,8 @@ impl<'a> Writer<'a> {
         objects.map(|(name, _)| name).filter(move |name| schema.is_subtype(&abstract_type, name))
     }
 
-    /// What is selected if a value of an interface or a union is an `object`.
+    /// Returns the fields that are selected if a value of an interface or a union has the type `object`. `None` if there are
+    /// none.
     fn inline_fragment(&self, object: &Name, sets: &[&'a SelectionSet]) -> Option<Positioned<engine::Selection>> {
         let items = self.fields(object, sets);
         if items.is_empty() {
@@ -149,8 +151,8 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// One field for all selections with the same response key. Validation guarantees that they select the same field with
-    /// the same arguments.
+    /// Returns one field for all selections with the same response key. Validation guarantees that they select the same field
+    /// with the same arguments.
     fn field(&self, same_key: &[&'a Node<Field>]) -> Option<Positioned<engine::Selection>> {
         let field = *same_key.first()?;
         let pos = self.position(field.location());
@@ -186,15 +188,15 @@ impl<'a> Writer<'a> {
         condition("include").unwrap_or(true) && !condition("skip").unwrap_or(false)
     }
 
-    /// Where the client wrote it, for the locations of errors.
+    /// Returns the position in the document of the client, for the locations of errors.
     fn position(&self, span: Option<SourceSpan>) -> Pos {
         let start = span.and_then(|span| span.line_column(&self.document.sources));
         start.map(|start| Pos { line: start.line, column: start.column }).unwrap_or_default()
     }
 }
 
-/// The engine looks a variable up by its definition. It needs no default value, because the variables are coerced before
-/// the engine gets them.
+/// Converts the definition of a variable, by which the engine finds the variable. The default value is left out, because the
+/// engine gets coerced variables.
 fn variable_definition(variable: &ast::VariableDefinition) -> Option<Positioned<engine::VariableDefinition>> {
     let definition = engine::VariableDefinition {
         name: Positioned::new(EngineName::new(variable.name.as_str()), Pos::default()),
@@ -205,7 +207,7 @@ fn variable_definition(variable: &ast::VariableDefinition) -> Option<Positioned<
     Some(Positioned::new(definition, Pos::default()))
 }
 
-/// A value that is written in a document.
+/// Converts a value in a document.
 fn engine_value(value: &ast::Value) -> EngineValue {
     match value {
         ast::Value::Null => EngineValue::Null,
@@ -224,8 +226,8 @@ fn engine_value(value: &ast::Value) -> EngineValue {
     }
 }
 
-/// The grammar of numbers is that of JSON. Only a number beyond the range of a double cannot be read, and validation has
-/// rejected such a number, since no type of the schema can have it.
+/// Converts a number. The syntax is that of JSON. A number that exceeds the range of a double becomes null, but validation
+/// has already rejected such a number, because no type of the schema allows it.
 fn engine_number(text: &str) -> EngineValue {
     serde_json::from_str::<Number>(text).map_or(EngineValue::Null, EngineValue::Number)
 }

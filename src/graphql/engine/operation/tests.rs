@@ -1,4 +1,4 @@
-//! The merged operation is compared as text. The schema has a union, which our own schema does not have yet.
+//! The merged operation is compared as text, with a small schema that has an interface and a union.
 
 use apollo_compiler::request::coerce_variable_values;
 use apollo_compiler::validation::Valid;
@@ -100,7 +100,8 @@ fn errors_have_the_locations_of_the_clients_document() {
     assert_eq!(group.node.selection_set.node.items[0].pos, Pos { line: 3, column: 5 });
 }
 
-/// Problems of the engine. When one of these tests fails, the engine has been fixed: see the documentation of the module.
+/// Shows problems of the engine. When one of these tests fails, the problem is fixed: see the documentation of
+/// [`engine`](crate::graphql::engine).
 mod problems_of_the_engine {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
