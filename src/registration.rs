@@ -1,7 +1,7 @@
-//! Adds the users of the user pool who are not in PostgreSQL yet, at their first request.
+//! Registers users: adds a user of the user pool who is not in PostgreSQL yet, at the user's first request.
 //!
-//! The profile comes from the pool's user info endpoint, which the server asks with the user's own token, so a user cannot get
-//! another profile. A user that exists is never changed.
+//! The server reads the profile from the pool's user info endpoint, with the token of the user, so a user cannot get another
+//! profile. A user who exists is never changed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,9 +15,9 @@ use crate::running::Running;
 use crate::users::cache::TtlCache;
 use crate::users::{NewUser, Registered, Users, UsersError};
 
-/// Time limit of a call to the user pool.
+/// Maximum duration of a call to the user pool.
 const TIMEOUT: Duration = Duration::from_secs(3);
-/// Maximum number of refusals that are remembered for a few seconds.
+/// Maximum number of cached failures of registrations.
 const REFUSALS: usize = 10_000;
 /// Maximum length of a handle and of a display name in characters.
 const MAX_CHARS: usize = 256;
@@ -28,9 +28,10 @@ pub struct Registrar {
     users: Users,
     discovery_url: String,
     user_info_url: OnceCell<String>,
-    /// The registrations that are running. Requests of one user share one.
+    /// The running registrations, by `sub`. Concurrent requests of one user share one registration.
     running: Running<String, Outcome>,
-    /// So that a user who cannot be registered does not cause a call at each request.
+    /// Failures of the last few seconds, by `sub`, so that a user who cannot be registered does not cause a call for each
+    /// request.
     refusals: TtlCache<String, RegistrationError>,
 }
 
@@ -39,16 +40,16 @@ type Outcome = Result<(), RegistrationError>;
 /// Why a user was not registered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RegistrationError {
-    /// The profile has no usable `preferred_username`.
+    /// The profile has no `preferred_username`, or one that is blank or too long.
     #[error("Your account has no preferred username, so it cannot be registered.")]
     HandleMissing,
     /// Another user has the handle.
     #[error("Another user has your preferred username as handle. Choose another one.")]
     HandleTaken,
-    /// The token does not permit to read the profile.
+    /// The user pool does not allow reading the profile with the token.
     #[error("Your profile cannot be read with this access token. It needs the scopes `openid` and `profile`.")]
     ProfileRefused,
-    /// The user pool or PostgreSQL does not respond.
+    /// A call to the user pool or to PostgreSQL failed. A later request can succeed.
     #[error("Your account cannot be registered at the moment. Try again later.")]
     Unavailable,
 }
@@ -73,7 +74,7 @@ struct Profile {
     preferred_username: Option<String>,
     name: Option<String>,
     email: Option<String>,
-    /// Cognito sends a text, and OpenID Connect requires a boolean.
+    /// OpenID Connect requires a boolean, but Cognito sends a string.
     #[serde(default)]
     email_verified: serde_json::Value,
 }
@@ -95,7 +96,8 @@ enum ProfileError {
 }
 
 impl Registrar {
-    /// Registers users of the issuer `issuer`. If there is no `user_info_url`, the issuer's configuration names it.
+    /// A registrar for users of `issuer`. Without `user_info_url`, the URL of the user info endpoint is read from the issuer's
+    /// configuration.
     ///
     /// # Errors
     /// The HTTP client cannot be built.
@@ -115,12 +117,16 @@ impl Registrar {
         })
     }
 
-    /// Adds the user of the verified token `token`, whose claim `sub` is `sub`, unless the user exists.
+    /// Adds the user of the verified token `token` unless the user exists. `sub` is the claim `sub` of the token.
+    ///
+    /// # Errors
+    /// The user does not exist and could not be added. If PostgreSQL does not respond, there is no error: the request fails
+    /// later if it needs the user.
     pub async fn ensure_registered(&self, sub: &str, token: &str) -> Result<(), RegistrationError> {
         match self.users.by_cognito_user_id(sub).await {
             Ok(Some(_)) => return Ok(()),
             Ok(None) => {}
-            // The request fails when it needs the user.
+            // Whether the user exists is unknown.
             Err(_) => return Ok(()),
         }
         if let Some(refusal) = self.refusals.get(sub) {

@@ -1,4 +1,5 @@
-//! Calls that are shared while they run: of several callers that need the same result at the same time, one makes the call.
+//! Calls that are shared while they run: if several callers need the same result at the same time, one of them makes the
+//! call.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -6,10 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::OnceCell;
 
-/// The running calls of one kind, each with a cell for its result. The key says what is called.
+/// The running calls of one kind, by keys that identify the calls.
 ///
-/// A call is removed when it ends. So a later caller, for example after a write of the same request, calls again, and no
-/// results stay in memory.
+/// A call is removed when it ends, so no results stay in memory, and a later caller makes a new call. A request that has
+/// written something therefore never gets an older result.
 pub struct Running<K, V>(Mutex<HashMap<K, Arc<OnceCell<V>>>>);
 
 impl<K, V> Default for Running<K, V> {
@@ -19,8 +20,9 @@ impl<K, V> Default for Running<K, V> {
 }
 
 impl<K: Clone + Eq + Hash, V: Clone> Running<K, V> {
-    /// Makes the call, or waits for the running call of the same `key`. If the caller that makes the call is cancelled, another
-    /// waiting caller makes it. Callers that only wait do not need the future of the call, so a large one should be boxed.
+    /// Makes the call, or waits for the running call with the same `key`. If the caller that makes the call is cancelled,
+    /// another waiting caller makes it. The future of `call` should be boxed if it is large, because every waiting caller has
+    /// memory for it.
     pub async fn share<F: Future<Output = V>>(&self, key: K, call: impl FnOnce() -> F) -> V {
         let running = self.lock().entry(key.clone()).or_default().clone();
         let result = running.get_or_init(call).await.clone();
