@@ -9,7 +9,7 @@ const DYNAMODB: &str = "dynamodb.sqlite";
 const POSTGRES: &str = "postgres";
 const TOKEN_KEY: &str = "token-key.pem";
 
-/// A data folder that this process has open.
+/// A data folder that only this process uses.
 pub struct DataDir {
     path: PathBuf,
     _lock: File,
@@ -21,7 +21,7 @@ pub enum DataDirError {
     /// Another process uses it.
     #[error("the data folder {} is in use by another process (--data-dir)", .0.display())]
     InUse(PathBuf),
-    /// It cannot be created or written to.
+    /// It cannot be created, or its files cannot be written or removed.
     #[error("the data folder {} cannot be used (--data-dir): {problem}", path.display())]
     Unusable {
         /// The folder.
@@ -32,7 +32,7 @@ pub enum DataDirError {
 }
 
 impl DataDir {
-    /// Opens the folder. Creates it if it does not exist.
+    /// Opens the folder, creates it if it does not exist, and locks it until the returned value is dropped.
     pub fn open(path: &Path) -> Result<Self, DataDirError> {
         let unusable = |problem| DataDirError::Unusable { path: path.to_owned(), problem };
         fs::create_dir_all(path).map_err(unusable)?;
@@ -44,7 +44,7 @@ impl DataDir {
         }
     }
 
-    /// Removes the data of earlier runs, and nothing that this program did not create.
+    /// Removes the data of earlier runs. Files that this program did not create stay.
     pub fn clear(&self) -> Result<(), DataDirError> {
         let files = [DYNAMODB.to_owned(), format!("{DYNAMODB}-wal"), format!("{DYNAMODB}-shm"), TOKEN_KEY.to_owned()];
         let removals = files.iter().map(|name| fs::remove_file(self.path.join(name)));
@@ -59,22 +59,22 @@ impl DataDir {
         Ok(())
     }
 
-    /// The folder itself.
+    /// Path of the folder.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The database of the DynamoDB engine.
+    /// Path of the database file of the DynamoDB engine.
     pub fn dynamodb(&self) -> PathBuf {
         self.path.join(DYNAMODB)
     }
 
-    /// The PostgreSQL cluster.
+    /// Path of the folder of the PostgreSQL cluster.
     pub fn postgres(&self) -> PathBuf {
         self.path.join(POSTGRES)
     }
 
-    /// The key that signs the tokens of the folder.
+    /// Path of the file with the key that signs the tokens, in the data folder `path`.
     pub fn token_key(path: &Path) -> PathBuf {
         path.join(TOKEN_KEY)
     }

@@ -1,4 +1,4 @@
-//! DynamoDB in the process. It is served on a loopback port, so the real SDK is used.
+//! DynamoDB in the process. It listens on a loopback port, so that the program uses it with the real SDK.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -32,7 +32,7 @@ pub struct EmbeddedDynamoDb {
 }
 
 impl EmbeddedDynamoDb {
-    /// Serves the database at `path`, or one in memory, on `listener`.
+    /// Serves the database at `path` on `listener`. Without a path, the database is in memory.
     pub fn start(path: Option<&Path>, listener: TcpListener) -> anyhow::Result<Self> {
         let database = match path {
             Some(path) => {
@@ -52,12 +52,13 @@ impl EmbeddedDynamoDb {
         Ok(Self { url: format!("http://{address}"), database, stop, server })
     }
 
-    /// Its endpoint.
+    /// URL of the endpoint.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Puts many items in one transaction of the engine, without stream records: a hundred times faster than through the API.
+    /// Puts many items into a table in one transaction of the engine, without stream records. This is about a hundred times
+    /// faster than through the API.
     pub fn import(&self, table: &str, items: impl IntoIterator<Item = Item>) -> anyhow::Result<()> {
         let item = |item: Item| item.into_iter().map(|(name, value)| Ok((name, to_engine(value)?))).collect();
         let items = items.into_iter().map(item).collect::<anyhow::Result<Vec<_>>>()?;
@@ -65,7 +66,7 @@ impl EmbeddedDynamoDb {
         imported.map(drop).map_err(|error| anyhow!("the embedded DynamoDB did not import the items: {error}"))
     }
 
-    /// Stops it and waits for its end.
+    /// Stops the engine and waits at most two seconds for its end.
     pub async fn stop(self) {
         self.stop.cancel();
         let _ = tokio::time::timeout(std::time::Duration::from_secs(2), self.server).await;
@@ -79,7 +80,7 @@ fn index_stream_records(path: &Path) {
     }
 }
 
-/// Converts a value to the type of the engine. Sets and binary values are not used in the tables.
+/// Converts a value to the type of the engine. Returns an error for binary values, sets and null, which imports do not need.
 fn to_engine(value: AttributeValue) -> anyhow::Result<dynoxide::AttributeValue> {
     Ok(match value {
         AttributeValue::S(text) => dynoxide::AttributeValue::S(text),

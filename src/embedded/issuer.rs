@@ -20,11 +20,11 @@ use uuid::Uuid;
 
 use crate::config::TokenIssuer;
 
-/// The claim `iss` of its tokens. It is a name and not an address, so tokens stay valid if the port changes.
+/// The claim `iss` of the tokens. It does not contain the address of the issuer, so tokens stay valid if the port changes.
 const ISSUER: &str = "https://dev.cruddur.invalid/dev-pool";
-/// The claim `client_id` of its tokens.
+/// The claim `client_id` of the tokens.
 pub const CLIENT_ID: &str = "cruddur-dev";
-/// Lifetime of a token. Long, because people paste tokens.
+/// Lifetime of a token. It is long, because developers copy tokens into other programs.
 pub const GOOD_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Signs tokens.
@@ -40,7 +40,7 @@ impl LocalIssuer {
         Self::from_pem(&new_key()?)
     }
 
-    /// The issuer of a data folder. Its key is created once and kept.
+    /// The issuer whose key is in `key_file`. Creates the file with a new key if it does not exist.
     pub fn open(key_file: &Path) -> anyhow::Result<Self> {
         let unusable = || format!("the token key {} cannot be used", key_file.display());
         match fs::read_to_string(key_file) {
@@ -63,7 +63,7 @@ impl LocalIssuer {
         Ok(Self { key, public, kid })
     }
 
-    /// The claims of an access token of Cognito that was issued at `now`.
+    /// Returns the claims that Cognito would put into an access token issued at `now`. The token is valid for [`GOOD_FOR`].
     pub fn claims(cognito_user_id: &str, now: DateTime<Utc>) -> Value {
         Self::claims_for(cognito_user_id, now, GOOD_FOR)
     }
@@ -86,24 +86,24 @@ impl LocalIssuer {
         })
     }
 
-    /// Signs claims.
+    /// Returns a token with these claims.
     pub fn sign(&self, claims: &Value) -> anyhow::Result<String> {
         let mut header = Header::new(Algorithm::RS256);
         header.kid = Some(self.kid.clone());
         Ok(encode(&header, claims, &self.key)?)
     }
 
-    /// An access token of the user with this id.
+    /// Returns an access token for the user with this id, issued now. It is valid for [`GOOD_FOR`].
     pub fn token(&self, cognito_user_id: &str) -> anyhow::Result<String> {
         self.sign(&Self::claims(cognito_user_id, Utc::now()))
     }
 
-    /// An access token that expires after `valid_for`, in whole seconds.
+    /// Returns an access token, issued now, that expires after `valid_for`. Fractions of a second are ignored.
     pub fn token_valid_for(&self, cognito_user_id: &str, valid_for: Duration) -> anyhow::Result<String> {
         self.sign(&Self::claims_for(cognito_user_id, Utc::now(), valid_for))
     }
 
-    /// The claims of a token, if this issuer has signed it and it has not expired.
+    /// Returns the claims of a token, if this issuer has signed it and it has not expired.
     pub fn verified(&self, token: &str) -> Option<Value> {
         let key = DecodingKey::from_jwk(&self.public).ok()?;
         let mut validation = Validation::new(Algorithm::RS256);
@@ -116,7 +116,7 @@ impl LocalIssuer {
         JwkSet { keys: vec![self.public.clone()] }
     }
 
-    /// Serves the public keys until `stop`. Returns how to verify the tokens.
+    /// Serves the public keys on a free port until `stop`. Returns the data for the verification of the tokens.
     pub async fn serve(&self, stop: CancellationToken) -> anyhow::Result<TokenIssuer> {
         let keys = self.key_set();
         let router = Router::new().route("/.well-known/jwks.json", get(move || async move { Json(keys) }));
@@ -143,7 +143,7 @@ fn new_key() -> anyhow::Result<String> {
     Ok(pem::encode(&pem::Pem::new("PRIVATE KEY", der.as_ref())))
 }
 
-/// Writes a file that only its owner can read, completely or not at all.
+/// Writes a file that only its owner can read. If the process ends during the write, there is no incomplete file at `path`.
 fn write_private(path: &Path, text: &str) -> io::Result<()> {
     let partial = path.with_extension("partial");
     let mut options = File::options();

@@ -1,4 +1,5 @@
-//! DynamoDB, PostgreSQL and a token issuer in the process, for `dev` and the tests. A production build does not contain them.
+//! DynamoDB, PostgreSQL, a token issuer and a sign-in page in the process, for `dev` and the tests. A production build does
+//! not contain them.
 
 pub mod data_dir;
 pub mod dynamodb;

@@ -1,10 +1,11 @@
-//! PostgreSQL in the process, served on a loopback port.
+//! PostgreSQL in the process. It listens on a loopback port.
 //!
-//! It serves one connection at a time: a second connection waits until the first is closed. The pool has one connection and closes
-//! it after a short idle time, so that `psql` can connect.
+//! The engine serves one connection at a time: a second connection waits until the first one is closed. The pool has one
+//! connection and closes it after a short idle time, so that `psql` can connect.
 //!
-//! The engine's server ends permanently if a connection is reset or does not follow the protocol, and sometimes under load. So it
-//! is behind a relay that closes every connection to it properly, and starts it again with the same data if it has ended.
+//! The engine's server ends permanently if a connection is reset or violates the protocol, and sometimes under load.
+//! Therefore clients connect to a relay. The relay closes every connection to the engine properly, and starts the engine
+//! again with the same data if it has ended.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -31,13 +32,16 @@ pub struct EmbeddedPostgres {
     relays: TaskTracker,
 }
 
+/// Time after which the pool closes an idle connection.
 const IDLE_TIMEOUT: Duration = Duration::from_millis(500);
+/// Maximum time to wait for the connection of the pool.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time limit for the end of the connections, and then of the engine.
+/// Maximum time to wait for the end of the connections, and after that for the end of the engine.
 const END: Duration = Duration::from_secs(2);
 
 impl EmbeddedPostgres {
-    /// Serves the cluster at `path` on `listener`. Creates it if it does not exist. Without a path it is temporary.
+    /// Serves the cluster at `path` on `listener`, and creates it if it does not exist. Without a path, the cluster is
+    /// temporary.
     pub async fn start(path: Option<PathBuf>, listener: TcpListener) -> anyhow::Result<Self> {
         let is_temporary = path.is_none();
         let path = path.unwrap_or_else(|| std::env::temp_dir().join(format!("cruddur-postgres-{}", Uuid::new_v4())));
@@ -56,12 +60,12 @@ impl EmbeddedPostgres {
         Ok(Self { engine, url, stop, relays })
     }
 
-    /// Its URL.
+    /// URL of the database.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// A pool with the right settings.
+    /// Returns a pool with the settings that the engine requires: see the documentation of this module.
     pub fn pool(&self) -> anyhow::Result<PgPool> {
         let options = PgPoolOptions::new()
             .max_connections(1)
@@ -71,7 +75,8 @@ impl EmbeddedPostgres {
         Ok(options.connect_lazy(&self.url)?)
     }
 
-    /// Stops it and waits for its end. Committed data is on disk then.
+    /// Stops the engine and waits for its end, so that committed data is on disk. Waits at most [`END`] for the connections
+    /// and for the engine each.
     pub async fn stop(self) {
         self.stop.cancel();
         self.relays.close();
@@ -92,12 +97,12 @@ impl Drop for EmbeddedPostgres {
 struct Engine {
     path: PathBuf,
     is_temporary: bool,
-    /// `None` after it was stopped, or if it cannot be started again.
+    /// `None` after the engine was stopped, or while it cannot be started again.
     server: Mutex<Option<PgliteServer>>,
 }
 
 impl Engine {
-    /// A connection to the engine, which is started again if necessary.
+    /// Connects to the engine. Starts the engine again if it has ended.
     async fn connect(&self) -> anyhow::Result<TcpStream> {
         let mut server = self.server.lock().await;
         let address = server.as_ref().and_then(PgliteServer::tcp_addr);
@@ -117,7 +122,8 @@ impl Engine {
 }
 
 impl Drop for Engine {
-    /// Stopping waits for the thread of the engine, so it must not run on a thread of the runtime.
+    /// Stops the engine in a separate thread, because stopping blocks until the engine's thread has ended, and a thread of the
+    /// runtime must not block.
     fn drop(&mut self) {
         let server = self.server.get_mut().take();
         let (path, is_temporary) = (self.path.clone(), self.is_temporary);
@@ -144,8 +150,8 @@ async fn connect(address: Option<SocketAddr>) -> io::Result<TcpStream> {
     }
 }
 
-/// Relays a client to the engine. Closes the connection to the engine properly after its last response, even if the
-/// client disconnects.
+/// Relays the bytes between a client and the engine. Closes the connection to the engine properly after the engine's last
+/// response, even if the client disconnects.
 async fn relay(engine: Arc<Engine>, client: TcpStream, stop: CancellationToken) {
     let server = match engine.connect().await {
         Ok(server) => server,
@@ -153,7 +159,7 @@ async fn relay(engine: Arc<Engine>, client: TcpStream, stop: CancellationToken) 
             return tracing::error!(error = format!("{error:#}"), "connecting to the embedded PostgreSQL failed");
         }
     };
-    // The protocol has small messages that wait for each other.
+    // The protocol consists of small messages, and each side waits for those of the other.
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
         (client.into_split(), server.into_split());

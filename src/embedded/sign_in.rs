@@ -1,6 +1,6 @@
-//! The sign-in of `dev`: OpenID Connect with the addresses and the behaviour of Cognito's managed login, but without passwords.
-//! A page lets a person choose a user. Sources: OpenID Connect Core 1.0, RFC 6749, RFC 7009 (revocation), RFC 7636 (PKCE), and
-//! "User pool endpoints" in Cognito's developer guide.
+//! The sign-in of `dev`: OpenID Connect with the paths and the behaviour of Cognito's managed login, but without passwords.
+//! The developer chooses a user on a page. Sources: OpenID Connect Core 1.0, RFC 6749, RFC 7009 (revocation), RFC 7636
+//! (PKCE), and "User pool endpoints" in Cognito's developer guide.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,7 +30,7 @@ const PAGE: &str = include_str!("sign_in.html");
 const STYLE: &str = include_str!("sign_in.css");
 const POLICY: &str =
     "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-/// How long a code can be exchanged for tokens.
+/// Time for which a code can be exchanged for tokens.
 const CODE_IS_VALID: Duration = Duration::from_secs(60);
 /// Lifetime of an access token: the default of Cognito.
 const ACCESS_IS_VALID: Duration = Duration::from_secs(3600);
@@ -41,14 +41,15 @@ const REFRESH_IS_VALID: Duration = Duration::from_secs(30 * 24 * 3600);
 pub struct SignIn {
     issuer: Arc<LocalIssuer>,
     users: Users,
-    /// The users on the page.
+    /// The users that the page offers.
     offered: Vec<UserUuid>,
+    /// The codes that were issued and not exchanged.
     codes: Mutex<HashMap<String, Code>>,
     /// The ids of the refresh tokens that were revoked.
     revoked: Mutex<HashSet<String>>,
 }
 
-/// A code that was issued and not exchanged.
+/// An authorization code, and the data to check when it is exchanged.
 struct Code {
     sub: String,
     redirect_uri: String,
@@ -102,12 +103,12 @@ impl IntoResponse for TokenRefused {
     }
 }
 
-/// The error page of an authorization request whose `redirect_uri` cannot be trusted yet.
+/// Returns the error page for an invalid request to sign in or out. No error is sent to the `redirect_uri`.
 fn refused(problem: &str) -> Response {
     (StatusCode::BAD_REQUEST, format!("The sign-in request is invalid: {problem}.\n")).into_response()
 }
 
-/// The routes of the sign-in.
+/// Returns the routes of the sign-in. The page offers the users `offered`.
 pub fn router(issuer: Arc<LocalIssuer>, users: Users, offered: Vec<UserUuid>) -> Router {
     let sign_in = Arc::new(SignIn { issuer, users, offered, codes: Mutex::default(), revoked: Mutex::default() });
     Router::new()
@@ -242,11 +243,11 @@ async fn revoke(State(sign_in): State<Arc<SignIn>>, Form(request): Form<Revoke>)
     if let Some((_, id)) = sign_in.refresh_claims(&request.token) {
         lock(&sign_in.revoked).insert(id);
     }
-    // RFC 7009, section 2.2: also for a token that is not valid.
+    // RFC 7009, section 2.2: the response is the same for a token that is not valid.
     StatusCode::OK
 }
 
-/// There is no session to end: the page asks for the user each time.
+/// Signs out. There is no session to end, because the page asks for the user each time.
 async fn logout(headers: HeaderMap, Query(request): Query<Logout>) -> Response {
     let target = request.logout_uri.filter(|uri| is_allowed_redirect(uri, &headers));
     match target {
@@ -256,7 +257,7 @@ async fn logout(headers: HeaderMap, Query(request): Query<Logout>) -> Response {
 }
 
 impl SignIn {
-    /// The page that offers the users. Its links repeat the parameters of the request.
+    /// Responds with the page that offers the users. Its links repeat `query`, the parameters of the request.
     async fn page(&self, query: &str) -> Response {
         let found = match self.users.by_uuids(&self.offered).await {
             Ok(found) => found,
@@ -286,7 +287,7 @@ impl SignIn {
         self.issuer.sign(&claims).map_err(|_| TokenRefused("server_error"))
     }
 
-    /// The user and the id of a refresh token.
+    /// Returns the `sub` of the user and the id of a refresh token, if the token is valid.
     fn refresh_claims(&self, token: &str) -> Option<(String, String)> {
         let claims = self.issuer.verified(token)?;
         let text = |name: &str| claims[name].as_str().map(str::to_owned);
@@ -294,7 +295,7 @@ impl SignIn {
     }
 }
 
-/// A text for HTML.
+/// Escapes a text for HTML.
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
 }
