@@ -51,10 +51,10 @@ pub struct RegistrationSettings {
 }
 
 impl RegistrationSettings {
-    /// Returns the URL of the user info endpoint, if it is set.
+    /// Returns the URL of the user info endpoint, or `None` if it is not set.
     ///
     /// # Errors
-    /// It is not an HTTP address.
+    /// The URL is not an HTTP address.
     pub fn user_info_url(&self) -> Result<Option<String>, SettingError> {
         match given("COGNITO_USER_INFO_URL", &self.cognito_user_info_url) {
             Err(_) => Ok(None),
@@ -63,7 +63,7 @@ impl RegistrationSettings {
     }
 }
 
-/// A week. A longer grace period would make the removal of a key meaningless.
+/// Maximum of `JWKS_GRACE_SECONDS`: a week. With a longer time, removing a key from the user pool would have no effect.
 const MAX_GRACE_SECONDS: u64 = 7 * 24 * 3600;
 
 /// Issuer of the access tokens that the API accepts.
@@ -75,12 +75,12 @@ pub struct TokenIssuer {
     pub client_id: String,
     /// URL of the issuer's public keys, a JSON Web Key Set.
     pub jwks_url: String,
-    /// How long a key stays valid after it vanished from the key set.
+    /// Time for which a key stays valid after the issuer has removed it from the key set.
     pub key_grace: Duration,
 }
 
 impl TokenIssuer {
-    /// Default of [`TokenIssuer::key_grace`]: the lifetime of an access token of Cognito, unless the app client has another one.
+    /// Default of [`TokenIssuer::key_grace`]: the default lifetime of an access token of Cognito.
     pub const KEY_GRACE: Duration = Duration::from_secs(3600);
 }
 
@@ -124,7 +124,7 @@ impl CognitoSettings {
     }
 }
 
-/// Returns the domain of the partition of AWS that a region belongs to.
+/// Returns the domain of the AWS partition of a region.
 fn domain(region: &str) -> &'static str {
     match region.split('-').next() {
         Some("cn") => "amazonaws.com.cn",
@@ -133,7 +133,7 @@ fn domain(region: &str) -> &'static str {
     }
 }
 
-/// Returns `issuer` if it is an address without a query and a fragment, to which the path of the keys can be appended.
+/// Returns `issuer` if it is an address without query, fragment and user name, to which the path of the keys can be appended.
 fn checked_issuer(issuer: &str) -> Result<&str, SettingError> {
     let name = "COGNITO_ISSUER";
     checked_address(name, issuer)?;

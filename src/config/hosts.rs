@@ -24,7 +24,7 @@ pub struct LocalHosts {
 
 impl LocalHosts {
     /// Whether `host` is localhost, a loopback address or one of the listed hosts. Names are compared as a resolver compares
-    /// them: without case, and with or without the dot at their end.
+    /// them: upper and lower case are equal, and a dot at the end is ignored.
     pub fn contains(&self, host: &str) -> bool {
         let host = normalised(host);
         let is_loopback = match host.parse::<IpAddr>() {
@@ -37,16 +37,17 @@ impl LocalHosts {
 
 /// Returns the host of a URL.
 pub fn host_of(url: &str) -> Option<String> {
-    // The HTTP client of the SDK uses the same type, so this is the host that it connects to.
+    // The HTTP client of the SDK parses URLs with the same type, so it connects to this host.
     url.parse::<Uri>().ok()?.host().map(str::to_owned)
 }
 
-/// Returns the address of this server on this machine, as the browser that sends `headers` sees it.
+/// Returns the origin of this server as a browser on this machine sees it, from the `Host` header in `headers`.
 pub fn local_origin(headers: &HeaderMap) -> String {
     let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
     format!("http://{host}")
 }
 
+/// Returns a host in the form in which hosts are compared.
 fn normalised(host: &str) -> String {
     let name = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     match name.parse::<IpAddr>() {
@@ -55,7 +56,7 @@ fn normalised(host: &str) -> String {
     }
 }
 
-/// Checks one item of the list. An empty one is ignored.
+/// Checks one item of the list, and returns it in its normal form. An empty item is accepted and matches no host.
 fn host_name(text: &str) -> Result<String, &'static str> {
     let host = normalised(text.trim());
     let is_name = host.chars().all(|it| it.is_ascii_alphanumeric() || matches!(it, '-' | '_' | '.'));

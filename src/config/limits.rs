@@ -168,14 +168,15 @@ pub struct CorsSettings {
 const U32_MAX: u64 = u32::MAX as u64;
 
 impl HttpLimits {
-    /// The defaults. A message of 1024 characters, escaped, with a long document around it, is far smaller than the maximum
-    /// body. A page of 100 messages takes at most 0.7 MB of a response. Each concurrent call to DynamoDB has a connection.
+    /// The defaults. The maximum body is much larger than a long document with an escaped message of 1024 characters. A page of
+    /// 100 messages needs at most 0.7 MB of a response. Each concurrent call to DynamoDB needs a connection.
     pub const DEFAULT: Self = Self {
         body_bytes: 256 * 1024,
         concurrent_requests: 1_000,
         request_timeout_ms: 10_000,
         messages_per_minute: 600,
-        // About 20,000 conversations. A list of this length takes two seconds, and a partition has 3,000 read units a second.
+        // Enough for about 20,000 conversations. Reading such a list takes two seconds. DynamoDB allows 3,000 read units per
+        // second for a partition.
         legacy_read_units: 2_000,
         response_bytes: 8 * 1024 * 1024,
         store_calls: 256,
@@ -194,7 +195,8 @@ impl Default for HttpLimits {
 }
 
 impl ConnectionLimits {
-    /// The defaults. Load balancers close idle connections after 60 seconds by default, and must be the first to close them.
+    /// The defaults. The idle timeout is longer than that of load balancers, which is 60 seconds by default, so that they close
+    /// idle connections first.
     pub const DEFAULT: Self = Self {
         connections: 10_000,
         streams: 100,
@@ -207,17 +209,17 @@ impl ConnectionLimits {
         receiving_bytes: 16 * 1024 * 1024,
     };
 
-    /// Maximum time for the head of a request.
+    /// Maximum time to receive the head of a request.
     pub fn header_timeout(&self) -> Duration {
         Duration::from_millis(self.header_timeout_ms.into())
     }
 
-    /// How long a connection may be without requests.
+    /// Maximum time for which a connection may have no request.
     pub fn idle_timeout(&self) -> Duration {
         Duration::from_millis(self.idle_timeout_ms.into())
     }
 
-    /// How long a client may read nothing of a response.
+    /// Maximum time for which a client may read nothing of a response.
     pub fn write_timeout(&self) -> Duration {
         Duration::from_millis(self.write_timeout_ms.into())
     }
@@ -230,7 +232,7 @@ impl Default for ConnectionLimits {
 }
 
 impl DocumentLimits {
-    /// The defaults. GraphiQL's introspection has 400 tokens and 300 selections, and its depth is 13.
+    /// The defaults. They allow GraphiQL's introspection query, which has 400 tokens, 300 selections and 13 levels.
     pub const DEFAULT: Self =
         Self { bytes: 65_536, tokens: 5_000, selections: 5_000, depth: 16, aliases: 32, directives: 32, cost: 30_000 };
 }
@@ -242,11 +244,11 @@ impl Default for DocumentLimits {
 }
 
 impl CorsSettings {
-    /// Returns the origins. Browsers send an origin in lower case and without the default port: any other form would
-    /// never match.
+    /// Returns the origins. They must be in lower case and without the default port, because browsers send origins in this
+    /// form, and another form would never match.
     ///
     /// # Errors
-    /// One of them does not have this form.
+    /// An origin does not have this form.
     pub fn origins(&self) -> Result<Vec<HeaderValue>, SettingError> {
         self.cors_origins.iter().map(|text| text.trim()).filter(|text| !text.is_empty()).map(origin).collect()
     }

@@ -35,23 +35,26 @@ impl SettingError {
 /// Returns `url` if it is an HTTP address with a host.
 ///
 /// # Errors
-/// It is not. The error names the setting `name`.
+/// It is not an HTTP address with a host. The error names the setting `name`.
 pub fn checked_address<'a>(name: &'static str, url: &'a str) -> Result<&'a str, SettingError> {
     let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://")).unwrap_or_default();
     let uri = host.chars().next().filter(|it| !matches!(it, ':' | '/')).and_then(|_| url.parse::<Uri>().ok());
     match uri.and_then(|uri| uri.host().map(str::len)) {
-        // `Uri` rejects what an HTTP client cannot send, `Url` rejects ports that do not exist.
+        // Both parsers are needed: `Uri` rejects what an HTTP client cannot send, and `Url` rejects ports above 65535.
         Some(1..) if Url::parse(url).is_ok() => Ok(url),
         _ => {
             let form = "must be an address such as https://host/path";
-            // What stands before `@` may be a password.
+            // The text before `@` may contain a password.
             let got = if url.contains('@') { String::new() } else { format!(", got `{url}`") };
             Err(SettingError::wrong(name, format!("{form}{got}")))
         }
     }
 }
 
-/// Returns the value of a setting without surrounding white space. An empty value counts as missing.
+/// Returns the value of the setting `name` without surrounding white space.
+///
+/// # Errors
+/// The setting is missing or empty.
 pub(super) fn given<'a>(name: &'static str, value: &'a Option<String>) -> Result<&'a str, SettingError> {
     value.as_deref().map(str::trim).filter(|value| !value.is_empty()).ok_or(SettingError::Missing(name))
 }

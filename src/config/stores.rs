@@ -38,15 +38,15 @@ pub struct FeedSettings {
 }
 
 impl FeedSettings {
-    /// How long feeds keep their entries. `None`: for ever.
+    /// Time for which feeds keep their entries. `None` if entries never expire.
     pub fn retention(self) -> Option<Duration> {
         let days = u64::from(self.feed_retention_days);
         (days > 0).then(|| Duration::from_secs(days * 24 * 3600))
     }
 }
 
-/// How much later than PostgreSQL this program gives a query up. PostgreSQL should be the first one: after its response, the
-/// connection can be used again.
+/// Time by which this program waits longer for a query than PostgreSQL's own timeout. If PostgreSQL cancels the query first,
+/// the connection can be used again.
 const GRACE_MS: u64 = 1_000;
 
 /// Settings of the PostgreSQL database.
@@ -78,6 +78,7 @@ pub struct DatabaseSettings {
 }
 
 impl DatabaseSettings {
+    /// Default of `DATABASE_STATEMENT_TIMEOUT_MS`.
     const STATEMENT_TIMEOUT_MS: u32 = 2_000;
     /// Default of [`DatabaseSettings::query_timeout`].
     pub const QUERY_TIMEOUT: Duration = Duration::from_millis(Self::STATEMENT_TIMEOUT_MS as u64 + GRACE_MS);
@@ -87,7 +88,7 @@ impl DatabaseSettings {
         Duration::from_millis(self.database_statement_timeout_ms.into())
     }
 
-    /// Time after which a query without a response is given up.
+    /// Time after which this program no longer waits for the response to a query.
     pub fn query_timeout(&self) -> Duration {
         self.statement_timeout() + Duration::from_millis(GRACE_MS)
     }
@@ -100,7 +101,7 @@ impl DatabaseSettings {
         postgres_url("DATABASE_URL", &self.database_url)
     }
 
-    /// Whether the setting is there.
+    /// Whether `DATABASE_URL` is set.
     pub fn is_given(&self) -> bool {
         given("DATABASE_URL", &self.database_url).is_ok()
     }
@@ -134,7 +135,7 @@ pub struct ListenSettings {
 }
 
 impl ListenSettings {
-    /// Returns the URL.
+    /// Returns the URL of the database for the listening connection. If it is not set, returns the URL of `database`.
     ///
     /// # Errors
     /// As in [`DatabaseSettings::url`].
@@ -152,11 +153,12 @@ fn postgres_url<'a>(name: &'static str, url: &'a Option<String>) -> Result<&'a s
     if url.starts_with("postgresql://") || url.starts_with("postgres://") {
         return Ok(url);
     }
-    // The URL may contain a password: no error shows it.
+    // The error does not show the URL, because it may contain a password.
     Err(SettingError::wrong(name, "must be a PostgreSQL URL, which begins with postgresql://"))
 }
 
-/// Checks a name against DynamoDB's rules. The limit of 255 characters leaves room for the suffix `-leases`.
+/// Checks a name against DynamoDB's rules. The maximum length is 248 instead of 255 characters, because the name of the
+/// consumer's table has the suffix `-leases`.
 fn table_name(text: &str) -> Result<String, &'static str> {
     let has_length = (3..=248).contains(&text.len());
     let has_characters = text.chars().all(|it| it.is_ascii_alphanumeric() || matches!(it, '_' | '-' | '.'));

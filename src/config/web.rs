@@ -23,7 +23,7 @@ pub struct WebSettings {
 pub struct WebClient {
     /// Where users sign in.
     pub issuer: SignInIssuer,
-    /// The app client of the user pool.
+    /// Id of the app client in the user pool.
     pub client_id: String,
     /// Origins to which the page may connect, besides this server.
     pub connect_origins: Vec<String>,
@@ -32,17 +32,18 @@ pub struct WebClient {
 /// Where users sign in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SignInIssuer {
-    /// At this server: `dev`.
+    /// At this server. Only in `dev`.
     ThisServer,
-    /// At a user pool. The address of its issuer.
+    /// At a user pool, with this issuer.
     UserPool(String),
 }
 
 impl WebSettings {
-    /// Returns the web client of a user pool, or `None` if the server does not serve it.
+    /// Returns the web client whose users sign in at the user pool of `issuer`, or `None` if the server does not serve a web
+    /// client.
     ///
     /// # Errors
-    /// An origin is not an origin.
+    /// An item of `WEB_CONNECT_ORIGINS` is not an origin.
     pub fn client(&self, issuer: &TokenIssuer) -> Result<Option<WebClient>, SettingError> {
         if !self.web_client {
             return Ok(None);
@@ -63,7 +64,8 @@ impl WebSettings {
         Ok(Some(WebClient { issuer, client_id: client_id.clone(), connect_origins }))
     }
 
-    /// Returns the web client of `dev`, whose users sign in at the server itself.
+    /// Returns the web client of `dev`, whose users sign in at the server itself, or `None` if the server does not serve a web
+    /// client.
     pub fn local_client(&self, issuer: &TokenIssuer) -> Option<WebClient> {
         let client_id = issuer.client_id.clone();
         let local = WebClient { issuer: SignInIssuer::ThisServer, client_id, connect_origins: Vec::new() };
