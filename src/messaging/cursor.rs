@@ -1,8 +1,8 @@
 //! Cursors: positions in a list, opaque to clients.
 //!
-//! A cursor contains a sort key and the list to which the key belongs. It needs no state of a server, so it is valid on every
-//! server and after a restart. It grants no access: a forged cursor changes only where a page of the caller's own lists
-//! starts.
+//! A cursor contains a sort key and the kind of its list. The cursor of a message also contains the group. A cursor needs no
+//! state of a server, so it is valid on every server and after a restart. It grants no access: a forged cursor changes only
+//! where a page of the caller's own lists starts.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -35,7 +35,7 @@ impl GroupCursor {
         URL_SAFE_NO_PAD.encode(format!("{GROUPS} {}", self.0))
     }
 
-    /// Decodes the argument `name`.
+    /// Decodes `text`, the value of the argument `name`.
     pub fn decode(name: &'static str, text: &str) -> Result<Self, BadInput> {
         let decoded = decode(text).ok_or(BadInput::CursorInvalid(name))?;
         let key = decoded.split_once(' ').filter(|(tag, _)| *tag == GROUPS).and_then(|(_, key)| SortKey::read(key));
@@ -49,7 +49,7 @@ impl MessageCursor {
         URL_SAFE_NO_PAD.encode(format!("{MESSAGES} {} {}", self.group, self.sort_key))
     }
 
-    /// Decodes the argument `name`, which must be a position in `group`.
+    /// Decodes `text`, the value of the argument `name`. It must be a position in `group`.
     pub fn decode(name: &'static str, text: &str, group: MessageGroupUuid) -> Result<Self, BadInput> {
         let read = || {
             let decoded = decode(text)?;
@@ -58,12 +58,12 @@ impl MessageCursor {
             let group = Uuid::try_parse(parts.next()?).ok().map(MessageGroupUuid)?;
             Some(Self { group, sort_key: SortKey::read(parts.next()?)? })
         };
-        // Other encodings of the same position are rejected: clients must not build cursors.
+        // Rejects other encodings of the same position, because clients must not build cursors.
         read().filter(|cursor| cursor.group == group && cursor.encode() == text).ok_or(BadInput::CursorInvalid(name))
     }
 }
 
-/// Decodes the text in a cursor.
+/// Decodes the base64 of a cursor.
 pub(super) fn decode(text: &str) -> Option<String> {
     String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()
 }

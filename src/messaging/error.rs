@@ -22,7 +22,7 @@ pub enum MessagingError {
         /// Time until the user may send the next message.
         retry_after: Duration,
     },
-    /// A store is unreachable or overloaded. A retry can succeed.
+    /// A store is unreachable or overloaded, or other writes interfered with all attempts. A retry can succeed.
     #[error("a store is unavailable")]
     Unavailable {
         /// Error of the store's client.
@@ -31,14 +31,15 @@ pub enum MessagingError {
         /// Whether the message may have been stored.
         outcome_unknown: bool,
     },
-    /// A defect of the program or of its stores, which an operator must fix.
+    /// A defect of the program, its configuration or its stores, which an operator must fix.
     #[error("internal error")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl From<TableError> for MessagingError {
     fn from(error: TableError) -> Self {
-        // A retry does not shorten a list, but an operator does with `ddb adopt-legacy`.
+        // A list that is too long counts as unavailable, because the same request succeeds after an operator has run
+        // `ddb adopt-legacy`.
         if error.is_unavailable() || matches!(error, TableError::ListTooLong { .. }) {
             Self::Unavailable { source: Box::new(error), outcome_unknown: false }
         } else {

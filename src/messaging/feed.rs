@@ -2,8 +2,8 @@
 //! delivered the messages.
 //!
 //! A page continues exactly after its cursor, or it ends with a reset, which says that events are missing. Usually one
-//! Query reads a page. A second Query reads the head of the feed (its last entry) if the page ends with a reset, and
-//! once for every [`CHECK_EVERY`] events while the reader catches up.
+//! Query reads a page. A further Query reads the head of the feed (its last entry) if the page ends with a reset, and once
+//! for every [`CHECK_EVERY`] events while the reader catches up.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -87,8 +87,8 @@ impl Messaging {
         self.feed_page(user, size, after).await
     }
 
-    /// Returns the first page of a subscription of `user`'s feed: after the cursor `after`, or the empty page at the end of
-    /// the feed.
+    /// Returns the first page of a subscription of `user`'s feed: the page after the cursor `after`, or an empty page at the end
+    /// of the feed if there is no cursor.
     pub async fn feed_from(&self, user: &Arc<User>, after: Option<&str>) -> Result<FeedPage, MessagingError> {
         if let Some(after) = after {
             let after = FeedCursor::decode("after", after, user.uuid)?;
@@ -115,8 +115,8 @@ impl Messaging {
         size: usize,
         after: Option<FeedCursor>,
     ) -> Result<FeedPage, MessagingError> {
-        // The time is taken before the read, because an entry that is written after the read must not be older than
-        // this time.
+        // The time is read before the entries, because an entry that is written after the read must not be older than this
+        // time.
         let now = self.environment.now().timestamp_millis();
         if after.as_ref().is_some_and(|after| is_expired(after.since, now, self.feed_retention)) {
             return self.reset(user, now, Vec::new(), FeedResetReason::Expired).await;
@@ -150,8 +150,8 @@ impl Messaging {
         Ok(FeedPage { events, end, has_next })
     }
 
-    /// Reads the entry of a cursor, the entries of `size` events after it, and one more entry, which shows whether more
-    /// events follow. Also returns whether the feed has entries after those that were read.
+    /// Reads the entry of a cursor, the entries of `size` events after it, and one more event, which shows whether more events
+    /// follow. Also returns whether the feed has entries after those that were read.
     async fn feed_entries(
         &self,
         user: &User,
@@ -172,7 +172,7 @@ impl Messaging {
         }
     }
 
-    /// Ends a page with a reset. The reader continues at the end of the feed.
+    /// Returns a page of `events` and a reset. The reader continues at the end of the feed.
     async fn reset(
         &self,
         user: &User,
@@ -268,8 +268,9 @@ fn is_next(one: &FeedEntry, next: &FeedEntry) -> bool {
 struct Selected<'a> {
     /// An entry, and the index of an event in it.
     events: Vec<(&'a FeedEntry, usize)>,
-    /// Whether an entry is missing after the events. The page then has room for a reset.
+    /// Whether an entry is missing after the events. Only set if the page has room for a reset.
     ends_at_gap: bool,
+    /// Whether more events follow the page.
     has_next: bool,
 }
 
@@ -304,7 +305,7 @@ fn events(user: &User, selected: &[(&FeedEntry, usize)]) -> Vec<(FeedCursor, Fee
         let event = match &entry.content {
             FeedContent::Reset(_) => FeedEvent::Reset(FeedResetReason::HistoryChanged),
             FeedContent::Messages(fed) => {
-                // `select` counts the messages.
+                // The index is valid, because `select` counts the messages of the entry.
                 let added = &fed.messages[index];
                 let group = group_after(fed, added, &viewer);
                 FeedEvent::MessageAdded { message: message(fed, added, &viewer), group }

@@ -1,8 +1,7 @@
 //! Cursors of feeds: positions in the feed of one user, opaque to clients.
 //!
-//! A cursor contains the id of the entry before it, not only the position of this entry. So a reader can tell whether
-//! the feed still continues from the cursor: the entry can have expired, or another entry can have the same position
-//! now.
+//! A cursor contains the position and the id of the entry before it. With the id, the server detects that the feed no longer
+//! continues from the cursor: the entry can have expired, or another entry can have its position now.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -36,13 +35,13 @@ pub struct FeedCursor {
 /// returns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Pace {
-    /// Number of events of the feed from which on a page checks whether the reader is too far behind.
+    /// A page checks whether the reader is too far behind if at least this number of events of the feed are before the page.
     pub check_from: u64,
     /// Average number of events of an entry of the page, rounded down.
     pub events_per_entry: usize,
 }
 
-/// Identifies an entry of a feed, and says how many of its events are before a cursor.
+/// Identifies an entry of a feed and the events of it that are before a cursor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct EntryName {
     /// Position of the entry, at least 1.
@@ -56,7 +55,7 @@ pub(super) struct EntryName {
 /// Which events of an entry are before a cursor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Through {
-    /// The first *n* events. At least one.
+    /// The first *n* events. *n* is at least 1.
     Events(usize),
     /// All events.
     End,
@@ -70,7 +69,7 @@ impl FeedCursor {
         Self { owner, entry, since: now, pace: Pace::default() }
     }
 
-    /// The position of the entry of the cursor, or 0 at the start of a feed.
+    /// Position of the entry before the cursor, or 0 at the start of a feed.
     pub fn position(&self) -> u64 {
         self.entry.as_ref().map_or(0, |entry| entry.position)
     }

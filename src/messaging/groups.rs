@@ -1,4 +1,4 @@
-//! Reading message groups: access pattern B, and one group by its uuid.
+//! Reads message groups: the list of a user (access pattern B), and one group by its uuid.
 
 use std::mem;
 use std::sync::Arc;
@@ -26,14 +26,14 @@ pub struct GroupView {
     pub other: Participant,
     /// The newest message.
     pub last_message: Message,
-    /// What the viewer has received and read. `None` if it was not read: see [`Messaging::reading`].
+    /// What the viewer has received and read. `None` if it was not loaded: see [`Messaging::reading`].
     pub reading: Option<Reading>,
     /// The viewer's access to the messages.
     pub access: ReadAccess,
 }
 
 impl GroupView {
-    /// The view of an author who has just written `last_message`, and has therefore read everything before it.
+    /// Returns the view of an author who has just written `last_message`, and has therefore read all messages before it.
     #[must_use]
     pub fn read_by_author(self) -> Self {
         let reading = Reading { marker: Some(self.last_message.sort_key.clone()), ..Reading::default() };
@@ -42,8 +42,8 @@ impl GroupView {
 }
 
 impl Messaging {
-    /// Returns a page of `user`'s message groups, last reply first, each with its cursor. The list can be read only from its
-    /// start, so callers set only `first` and `after` of `request`.
+    /// Returns a page of `user`'s message groups, each with its cursor. The group with the newest message comes first. The list
+    /// can be read only from its start, so callers must set only `first` and `after` of `request`.
     pub async fn message_groups(
         &self,
         user: &Arc<User>,
@@ -73,18 +73,19 @@ impl Messaging {
         Ok(Page { items: items.collect(), has_next, has_previous })
     }
 
-    /// Returns the group of `member`, or `None` when it has neither messages nor a row of the user.
+    /// Returns the group of `member`, or `None` if the group has no messages and the user has no row of it.
     pub async fn message_group(&self, member: &Member) -> Result<Option<GroupView>, MessagingError> {
         let uuid = member.group();
         if let Some(newest) = self.table.newest_message(uuid).await? {
             return Ok(Some(view(member, newest)));
         }
-        // The group has no messages. The user's own row is shown instead.
+        // The group has no messages, so the newest message is built from the user's own row.
         let row = self.table.legacy_row(member.user.uuid, uuid).await?;
         Ok(row.map(|row| view(member, message_from_legacy_row(&row))))
     }
 
-    /// The newest message of the group of `row`, which `owner` owns. Reads it only for a legacy row.
+    /// Returns the newest message of the group of `row`. `owner` owns the row. Reads the message from the table only for a
+    /// legacy row.
     pub(super) async fn last_message(&self, mut row: GroupRow, owner: &Participant) -> Result<Message, MessagingError> {
         let mut message = message_of_row(&mut row, owner);
         if message.is_none() {
@@ -93,8 +94,8 @@ impl Messaging {
         Ok(message.unwrap_or_else(|| message_from_legacy_row(&row)))
     }
 
-    /// Reads the newest message of a legacy row. Such a row does not contain the author, and its sort key need not be the one
-    /// of any message.
+    /// Reads the newest message of the group of a legacy row. Such a row does not contain the author, and its sort key can
+    /// differ from those of all messages.
     async fn complete(&self, message: &mut Option<Message>, row: &GroupRow) -> Result<(), MessagingError> {
         let newest = self.table.newest_message(row.group).await?;
         *message = Some(newest.unwrap_or_else(|| message_from_legacy_row(row)));
@@ -102,7 +103,7 @@ impl Messaging {
     }
 }
 
-/// The group from the view of `member`.
+/// Returns the group from the view of `member`, without what the member has read.
 pub(super) fn view(member: &Member, last_message: Message) -> GroupView {
     GroupView {
         uuid: member.group(),
@@ -114,7 +115,8 @@ pub(super) fn view(member: &Member, last_message: Message) -> GroupView {
     }
 }
 
-/// Builds the newest message from a row and takes the row's text. Returns `None` for a legacy row, which lacks the author.
+/// Builds the newest message from a row, and moves the text out of the row. Returns `None` for a legacy row, which lacks the
+/// author.
 fn message_of_row(row: &mut GroupRow, owner: &Participant) -> Option<Message> {
     let author = row.author?;
     let author = [owner, &row.other].into_iter().find(|participant| participant.uuid == author)?.clone();

@@ -1,4 +1,4 @@
-//! Reading a group's messages: access pattern A.
+//! Reads the messages of a group: access pattern A.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -12,8 +12,8 @@ use crate::instant::ceil_to_micros;
 use crate::messages_table::keys::key_bound;
 use crate::messages_table::{Direction, Message, SortKeyRange};
 
-/// Maximum distance between the text of a legacy key and its instant. UTC offsets are shorter than a day; the additional hour
-/// covers keys without a fraction, which sort differently within their second.
+/// Maximum difference between the time in the text of a legacy key and its instant. UTC offsets are shorter than a day. The
+/// additional hour covers keys without fractional digits, which sort differently within their second.
 const MAX_LEGACY_OFFSET: TimeDelta = TimeDelta::hours(25);
 
 /// A time window. It includes `from` and excludes `to`.
@@ -34,8 +34,8 @@ impl Window {
         }
     }
 
-    /// The range of sort keys to read. The text of a legacy key can differ from its instant by its UTC offset. If the group
-    /// may be a legacy group, the range is therefore wider than the window, and the caller filters with
+    /// Returns the range of sort keys to read. The text of a legacy key can differ from its instant by the UTC offset. If the
+    /// group may be a legacy group, the range is therefore wider than the window, and the caller must filter with
     /// [`Window::contains`].
     pub(crate) fn range(&self, is_legacy: bool) -> SortKeyRange {
         let slack = if is_legacy { MAX_LEGACY_OFFSET } else { TimeDelta::zero() };
@@ -60,7 +60,7 @@ impl Window {
 }
 
 impl Messaging {
-    /// Returns a page of a group's messages in the window, oldest to newest, each with its cursor.
+    /// Returns a page of a group's messages in the window, from oldest to newest, each with its cursor.
     pub async fn messages(
         &self,
         access: ReadAccess,
@@ -117,7 +117,7 @@ mod tests {
             assert_eq!(window.contains(instant), inside, "{key}");
             assert!(!inside || window.range(true).contains(key), "{key}");
         }
-        // Legacy keys whose text is on the other side of a bound than their instant.
+        // Legacy keys whose text is on one side of a bound and whose instant is on the other.
         for key in ["2024-12-31T20:00:00-04:30", "2025-01-01T00:00:00", "2026-01-01T13:00:00+13:30"] {
             assert!(window.range(true).contains(key), "{key}");
         }

@@ -25,7 +25,7 @@ use crate::model::{IdempotencyKey, User, UserUuid};
 /// Time for which a key is kept.
 const RETENTION: TimeDelta = TimeDelta::days(30);
 
-/// The values of a request that are compared with the first request with the same key.
+/// The values of a request that are compared with those of the first request with the same key.
 struct Said {
     body_hash: Hash,
     handle_hash: Option<Hash>,
@@ -70,8 +70,8 @@ impl Messaging {
         let conversation = match self.conversation(author, &message.to, message.recipient).await {
             Ok(conversation) => conversation,
             Err(MessagingError::BadInput(problem)) => {
-                // The request must not write anything. But it may repeat a first request whose handle belonged to
-                // another user at that time.
+                // The request is invalid now and must not store a key. But it may repeat a first request whose handle
+                // belonged to another user at that time.
                 let first = self.table.first_request(author.uuid, key).await?;
                 let first = first.filter(|first| said.repeats_handle(first)).ok_or(problem)?;
                 return self.send_again(author, first, message.body).await;

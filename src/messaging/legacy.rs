@@ -1,7 +1,8 @@
-//! Legacy groups: who may read and write a group that was not adopted yet, and its adoption before the first message is sent to
-//! it.
+//! Legacy groups: who may read and write a group that was not adopted yet, and the adoption of such a group before the first
+//! message is sent to it.
 //!
-//! `messages_table/legacy.rs` says what the legacy system stored. After `ddb adopt-legacy`, no request calls this code.
+//! `messages_table/legacy.rs` describes what the legacy system stored. After `ddb adopt-legacy`, requests no longer read
+//! legacy rows: they find all groups by their pair and membership items.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,14 +17,15 @@ use crate::model::{MessageGroupUuid, Participant, User, UserUuid};
 /// Lifetime of a cached result that a group does not exist.
 const UNKNOWN_LIFETIME: Duration = Duration::from_secs(5);
 
-/// The uuids of both users in ascending order, the key of [`Messaging::pairs`].
+/// Returns the uuids of two users in ascending order: the key of the cache `Messaging::pairs`.
 pub(super) fn pair_of(one: &User, other: &User) -> [UserUuid; 2] {
     [one.uuid.min(other.uuid), one.uuid.max(other.uuid)]
 }
 
 impl Messaging {
-    /// Returns the membership of a group without a membership item, which the user's own legacy row proves, and whether its item
-    /// is stored meanwhile. Concurrent checks of one group share their reads.
+    /// Returns the membership of a group for which no membership item was found. The user's own legacy row proves it. Also
+    /// returns whether a second read has found the item. `None` if the user is not a participant. Concurrent checks share their
+    /// reads.
     pub(super) async fn legacy_membership(
         &self,
         user: &Arc<User>,
@@ -47,8 +49,8 @@ impl Messaging {
             let membership = Membership { group, participants, is_legacy: true, version: 1 };
             return Ok(Some((Arc::new(membership), false)));
         }
-        // The index can miss a row that moves meanwhile. The membership item is written before a row moves, so a second read
-        // finds it.
+        // The index can miss a row that is being moved. The membership item is written before the row moves, so a second read
+        // finds the item.
         let membership = self.table.membership(group).await?;
         Ok(membership.map(|membership| (self.remember(membership), true)))
     }
@@ -57,15 +59,15 @@ impl Messaging {
     pub(super) async fn ensure_adopted(&self, member: &Member) -> Result<(), MessagingError> {
         if !member.is_stored {
             let adopt = || self.table.adopt_legacy_group(&member.membership);
-            // Boxed because the future is large, and needed at most once for each group.
+            // Boxed, because the future is large and is needed at most once for each group.
             Box::pin(Retry::run_before_message(&*self.environment, adopt)).await?;
             self.remember((*member.membership).clone());
         }
         Ok(())
     }
 
-    /// Returns the membership of the group that two users share: from the cache, from the pair item, or from legacy rows. A
-    /// group that is found by its legacy rows is adopted.
+    /// Returns the membership of the group that two users share, from the cache, from the pair item, or from legacy rows. If the
+    /// group is found by its legacy rows, it is adopted.
     pub(super) async fn group_of_pair(
         &self,
         author: &User,
@@ -85,7 +87,7 @@ impl Messaging {
                 if Retry::run_before_message(&*self.environment, put_pair).await? {
                     newest
                 } else {
-                    // Another process wrote the pair item first, so the group of that item is used.
+                    // Another process has written the pair item first, so the group in that item is used.
                     self.table.group_of_pair(&participants).await?.unwrap_or(newest)
                 }
             }
@@ -95,8 +97,8 @@ impl Messaging {
         Ok(Some(membership))
     }
 
-    /// Returns the membership of the group that a pair shares. Writes the membership item when it is missing, which happens
-    /// when the adoption of a legacy group stopped after the pair item.
+    /// Returns the membership of the group that a pair shares. If the membership item is missing, because the adoption of a
+    /// legacy group was interrupted after the pair item was written, writes it.
     pub(super) async fn membership_of_pair(
         &self,
         group: MessageGroupUuid,

@@ -12,11 +12,11 @@ pub const DEFAULT_MESSAGES_PAGE: usize = 40;
 /// Default number of events in a page of a feed.
 pub const DEFAULT_FEED_PAGE: usize = 50;
 
-/// Number of events in a page of a subscription. A client that is slow keeps at most one page in memory.
+/// Number of events in a page of a subscription. For a slow client, the server keeps at most one page in memory.
 pub const SUBSCRIPTION_PAGE: usize = 20;
 
-/// Maximum number of events that a reader of a feed may be behind. A client that is further behind reads its lists
-/// again, because that costs less than reading that many events.
+/// Maximum number of events that a reader of a feed may be behind. A client that is further behind must read its lists
+/// again, because this costs less than reading the events.
 pub const MAX_EVENTS_BEHIND: u64 = 10_000;
 
 /// Maximum length of a message in Unicode code points.

@@ -1,6 +1,7 @@
 //! Membership checks: who may read and write a group.
 //!
-//! Writes to a group take a [`Member`] and reads a [`ReadAccess`], which only this file creates.
+//! Functions that write to a group require a [`Member`], and functions that read its messages require a [`ReadAccess`]. Only the
+//! files of this folder can create these values, after a check.
 
 use std::sync::Arc;
 
@@ -28,13 +29,12 @@ pub struct ReadAccess {
 }
 
 impl ReadAccess {
-    /// A row in a user's own partition proves that the user is a participant. It does not say whether the group was adopted
-    /// from the legacy system.
+    /// The access that a row proves: its owner is a participant. The row does not say whether the group is a legacy group.
     pub(super) fn of_own_row(row: &GroupRow) -> Self {
         Self { group: row.group, may_be_legacy: true }
     }
 
-    /// An entry in a user's own feed also proves that the user is a participant.
+    /// The access that an entry of a feed proves: the owner of the feed is a participant.
     pub(super) fn of_own_entry(fed: &FedMessages) -> Self {
         Self { group: fed.group, may_be_legacy: true }
     }
@@ -62,12 +62,13 @@ impl Messaging {
     /// participants never change.
     ///
     /// # Errors
-    /// [`MessagingError::NoSuchGroup`] when the group does not exist or the user is not a participant.
+    /// [`MessagingError::NoSuchGroup`] if the group does not exist or the user is not a participant.
     pub async fn member(&self, user: &Arc<User>, group: MessageGroupUuid) -> Result<Member, MessagingError> {
         if let Some(membership) = self.memberships.get(&group) {
             return Self::member_of(user, membership, true);
         }
-        // This read comes before the read of the membership, because the group could be adopted between the two reads.
+        // The marker is read before the membership item. In the other order, the group could be adopted between the two reads,
+        // and would seem not to exist.
         let legacy_is_adopted = self.table.legacy_is_adopted().await?;
         if let Some(membership) = self.table.membership(group).await? {
             return Self::member_of(user, self.remember(membership), true);

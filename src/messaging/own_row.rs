@@ -1,7 +1,7 @@
 //! Looks up a participant's own row of a group.
 //!
 //! The key of a row is the sort key of the group's newest message, and the consumer moves the row when a message
-//! arrives. So a look-up tries the probable key, and reads the current key from the index if the row has moved.
+//! arrives. So a lookup first tries the probable key. If the row has moved, it reads the current key from the index.
 
 use std::time::Duration;
 
@@ -14,18 +14,19 @@ use crate::model::UserUuid;
 
 /// Number of reads of the index before the whole list of the user is read.
 const INDEX_READS: usize = 4;
-/// The first wait for the index, which usually lags for some milliseconds.
+/// First and maximum wait for the index, which usually lags by some milliseconds.
 const FIRST_WAIT: Duration = Duration::from_millis(20);
 const MAX_WAIT: Duration = Duration::from_millis(160);
 
 impl Messaging {
     /// Reads the member's own row of the group with strong consistency. Returns `None` if the row does not exist.
-    /// `likely` is the probable key of the row: the sort key of the newest message. If the row has this key, one
-    /// `GetItem` finds it. Otherwise this function reads the key from the index, and then the row.
+    /// `likely` is the probable key of the row: the sort key of the newest message. If the row has this key, one `GetItem`
+    /// finds it. Otherwise this function reads the key from the index and then the row, and at last the whole list of the user.
     pub(super) async fn own_row(&self, member: &Member, likely: &SortKey) -> Result<Option<GroupRow>, MessagingError> {
         let (user, group) = (member.user.uuid, member.group());
         let row = self.table.row_at(user, group, likely).await?;
-        // Some lists of the legacy system contain two rows of one group. The newer one is valid.
+        // A row without an author is a legacy row. Some legacy lists contain two rows of one group, of which the newer one is
+        // valid, so the search continues.
         if row.as_ref().is_some_and(|row| row.author.is_some()) {
             return Ok(row);
         }
@@ -39,7 +40,7 @@ impl Messaging {
             }
             tokio::time::sleep(backoff.next(&*self.environment)).await;
         }
-        // A read of the whole list finds the row even if it moves meanwhile.
+        // A read of the whole list finds the row even if it moves during the read.
         let rows = self.table.own_rows_of_group(user, group).await?;
         Ok(newest_row_of(rows, user))
     }

@@ -4,7 +4,7 @@ use super::error::BadInput;
 use super::limits::MAX_PAGE;
 use crate::messages_table::Slice;
 
-/// The pagination arguments of a client, not validated yet.
+/// The pagination arguments of a client before they are validated.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PageRequest {
     /// Number of items from the start of the list.
@@ -17,7 +17,7 @@ pub struct PageRequest {
     pub before: Option<String>,
 }
 
-/// The end of the list from which a page is counted, and the maximum number of its items.
+/// The end of the list from which the items of a page are counted, and their maximum number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PageSize {
     First(usize),
@@ -33,7 +33,7 @@ impl PageSize {
 }
 
 impl PageRequest {
-    /// The validated page size, or `default` when the request has neither `first` nor `last`.
+    /// Returns the validated page size, or `default` if the request has neither `first` nor `last`.
     pub(super) fn size(&self, default: PageSize) -> Result<PageSize, BadInput> {
         let checked = |argument, size: i32| {
             let in_bounds = usize::try_from(size).ok().filter(|size| *size <= MAX_PAGE);
@@ -60,8 +60,8 @@ pub struct Page<T> {
 }
 
 impl<T> Page<T> {
-    /// The page that was read as `slice`. `after` and `before` say whether the request had such a cursor of an item in the
-    /// list: that item is outside the page, on the side of the cursor.
+    /// Returns the page whose items were read as `slice`. `after` and `before` say whether the list contains the item of the
+    /// request's cursor `after` or `before`. Such an item precedes or follows the page.
     pub(super) fn of(slice: Slice<T>, size: PageSize, after: bool, before: bool) -> Self {
         let Slice { mut items, more } = slice;
         match size {

@@ -1,7 +1,7 @@
 //! Marks messages as read.
 //!
-//! The marker is in the user's own row, which the consumer updates and moves when messages arrive. Both write on the
-//! condition that the row has not changed since they read it.
+//! The marker is in the user's own row, which the consumer also updates and moves when messages arrive. Both write the row on
+//! the condition that it has not changed since they read it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,14 +16,14 @@ use crate::messages_table::keys::messages_pk;
 use crate::messages_table::{GroupRow, Reading, SortKey};
 use crate::model::{MessageGroupUuid, User};
 
-/// Maximum number of attempts to read and write the row. An attempt fails if a message arrives meanwhile.
+/// Maximum number of attempts to read and write the row. An attempt fails if the consumer writes the row in between.
 const MAX_ATTEMPTS: u32 = 8;
 const FIRST_WAIT: Duration = Duration::from_millis(10);
 const MAX_WAIT: Duration = Duration::from_millis(400);
 
 impl Messaging {
-    /// Marks the messages of `group` up to the cursor `up_to` as read. The marker never moves backward: if later
-    /// messages are marked as read already, this function writes nothing.
+    /// Marks the messages of `group` up to the cursor `up_to` as read, and returns the group. The marker never moves backward:
+    /// if later messages are already marked as read, this function writes nothing.
     pub async fn mark_read(
         &self,
         user: &Arc<User>,
@@ -40,7 +40,7 @@ impl Messaging {
                 tokio::time::sleep(backoff.next(&*self.environment)).await;
             }
             let Some(mut row) = self.own_row(&member, &key).await? else {
-                // The group is not in the user's list, so it has no unread messages.
+                // The group is not in the user's list, so there is no marker to write, and nothing counts as unread.
                 let newest = self.table.newest_message(group).await?.unwrap_or(message);
                 return Ok(GroupView { reading: Some(Reading::default()), ..view(&member, newest) });
             };
@@ -61,8 +61,8 @@ impl Messaging {
         Err(MessagingError::Unavailable { source, outcome_unknown: false })
     }
 
-    /// Returns what the owner of `row` has read after the messages up to `key` are marked. Returns `None` if later
-    /// messages are marked as read already.
+    /// Returns what the owner of `row` has read after the messages up to `key` are marked. Returns `None` if these or later
+    /// messages are already marked as read.
     async fn after_mark(
         &self,
         member: &Member,
@@ -70,8 +70,7 @@ impl Messaging {
         key: &SortKey,
     ) -> Result<Option<Reading>, MessagingError> {
         let Some(mut reading) = row.reading.clone() else {
-            // This row was written by an earlier version, which did not count unread messages. They are treated as
-            // read.
+            // An earlier version, which did not count unread messages, has written this row. All its messages count as read.
             return Ok(Some(Reading { marker: Some(key.clone()), ..Reading::default() }));
         };
         if reading.is_read(key) {

@@ -1,5 +1,5 @@
 //! The reads of one request. Fields that need the same read at the same time share it, so aliases that repeat a field
-//! cause no further read. A read that begins after an identical one has ended runs again.
+//! cause no further read. If an identical read has already ended, a new one runs.
 
 use std::hash::Hash;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub type GroupPage = Page<(GroupCursor, GroupView)>;
 /// A page of a group's messages, each with its cursor.
 pub type MessagePage = Page<(MessageCursor, Message)>;
 
-/// The running reads of one kind. The key says what is read.
+/// The running reads of one kind, by keys that identify the reads.
 type RunningReads<K, T> = Running<K, Result<Arc<T>, ReadError>>;
 
 /// The reads of one request.
@@ -100,12 +100,12 @@ impl RequestReads {
     }
 }
 
-/// Runs `read`, or waits for the running read of the same `key`.
+/// Runs `read`, or waits for the running read with the same `key`.
 async fn shared<'a, K: Clone + Eq + Hash, T: Clone>(
     running: &RunningReads<K, T>,
     key: K,
     read: impl FnOnce() -> BoxFuture<'a, Result<T, ReadError>>,
 ) -> Result<T, ReadError> {
-    // Clones only if other fields wait for the same read.
+    // The result is cloned only if several fields share the read.
     running.share(key, || read().map_ok(Arc::new)).await.map(Arc::unwrap_or_clone)
 }

@@ -1,7 +1,6 @@
-//! Retries of writes when DynamoDB stays unavailable, or other transactions write the same items, after the SDK's own
-//! retries.
+//! Retries of writes, in addition to those of the SDK, if DynamoDB is unavailable or other transactions write the same items.
 //!
-//! Only idempotent writes are retried: a write whose response was lost may have happened.
+//! Only idempotent writes are retried, because a write whose response was lost may have been executed.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +11,7 @@ use crate::messages_table::TableError;
 
 /// Maximum number of attempts of one write.
 const MAX_ATTEMPTS: u32 = 6;
-/// No attempt starts later than this after the first one, because a client is waiting for the response.
+/// Time since the first attempt after which a failed attempt is not repeated, because a client is waiting for the response.
 const MAX_ELAPSED: Duration = Duration::from_secs(6);
 const FIRST_WAIT: Duration = Duration::from_millis(40);
 const MAX_WAIT: Duration = Duration::from_secs(1);
@@ -23,18 +22,18 @@ pub(super) struct Retry<'a> {
     started: Instant,
     attempts: u32,
     backoff: Backoff,
-    /// Whether a failed attempt may have written.
+    /// Whether a failed attempt may have been executed.
     outcome_unknown: bool,
 }
 
 impl<'a> Retry<'a> {
-    /// Starts with the first attempt of a write.
+    /// Begins before the first attempt of a write.
     pub(super) fn new(environment: &'a dyn Environment) -> Self {
         let backoff = Backoff::new(FIRST_WAIT, MAX_WAIT);
         Self { environment, started: environment.monotonic(), attempts: 0, backoff, outcome_unknown: false }
     }
 
-    /// Runs an idempotent write until it succeeds or no attempt is left.
+    /// Runs an idempotent write until it succeeds, fails permanently, or no attempt is left.
     pub(super) async fn run<T, F>(
         environment: &'a dyn Environment,
         mut write: impl FnMut() -> F,
@@ -51,7 +50,7 @@ impl<'a> Retry<'a> {
         }
     }
 
-    /// Like [`Retry::run`], for a write that precedes the message: when it fails, the message was not stored.
+    /// Like [`Retry::run`], for a write that precedes the write of the message. If it fails, the message was not stored.
     pub(super) async fn run_before_message<T, F>(
         environment: &'a dyn Environment,
         write: impl FnMut() -> F,
@@ -67,7 +66,8 @@ impl<'a> Retry<'a> {
         })
     }
 
-    /// Waits before the next attempt. Returns `error` when it is permanent or no attempt is left.
+    /// Waits before the next attempt. Returns `error` if it is permanent or no attempt is left. If an earlier attempt may have
+    /// been executed, a permanent error is returned as [`MessagingError::Unavailable`] with an unknown outcome.
     pub(super) async fn after_error(&mut self, error: TableError) -> Result<(), MessagingError> {
         if !error.is_unavailable() && !self.outcome_unknown {
             return Err(error.into());
@@ -79,7 +79,7 @@ impl<'a> Retry<'a> {
         Err(MessagingError::Unavailable { source: Box::new(error), outcome_unknown: true })
     }
 
-    /// Waits before the next attempt after a conflict with another transaction. Returns an error when no attempt is left.
+    /// Waits before the next attempt after a conflict with another transaction. Returns an error if no attempt is left.
     pub(super) async fn after_conflict(&mut self) -> Result<(), MessagingError> {
         if self.wait().await {
             return Ok(());
@@ -88,7 +88,7 @@ impl<'a> Retry<'a> {
         Err(MessagingError::Unavailable { source, outcome_unknown: self.outcome_unknown })
     }
 
-    /// Waits unless no attempt is left. Returns whether to start the next attempt.
+    /// Waits before the next attempt. Returns `false` without waiting if no attempt is left.
     async fn wait(&mut self) -> bool {
         self.attempts += 1;
         let elapsed = self.environment.monotonic().saturating_duration_since(self.started);

@@ -1,8 +1,8 @@
-//! Sending messages: access patterns C (to an existing group) and D (the first message to a handle).
+//! Sends messages: access patterns C (to an existing group) and D (the first message to a handle).
 //!
-//! Each request generates the uuid and the time of its message once. They stay the same in all retries, and when
-//! pattern D continues as pattern C. A retry whose first attempt stored the message finds it under the same key and
-//! reports success. The file `idempotency.rs` extends this to several requests.
+//! Each request generates the uuid and the time of its message once. They stay the same in all retries, and if pattern D
+//! continues as pattern C. If an earlier attempt has stored the message, a retry finds it under the same key and reports
+//! success. The file `idempotency.rs` extends this to several requests.
 
 use std::sync::Arc;
 
@@ -34,15 +34,15 @@ pub struct NewMessage {
     pub body: String,
     /// User for whom the message is intended. If `to` identifies another user, the message is not stored.
     pub recipient: Option<UserUuid>,
-    /// Requests of the same author with the same key store one message.
+    /// Idempotency key. All requests of one author with the same key store only one message.
     pub idempotency_key: Option<IdempotencyKey>,
 }
 
 /// The conversation to which a message is sent.
 pub(super) enum Conversation {
-    /// The group exists.
+    /// An existing group.
     Existing(Member),
-    /// The author and this user share no group yet.
+    /// A new group with this user. The author and this user share no group yet.
     New(Arc<User>),
 }
 
@@ -76,15 +76,15 @@ pub(super) struct Draft {
 impl Draft {
     fn for_group(self, group: MessageGroupUuid) -> Message {
         let Self { uuid, sort_key, author, body } = self;
-        // The key was made from an instant, so it contains one.
+        // The sort key always contains an instant.
         let created_at = sort_key.created_at().unwrap_or_default();
         Message { uuid, group, author, body, created_at, sort_key }
     }
 }
 
 impl Messaging {
-    /// Stores a message and returns its group, with this message as the last message. Does not read them from the table
-    /// after the write.
+    /// Stores a message and returns its group, with this message as the last message. The returned values are not read from the
+    /// table after the write.
     ///
     /// # Errors
     /// [`MessagingError::BadInput`], [`MessagingError::NoSuchGroup`] and [`MessagingError::Throttled`]: this request stored
@@ -94,15 +94,15 @@ impl Messaging {
         let now = self.environment.monotonic();
         self.throttle.take(author.uuid, now).map_err(|retry_after| MessagingError::Throttled { retry_after })?;
         if let Some(key) = message.idempotency_key {
-            // Boxed because the future is large, and not every request has a key.
+            // Boxed, because the future is large and not every request has a key.
             return Box::pin(self.send_once(author, key, message)).await;
         }
         let conversation = self.conversation(author, &message.to, message.recipient).await?;
         self.store(author, conversation, self.draft(author, message.body)).await
     }
 
-    /// Finds the conversation that `to` identifies. Checks that `author` may send to it, and that the recipient is the
-    /// user `expected`.
+    /// Finds the conversation that `to` identifies. Checks that `author` may send to it, and that the recipient is the user
+    /// `expected`, if it is set.
     pub(super) async fn conversation(
         &self,
         author: &Arc<User>,
@@ -143,13 +143,13 @@ impl Messaging {
         Ok(self.users.by_handle(handle).await?.ok_or(BadInput::RecipientNotFound)?)
     }
 
-    /// Generates the uuid and the time of a message.
+    /// Creates the draft of a message, with a new uuid and the current time.
     pub(super) fn draft(&self, author: &User, body: String) -> Draft {
         let uuid = MessageUuid(self.environment.new_uuid());
         Draft { uuid, sort_key: SortKey::of_message(self.environment.now(), uuid), author: author.into(), body }
     }
 
-    /// Stores a message unless it is stored already.
+    /// Stores the message of a draft in a conversation, unless it is already stored.
     pub(super) async fn store(
         &self,
         author: &Arc<User>,
@@ -172,7 +172,7 @@ impl Messaging {
         Ok(view(&member, message))
     }
 
-    /// Pattern D: creates a group with its first message. When the pair shares a group already, the same draft is stored there.
+    /// Pattern D: creates a group with its first message. If the pair already shares a group, stores the message there.
     async fn create(&self, author: &Arc<User>, recipient: &User, draft: Draft) -> Result<GroupView, MessagingError> {
         let participants = [Participant::from(&**author), Participant::from(recipient)];
         let group = MessageGroupUuid(self.environment.new_uuid());

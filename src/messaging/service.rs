@@ -1,4 +1,4 @@
-//! The state that all rules share: the stores, the throttle and the caches.
+//! The state that all rules share: the stores, the rate limit and the caches.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,15 +11,15 @@ use crate::messages_table::{Membership, MessagesTable, RequestCalls, StoreCalls}
 use crate::model::{MessageGroupUuid, UserUuid};
 use crate::users::Users;
 
-/// Maximum number of entries in each cache. An entry takes about 300 bytes. Cached facts never change, so entries do not
-/// expire.
+/// Maximum number of entries in each cache. An entry takes about 300 bytes. Entries do not expire, because the cached facts
+/// never change. The only exception are negative results in [`LegacyAnswer`].
 const CACHE_CAPACITY: usize = 50_000;
 
-/// The result of a read of a group's rows for one user, and when it was read: the membership, and whether its item is
-/// stored. `None` if the user has no row. This result is valid for a few seconds.
+/// The result of a search for a user's legacy row of a group, and the time of the search. The result is the membership, and
+/// whether its item is stored. `None` if the user has no row; this result is valid for a few seconds.
 pub(super) type LegacyAnswer = (Instant, Option<(Arc<Membership>, bool)>);
 
-/// The rules of direct messages over the two stores. Cheap to clone: clones share caches and throttle.
+/// The rules of direct messages over the two stores. Cheap to clone: clones share the caches and the rate limit.
 #[derive(Clone)]
 pub struct Messaging {
     pub(super) table: MessagesTable,
@@ -28,11 +28,11 @@ pub struct Messaging {
     pub(super) throttle: Arc<Throttle>,
     /// How long feeds keep their entries. `None` if entries never expire.
     pub(super) feed_retention: Option<Duration>,
-    /// The permits for the calls of all requests.
+    /// The permits for the table calls of all requests.
     calls: Arc<StoreCalls>,
     /// Memberships that are stored in the table.
     pub(super) memberships: Arc<Cache<MessageGroupUuid, Arc<Membership>>>,
-    /// What legacy rows say about groups that have no membership item.
+    /// Results of searches for legacy rows of groups without a membership item.
     pub(super) legacy_memberships: Arc<Cache<(UserUuid, MessageGroupUuid), LegacyAnswer>>,
     /// Groups of pairs, by the uuids of both users.
     pub(super) pairs: Arc<Cache<[UserUuid; 2], MessageGroupUuid>>,
@@ -68,13 +68,13 @@ impl Messaging {
         Self { feed_retention: retention, ..self }
     }
 
-    /// The same rules for one query, with the limits of its calls to the table.
+    /// Returns the same rules for one query, with the limits of its table calls.
     #[must_use]
     pub fn for_query(&self) -> Self {
         self.with_calls(self.calls.of_query())
     }
 
-    /// The same rules for one mutation, with the limits of its calls to the table.
+    /// Returns the same rules for one mutation, with the limits of its table calls.
     #[must_use]
     pub fn for_mutation(&self) -> Self {
         self.with_calls(self.calls.of_mutation())

@@ -1,6 +1,6 @@
 //! The rate limit of messages: a token bucket for each user and process.
 //!
-//! A bucket holds the messages of one minute and refills evenly, so a short burst passes and a continuous flood does not.
+//! A bucket has the tokens of one minute and refills evenly, so a short burst is allowed, and a continuous flood is not.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,7 +21,7 @@ pub struct Throttle {
 }
 
 struct Bucket {
-    /// Messages that the user may send now.
+    /// Number of messages that the user may send now.
     messages: f64,
     /// Time of the last refill.
     refilled: Instant,
@@ -33,10 +33,10 @@ impl Throttle {
         Self { per_minute, buckets: Cache::new(MAX_BUCKETS) }
     }
 
-    /// Takes one message from the user's bucket.
+    /// Counts a message of a user at the time `now`.
     ///
     /// # Errors
-    /// The time until the bucket holds a message again.
+    /// The user has reached the limit. The error is the time until the user may send the next message.
     pub fn take(&self, user: UserUuid, now: Instant) -> Result<(), Duration> {
         if self.per_minute == 0 {
             return Ok(());
