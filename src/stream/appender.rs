@@ -5,8 +5,8 @@
 //!
 //! Two commits that append to one feed cannot be written at the same time. Within a process, a commit therefore waits
 //! while a transaction of one of its users runs, and the next transaction includes the commits that waited. Commits of
-//! other users do not wait. Between processes, the condition on the position lets one transaction succeed. The other
-//! process reads the head of the feed (its last entry) again.
+//! other users do not wait. Between processes, the condition on the position lets only one transaction succeed. The other
+//! process then reads the head of the feed (its last entry) again.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,20 +27,23 @@ use crate::model::UserUuid;
 /// Default time for which feeds keep their entries.
 pub const FEED_RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// Maximum number of commits in one transaction. A commit has six to eight items, and DynamoDB allows 100.
+/// Maximum number of commits in one transaction. A commit usually has six items: two entries, and two rows to delete and two
+/// to put.
 const MAX_COMMITS: usize = 10;
+/// Maximum number of items in one transaction. DynamoDB allows 100.
 const MAX_ITEMS: usize = 90;
-/// Maximum size of the texts of one transaction in bytes. DynamoDB allows 4 MB, including keys and other attributes.
+/// Maximum size of the texts of one transaction in bytes, as `GroupCommit::size` counts them. DynamoDB allows 4 MB, including
+/// keys and other attributes.
 const MAX_TEXT_BYTES: usize = 2_000_000;
-/// Maximum number of attempts of a transaction. Each one reads the heads again. After the last one, the commits are
+/// Maximum number of attempts of a transaction. Each attempt reads the heads again. If the last one fails, the commits are
 /// planned again.
 const TRIES: u32 = 4;
 const FIRST_WAIT: Duration = Duration::from_millis(5);
 const MAX_WAIT: Duration = Duration::from_millis(100);
 /// Maximum number of heads in the cache.
 const MAX_HEADS: usize = 50_000;
-/// How long a head stays in the cache. This is much shorter than the lifetime of entries, so that no process appends
-/// after a head that has expired.
+/// Time for which a head is cached. It is much shorter than the lifetime of entries, so that no process appends after a head
+/// that has expired.
 const HEAD_IS_VALID: Duration = Duration::from_secs(60);
 
 /// The outcome of a commit.
@@ -56,14 +59,15 @@ pub enum Committed {
 
 type Answer = Result<Committed, TableError>;
 
-/// Is called with users and the positions of the last entries of their feeds, after each transaction that appends entries.
+/// Called after each transaction that appends entries, with users and the positions of the last entries of their feeds.
 pub type OnAppend = Arc<dyn Fn(&mut dyn Iterator<Item = (UserUuid, u64)>) + Send + Sync>;
 
 /// Appends to feeds for one process.
 pub struct Appender {
     queue: Mutex<Queue>,
-    /// Wakes the commits that wait for users.
+    /// Notifies the commits that wait for a transaction of their users.
     changed: Notify,
+    /// Heads of feeds, and the times at which they were cached.
     heads: Cache<UserUuid, (Option<FeedHead>, Instant)>,
     retention: Option<Duration>,
     on_append: Option<OnAppend>,
@@ -83,8 +87,7 @@ struct Waiting {
     answer: oneshot::Sender<Answer>,
 }
 
-/// Commits that are written in one transaction. When the batch is dropped, the commits that wait for its users can
-/// continue.
+/// Commits that are written in one transaction. When the batch is dropped, the commits that wait for its users continue.
 struct Batch<'a> {
     appender: &'a Appender,
     users: HashSet<UserUuid>,
@@ -104,12 +107,13 @@ impl Appender {
         Self { queue, changed, heads, retention, on_append: None }
     }
 
-    /// Sets what is called after each transaction.
+    /// Sets the function that is called after each transaction that appends entries.
     pub fn set_on_append(&mut self, on_append: OnAppend) {
         self.on_append = Some(on_append);
     }
 
-    /// Writes a commit. The caller must have read its rows before.
+    /// Writes a commit, possibly in one transaction with other commits. The commit must be planned from rows that were read
+    /// before.
     pub async fn commit<R: GroupRows>(
         &self,
         table: &R,
@@ -121,13 +125,14 @@ impl Appender {
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
-            // From here on no wake-up is lost.
+            // From here on, no notification is lost.
             changed.as_mut().enable();
             if let Some(batch) = self.next_batch(ticket.id) {
                 batch.write(table, environment).await;
             }
             tokio::select! {
                 biased;
+                // An error means that the task that wrote the batch has ended without an answer.
                 answer = &mut answered => return answer.unwrap_or(Ok(Committed::Conflict)),
                 () = changed => {}
             }
@@ -186,18 +191,18 @@ impl Appender {
         table.feed_head(user).await
     }
 
-    /// A panic while the lock is held leaves no half-done change behind.
+    /// Ignores the poisoning of the lock, because a panic cannot leave an incomplete change.
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Batch<'_> {
-    /// Writes the commits, and sends each of them its outcome.
+    /// Writes the commits, and sends the outcome to the task of each commit.
     async fn write<R: GroupRows>(mut self, table: &R, environment: &dyn Environment) {
         let mut backoff = Backoff::new(FIRST_WAIT, MAX_WAIT);
         for attempt in 1.. {
-            // If the task of a commit has ended, another task plans the commit again.
+            // If the task of a commit has ended, the commit is not written. Another process or task plans it again.
             self.commits.retain(|waiting| !waiting.answer.is_closed());
             if self.commits.is_empty() {
                 return;
@@ -244,7 +249,7 @@ impl Batch<'_> {
         }
     }
 
-    /// Attempts one transaction. Also returns the heads that the feeds have after it.
+    /// Attempts one transaction. Also returns the heads of the feeds after it, if it succeeds.
     async fn attempt<R: GroupRows>(
         &self,
         table: &R,
@@ -290,7 +295,7 @@ impl Batch<'_> {
     fn answer(mut self, answer: impl Fn(&GroupCommit) -> Answer) {
         for waiting in std::mem::take(&mut self.commits) {
             let answer = answer(&waiting.commit);
-            // The task of the commit can have ended.
+            // The error means that the task of the commit has ended.
             let _ = waiting.answer.send(answer);
         }
     }
@@ -311,7 +316,7 @@ impl Drop for Ticket<'_> {
 }
 
 impl GroupCommit {
-    /// The users to whose feeds the commit appends, and the owners of its rows.
+    /// Returns the users to whose feeds the commit appends, and the owners of its rows. A user can occur several times.
     fn users(&self) -> impl Iterator<Item = UserUuid> {
         let GroupUpdate { delete, put, update, .. } = &self.update;
         let rows = delete.iter().chain(put).chain(update.iter().map(|(_, after)| after)).map(|row| row.owner);

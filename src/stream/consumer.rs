@@ -1,5 +1,5 @@
-//! The part of one process: it lists the shards, takes leases, runs a [reader](super::reader) for each lease, and makes the
-//! [repair](super::repairer) if it holds that lease.
+//! The stream consumer of one process. It lists the shards, takes leases, runs a [reader](super::reader) for each lease, and
+//! runs the [repair](super::repairer) if it holds the lease of the repair.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -31,11 +31,11 @@ use crate::messages_table::TableError;
 use crate::metrics::Count;
 use crate::report;
 
-/// How often the leases are read. A lease that was handed over is taken within this time.
+/// Interval at which the leases are read, before jitter. A released lease is taken after about this time.
 const LEASES_INTERVAL: Duration = Duration::from_millis(500);
-/// How often the shards are listed.
+/// Interval at which the shards are listed.
 const LISTING_INTERVAL: Duration = Duration::from_secs(10);
-/// How long DynamoDB Streams keeps records.
+/// Time for which DynamoDB Streams keeps records.
 const RETENTION: Duration = Duration::from_secs(24 * 3600);
 /// The stream consumer of one process.
 pub struct Consumer<S, T, R> {
@@ -43,18 +43,18 @@ pub struct Consumer<S, T, R> {
     name: LeaseOwner,
 }
 
-/// Why the consumer ended without being stopped.
+/// Why the consumer failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ConsumerError {
-    /// A bug. The process must not go on as if the shard were read.
+    /// A bug. The process must stop, because it does not read the shard any more.
     #[error("the reader of a shard panicked")]
     ReaderPanicked(#[source] JoinError),
-    /// A bug. The process must not go on as if the repair were made.
+    /// A bug. The process must stop, because it does not repair any more.
     #[error("the repair after a gap panicked")]
     RepairPanicked(#[source] JoinError),
 }
 
-/// Why the leases could not be read.
+/// Why the shards or the leases could not be read.
 #[derive(Debug, thiserror::Error)]
 enum LookError {
     #[error(transparent)]
@@ -63,18 +63,19 @@ enum LookError {
     Table(#[from] TableError),
 }
 
-/// The stream and what is known about its leases.
+/// The stream, and the data of this process about its leases.
 struct StreamState {
     arn: StreamArn,
-    /// When the shards are listed again.
+    /// Time at which the shards are listed again.
     listing_due: Instant,
+    /// Waits after listings that failed.
     listing_backoff: Backoff,
     watch: Watch,
-    /// Whether no process of an earlier version can write rows any more. Until then no shard is read.
+    /// Whether no process of an earlier version can write rows any more. Until then, no shard is read.
     upgraded: watch::Sender<bool>,
 }
 
-/// The work of this process.
+/// The running tasks of this process, and its watch of the repair.
 #[derive(Default)]
 struct Work {
     tasks: JoinSet<Ended>,
@@ -83,7 +84,7 @@ struct Work {
     repair_watch: RepairWatch,
 }
 
-/// Work that has ended.
+/// A task that has ended, and why.
 enum Ended {
     Reader(ShardId, Left),
     Repair(Left),
@@ -100,8 +101,8 @@ impl Work {
 }
 
 impl<S: StreamSource, T: LeaseTable + RepairTable + SetAsideTable, R: GroupRows> Consumer<S, T, R> {
-    /// A consumer that applies the records of `source` to `rows`, with its leases, the repair and set-aside entries in `table`.
-    /// No other process may use the same `name` at the same time.
+    /// A consumer that applies the records of `source` to `rows`. `table` stores leases, the repair and set-aside entries. No
+    /// other process may use the same `name` at the same time.
     pub fn new(source: S, table: T, rows: R, name: impl Into<LeaseOwner>, environment: Arc<dyn Environment>) -> Self {
         let (appender, health) = (Appender::new(Some(FEED_RETENTION)), Arc::default());
         let (retention, lost_records) = (RETENTION, LostRecords::default());
@@ -109,15 +110,15 @@ impl<S: StreamSource, T: LeaseTable + RepairTable + SetAsideTable, R: GroupRows>
         Self { parts, name: name.into() }
     }
 
-    /// The same consumer for a source that keeps records for `retention`.
+    /// Returns the same consumer for a source that keeps records for `retention`.
     #[must_use]
     pub fn with_retention(mut self, retention: Duration) -> Self {
         self.parts.retention = retention;
         self
     }
 
-    /// The same consumer with feed entries that expire after `retention`; `None` keeps them for ever. It calls `on_append`
-    /// after each transaction that appends entries.
+    /// Returns the same consumer with feed entries that expire after `retention`, or never if it is `None`. The consumer calls
+    /// `on_append` after each transaction that appends entries.
     #[must_use]
     pub fn with_feed(mut self, retention: Option<Duration>, on_append: OnAppend) -> Self {
         self.parts.appender = Appender::new(retention);
@@ -125,12 +126,15 @@ impl<S: StreamSource, T: LeaseTable + RepairTable + SetAsideTable, R: GroupRows>
         self
     }
 
-    /// Whether the consumer makes progress.
+    /// Returns the state that says whether the consumer makes progress.
     pub fn health(&self) -> Arc<Health> {
         self.parts.health.clone()
     }
 
-    /// Consumes until `stop`. Then it finishes the current batches and hands the leases over.
+    /// Consumes until `stop`. After that, finishes the current batches if they are short, and releases the leases.
+    ///
+    /// # Errors
+    /// A task has panicked.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) -> Result<(), ConsumerError> {
         let mut work = Work::default();
         let mut stream = None;
@@ -151,7 +155,7 @@ impl<S: StreamSource, T: LeaseTable + RepairTable + SetAsideTable, R: GroupRows>
         Ok(())
     }
 
-    /// Waits until the leases are to be read again. Meanwhile handles the work that ends.
+    /// Waits until the leases must be read again. Until then, handles the tasks that end.
     async fn wait(
         &self,
         stream: &mut Option<StreamState>,
@@ -193,7 +197,7 @@ impl<S: StreamSource, T: LeaseTable + RepairTable + SetAsideTable, R: GroupRows>
         }
     }
 
-    /// Lists the shards if that is due, takes leases, and starts their readers and the repair.
+    /// Lists the shards if a listing is due, takes leases, and starts their readers and the repair.
     async fn look(
         self: &Arc<Self>,
         stream: &mut Option<StreamState>,
@@ -204,7 +208,7 @@ impl<S: StreamSource, T: LeaseTable + RepairTable + SetAsideTable, R: GroupRows>
         let listed = if listing_due { self.find_and_list(stream).await } else { Ok(()) };
         let Some(stream) = stream else { return listed };
         if let Err(error) = listed {
-            // The leases of dead processes must be taken all the same.
+            // The leases of dead processes must be taken even if the shards cannot be listed.
             Count::Retries.add(1);
             tracing::warn!(error = report(&error), "listing the shards failed, retrying");
             stream.listing_due = Instant::now() + stream.listing_backoff.next(&*self.parts.environment);
@@ -234,7 +238,7 @@ impl<S: StreamSource, T: LeaseTable + RepairTable + SetAsideTable, R: GroupRows>
         Ok(())
     }
 
-    /// Takes the repair, if a request is pending and no living process holds its lease, and starts it.
+    /// If a repair is pending and no living process holds its lease, takes the lease and starts the repair.
     async fn look_at_repair(
         self: &Arc<Self>,
         stream: &StreamArn,
@@ -256,8 +260,8 @@ impl<S: StreamSource, T: LeaseTable + RepairTable + SetAsideTable, R: GroupRows>
         Ok(())
     }
 
-    /// Takes a lease. Returns the lease and when it was requested, or `None` if the shard may not be read yet, or if another
-    /// process was faster.
+    /// Takes a lease. Returns the lease and the time at which it was requested. `None` if the shard must not be read yet, if
+    /// another process was faster, or if a call failed.
     async fn try_take(&self, stream: &StreamArn, leases: &[Lease], lease: &Lease) -> Option<(HeldLease, Instant)> {
         let attempt = async {
             if self.has_unfinished_parent(stream, leases, lease).await? {
@@ -273,8 +277,8 @@ impl<S: StreamSource, T: LeaseTable + RepairTable + SetAsideTable, R: GroupRows>
         })
     }
 
-    /// Whether the parent of the shard is still being read although its lease is not in `leases`: a list that lags can have a
-    /// child without its parent.
+    /// Whether `leases` does not contain the parent of the shard although the parent is not finished. A list that lags can
+    /// contain a child without its parent.
     async fn has_unfinished_parent(
         &self,
         stream: &StreamArn,
@@ -289,12 +293,12 @@ impl<S: StreamSource, T: LeaseTable + RepairTable + SetAsideTable, R: GroupRows>
         }
     }
 
-    /// Finds the stream of the table, which can be another one than before, and lists its shards.
+    /// Finds the current stream of the table, which can differ from the last one, and lists its shards.
     async fn find_and_list(&self, stream: &mut Option<StreamState>) -> Result<(), LookError> {
         let Parts { source, table, health, .. } = &self.parts;
         let arn = source.stream().await?;
         if stream.as_ref().is_none_or(|stream| stream.arn != arn) {
-            // Records that were written between two streams are in neither of them: the new stream starts after a gap.
+            // Neither stream contains records that were written between the two, so the new stream starts after a gap.
             let last = table.last_stream().await?;
             let is_another = last.as_ref().is_some_and(|last| *last != arn);
             self.list(&arn, is_another).await?;
@@ -311,21 +315,21 @@ impl<S: StreamSource, T: LeaseTable + RepairTable + SetAsideTable, R: GroupRows>
         Ok(())
     }
 
-    /// Creates a lease for each listed shard, and removes the leases of finished shards that are not listed any more. In a
-    /// stream that is new, shards without a parent start after a gap.
+    /// Creates leases for listed shards that have none, and removes the leases of finished shards that are not listed any
+    /// more. If the stream is new (`is_new`), shards without a parent start after a gap.
     async fn list(&self, stream: &StreamArn, is_new: bool) -> Result<(), LookError> {
         let Parts { source, table, .. } = &self.parts;
-        // The leases are read before the shards: a lease that was finished then, and whose shard is not listed now, belongs to
-        // a shard that is gone. In the other order, the shard could have been listed and finished in between.
+        // The leases are read before the shards. If a lease is finished and its shard is not in the later list, the shard is
+        // gone. In the other order, the shard could have been created and finished between the two reads.
         let leases = LeaseTable::list(table, stream, false).await?;
         let shards = source.shards(stream).await?;
         let known: HashSet<&ShardId> = leases.iter().map(|lease| &lease.shard).collect();
         let listed: HashSet<&ShardId> = shards.iter().map(|shard| &shard.id).collect();
         let mut missing: Vec<&Shard> = shards.iter().filter(|shard| !known.contains(&shard.id)).collect();
-        // A shard is handled until then, and the records of its children are younger.
+        // For each shard, the time until which it is handled. The records of its children are younger.
         let mut complete_since: HashMap<&ShardId, Option<i64>> =
             leases.iter().map(|lease| (&lease.shard, lease.complete_since())).collect();
-        // Parents first: a lease whose parent has no lease may be taken at once.
+        // The leases of parents are created first, because a lease whose parent has no lease may be taken at once.
         while !missing.is_empty() {
             let waiting: HashSet<&ShardId> = missing.iter().map(|shard| &shard.id).collect();
             let is_ready = |shard: &Shard| shard.parent.as_ref().is_none_or(|parent| !waiting.contains(parent));
@@ -334,7 +338,7 @@ impl<S: StreamSource, T: LeaseTable + RepairTable + SetAsideTable, R: GroupRows>
                 let parent = shard.parent.as_ref();
                 let lease = leases.iter().find(|lease| Some(&lease.shard) == parent);
                 let is_behind_gap = match (parent, lease) {
-                    // The parent ended so long ago that the first records of the child can be trimmed.
+                    // The parent ended so long ago that the first records of the child may have been trimmed.
                     (Some(_), Some(lease)) => lease.is_finished() && self.parts.may_be_trimmed(lease.complete_since()),
                     (Some(parent), None) if listed.contains(parent) => false,
                     // This process has seen other shards of the stream, but never this parent.
@@ -353,13 +357,14 @@ impl<S: StreamSource, T: LeaseTable + RepairTable + SetAsideTable, R: GroupRows>
             missing = later;
         }
         for lease in leases.iter().filter(|lease| lease.is_finished() && !listed.contains(&lease.shard)) {
-            // Its children have leases: they were written before its end was.
+            // Its children have leases, because these are created before the end of the parent is written.
             LeaseTable::remove(table, stream, &lease.shard).await?;
         }
         Ok(())
     }
 
-    /// Reads a shard as long as this process holds the lease, and renews the lease meanwhile.
+    /// Reads a shard and renews its lease until the shard ends, the process stops or the lease is lost. `taken` is the time at
+    /// which the lease was requested, and `version` its version before that.
     async fn hold(
         &self,
         stream: &StreamArn,
@@ -401,8 +406,8 @@ impl<S: StreamSource, T: LeaseTable + RepairTable + SetAsideTable, R: GroupRows>
 }
 
 impl<S: StreamSource, T: LeaseTable, R> Consumer<S, T, R> {
-    /// Waits until no process of an earlier version can write rows. The former holder of this lease renews it several times in
-    /// the lease time, so it has noticed by then that it has lost the lease, and stopped.
+    /// Waits until no process of an earlier version can write rows. The former holder of this lease renews it several times
+    /// within the lease time, so after this time it has noticed that the lease is lost, and has stopped.
     async fn upgrade(
         &self,
         stream: &StreamArn,
@@ -421,14 +426,14 @@ impl<S: StreamSource, T: LeaseTable, R> Consumer<S, T, R> {
             }
         }
         match stop.run_until_cancelled(upgraded.wait_for(|upgraded| *upgraded)).await {
-            // If the sender is gone, the stream is another one, and nobody waits for this shard any more.
+            // If the sender is gone, the table has a new stream, and this shard is no longer needed.
             Some(Ok(_)) => Ok(()),
             Some(Err(_)) | None => Err(Left::Stopped),
         }
     }
 }
 
-/// Records that a shard is not read any more, however the reading ends.
+/// When it is dropped, records that the shard is not read any more.
 struct Leaving<'a> {
     health: &'a Health,
     shard: &'a ShardId,

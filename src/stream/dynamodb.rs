@@ -1,4 +1,4 @@
-//! DynamoDB Streams as a [source](super::source).
+//! Implements the [source](super::source) with DynamoDB Streams.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_dynamodbstreams::Client;
@@ -38,7 +38,7 @@ impl DynamoDbStream {
                 .set_exclusive_start_shard_id(start);
             let response = counted("DescribeStream", request.send().await)?;
             let Some(page) = response.stream_description else {
-                // Not an empty list: then open shards would count as unlisted.
+                // With an empty list instead of an error, open shards would count as not listed.
                 let source = "the response describes no stream".into();
                 return Err(StreamError::Unavailable { operation: "DescribeStream", source });
             };
@@ -75,8 +75,9 @@ impl StreamSource for DynamoDbStream {
         self.list(stream, None).await
     }
 
-    /// Uses the filter for children. If it finds none, searches the full listing, because not every engine knows the filter,
-    /// and none knows a shard that is not listed any more. A stream that does not exist has no children.
+    /// Uses the filter for children. If it finds none, searches the full list of shards, because not every engine supports the
+    /// filter, and no engine supports it for a parent that is not listed any more. A stream that does not exist has no
+    /// children.
     async fn children(&self, stream: &StreamArn, parent: &ShardId) -> Result<Vec<Shard>, StreamError> {
         let filter = ShardFilter::builder().r#type(ShardFilterType::ChildShards).shard_id(&**parent).build();
         let of_parent = |mut shards: Vec<Shard>| {
@@ -170,7 +171,7 @@ fn record(record: streams::Record) -> Option<Record> {
     Some(Record { sequence_number: sequence_number.into(), created_at, change })
 }
 
-/// The two SDK crates have a type each for the same thing.
+/// Converts an item. Each of the two SDK crates has its own types for items.
 fn item(image: std::collections::HashMap<String, streams::AttributeValue>) -> Item {
     image.into_iter().map(|(name, value)| (name, attribute(value))).collect()
 }
@@ -187,7 +188,7 @@ fn attribute(value: streams::AttributeValue) -> AttributeValue {
         From::Bs(it) => AttributeValue::Bs(it),
         From::L(it) => AttributeValue::L(it.into_iter().map(attribute).collect()),
         From::M(it) => AttributeValue::M(item(it)),
-        // Null, and whatever a later version of the service may add: nothing that the table's items use.
+        // Null, and types that a later version of the service may add. The items of the table do not use them.
         _ => AttributeValue::Null(true),
     }
 }

@@ -1,8 +1,9 @@
-//! Feeds the messages of a group and moves the group to the top of the lists of both participants.
+//! Feeds the messages of a group, which means that they are appended to the feeds of both participants, and moves the group
+//! to the top of the lists of both.
 //!
 //! Each transaction is conditional on the rows as they were read. If a row is missing, the transaction increments the version
-//! of the membership, on the condition that no other writer has done so. Of two concurrent writers, one succeeds, and the
-//! other reads the rows again.
+//! of the membership, on the condition that no other writer has incremented it. Of two concurrent writers, one succeeds, and
+//! the other reads the rows again.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
@@ -19,18 +20,19 @@ use crate::messages_table::{
 use crate::metrics::Count;
 use crate::model::{NameCopy, UserUuid};
 
-/// How long the index usually lags: the first wait before the rows are read again.
+/// First wait before the rows are read again, before jitter. The index usually lags by about this time.
 const INDEX_LAG: Duration = Duration::from_millis(40);
+/// Maximum wait before the rows are read again, before jitter.
 const MAX_WAIT: Duration = Duration::from_millis(640);
 /// Number of reads of the rows from the index before they are read from the table, which costs more.
 const INDEX_READS: u32 = 2;
-/// Maximum number of reads. Each repeated read means that another writer changed the rows first.
+/// Maximum number of reads of the rows. They are read again if the index lags, or if another writer has changed them.
 const MAX_READS: u32 = 12;
 
-/// Maximum number of attempts of a move that fails permanently.
+/// Number of attempts after which an error that is not transient counts as permanent.
 pub const FAULT_TRIES: u32 = 5;
 
-/// What happened to a group.
+/// The reason for a write to a group.
 #[derive(Clone, Copy)]
 pub enum Cause<'a> {
     /// At least one message arrived.
@@ -76,7 +78,7 @@ pub enum Effect {
 }
 
 impl Effect {
-    /// The reason that an operator reads for [`Effect::NoParticipants`].
+    /// Text of the reason for [`Effect::NoParticipants`], for operators.
     pub const NO_PARTICIPANTS: &str = "the participants of the group are unknown: it has no rows and no membership";
 }
 
@@ -86,20 +88,20 @@ pub enum EffectError {
     /// A call to DynamoDB failed.
     #[error(transparent)]
     Table(#[from] TableError),
-    /// The transaction conflicted with other transactions. A later retry succeeds.
+    /// The transaction conflicted with other transactions. A later retry can succeed.
     #[error("other transactions held the rows")]
     Conflicting,
-    /// The rows changed after each read. A limited number of retries makes sense.
+    /// The rows changed after each read, or the reads did not suffice for a plan. The number of retries must be limited.
     #[error("the rows changed after each read")]
     Contended,
-    /// Another process has the lease of the shard.
+    /// This process has lost the lease of the shard.
     #[error("the lease of the shard is lost")]
     LeaseLost,
 }
 
 impl EffectError {
-    /// Whether the cause of the error lies outside this group: an outage that will end, or something that all groups
-    /// need and that an operator must fix, such as an IAM permission.
+    /// Whether the cause of the error is not in this group: an outage that will end, or a defect that affects all groups and
+    /// that an operator must fix, such as a missing IAM permission.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Table(
@@ -132,7 +134,8 @@ impl<'a> Cause<'a> {
 }
 
 impl<R: GroupRows> Writer<'_, R> {
-    /// Feeds the messages of `cause`, and moves the group in the list of every participant whose row is older.
+    /// Feeds the messages of `cause`, and moves the group in the list of each participant whose row is older than its newest
+    /// message.
     pub async fn apply(&self, cause: Cause<'_>) -> Result<Effect, EffectError> {
         let newest = cause.newest();
         let to = newest.sort_key.clone();
@@ -155,8 +158,8 @@ impl<R: GroupRows> Writer<'_, R> {
             match self.appender.commit(self.table, self.environment, commit).await? {
                 Committed::Done => return Ok(effect),
                 Committed::Problem(UpdateProblem::Stale) => Count::Conflicts.add(1),
-                // Only a sort key of the legacy system, which is a timestamp alone, can be the sort key of another row
-                // too.
+                // This happens only with a sort key of the legacy system: it consists of a timestamp only, so another row can
+                // have the same one.
                 Committed::Problem(UpdateProblem::Taken) => {
                     attempt.to = SortKey::made_unique_by(&attempt.to, attempt.newest.uuid.0);
                 }
@@ -182,13 +185,13 @@ enum Planned {
 struct Attempt<'a, R> {
     writer: &'a Writer<'a, R>,
     cause: Cause<'a>,
-    /// The newest message of the group, as far as it is known.
+    /// The newest known message of the group.
     newest: Message,
     /// The sort key that rows get when they move.
     to: SortKey,
     /// The rows that the last read of the index returned.
     indexed: Vec<GroupRow>,
-    /// The version of the membership at which the previous read did not find a row.
+    /// The version of the membership when the previous read of the table did not find a row.
     missing_under: Option<u64>,
 }
 
@@ -204,7 +207,8 @@ impl<R: GroupRows> Attempt<'_, R> {
         self.plan(&RowsSource::Index { participants: &participants }, &rows).await
     }
 
-    /// Reads the membership first: a writer that puts a row after that increments its version.
+    /// Reads the rows from the table, after the membership: a writer that puts a row after that increments the version of the
+    /// membership.
     async fn read_table(&mut self) -> Result<Planned, EffectError> {
         let Some(membership) = self.find_membership().await? else { return Ok(Planned::NoParticipants) };
         let [one, other] = &membership.participants;
@@ -221,16 +225,16 @@ impl<R: GroupRows> Attempt<'_, R> {
             && let Some(version) = commit.update.bump
             && self.missing_under.replace(version) != Some(version)
         {
-            // A Query can run between the delete and the put of another move, which does not change the version. A row is
-            // missing only if two reads found it missing.
+            // The reads can miss a row that another transaction is moving, which does not change the version. A row counts as
+            // missing only if two reads with the same version do not find it.
             return Ok(Planned::ReadAgain);
         }
         Ok(planned)
     }
 
     async fn plan(&self, source: &RowsSource<'_>, rows: &[GroupRow]) -> Result<Planned, EffectError> {
-        // The transaction is conditional on the newest row of each owner. An older row can be one that the index shows although
-        // it was replaced.
+        // Only the newest row of each owner is used, on which the transaction is conditional. The index can still return an older
+        // row that was replaced.
         let is_newest =
             |row: &&GroupRow| rows.iter().all(|other| other.owner != row.owner || other.sort_key <= row.sort_key);
         let before = Fed::of_rows(rows.iter().filter(is_newest).map(|row| &row.fed));
@@ -292,7 +296,8 @@ impl<R: GroupRows> Attempt<'_, R> {
 
     async fn find_membership(&self) -> Result<Option<Membership>, TableError> {
         let group = self.newest.group;
-        // This read comes before the read of the membership, because the group could be adopted between the two reads.
+        // The marker is read before the membership item. In the other order, the group could be adopted between the two reads,
+        // and would seem not to exist.
         let legacy_is_adopted = self.writer.table.legacy_is_adopted().await?;
         if let Some(membership) = self.writer.table.membership(group).await? {
             return Ok(Some(membership));
@@ -302,7 +307,7 @@ impl<R: GroupRows> Attempt<'_, R> {
         }
         let mut rows = self.writer.table.indexed_rows(group).await?;
         if rows.is_empty() {
-            // The index lags. The author is one of the participants.
+            // The index lags, so the rows of the author, who is a participant, are read from the table.
             let (author, recent) = (self.newest.author.uuid, self.writer.table.recent_sort_keys(group).await?);
             rows = match self.row_at_one_of(author, recent.iter()).await? {
                 Some(row) => vec![row],
@@ -350,8 +355,8 @@ impl<R: GroupRows> Attempt<'_, R> {
         Ok(None)
     }
 
-    /// Used for groups with legacy rows. Reads the newest message of the group from the table, because messages can
-    /// arrive in another order.
+    /// Replaces the newest known message if the table has a newer one. Used for groups with legacy rows, whose newest message may
+    /// not come from the stream.
     async fn prefer_newest(&mut self) -> Result<(), TableError> {
         if let Some(newest) = self.writer.table.newest_message(self.newest.group, None).await?
             && newest.sort_key > self.newest.sort_key
@@ -362,7 +367,8 @@ impl<R: GroupRows> Attempt<'_, R> {
         Ok(())
     }
 
-    /// Writes the membership of a legacy group, with the participants that its rows name.
+    /// Returns the membership of a group. If the group has none, it is a legacy group, and the membership is written with the
+    /// participants that the rows name. `None` if there are no rows.
     async fn ensure_membership(&self, rows: &[GroupRow]) -> Result<Option<Membership>, TableError> {
         let group = self.newest.group;
         if let Some(membership) = self.writer.table.membership(group).await? {

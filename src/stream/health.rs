@@ -9,29 +9,30 @@ use tokio::time::Instant;
 use super::ids::ShardId;
 use crate::metrics;
 
-/// How long a shard may make no progress, or the leases or shards be unreadable, before this process is not ready.
+/// Time without progress of a shard, or without a successful read of the leases or the list of shards, after which this
+/// process is not ready.
 pub const STUCK_AFTER: Duration = Duration::from_secs(60);
 
-/// The shards that this process reads.
+/// The progress of the shards that this process reads, and of the repair.
 #[derive(Debug)]
 pub struct Health(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
-    /// When the leases were last read.
+    /// Time at which the leases were last read.
     looked: Instant,
-    /// When the shards were last listed.
+    /// Time at which the shards were last listed.
     listed: Instant,
     shards: BTreeMap<ShardId, ShardState>,
-    /// When the repair last made progress, if this process makes it.
+    /// Time at which the repair last made progress. `None` unless this process runs the repair.
     repaired: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct ShardState {
-    /// Since when something waits without progress.
+    /// Time since which records wait without progress. `None` if no records wait.
     stalled: Option<Instant>,
-    /// When something started to wait.
+    /// Time at which `age` was measured. `None` if no records wait.
     waiting: Option<Instant>,
     /// Maximum age of the oldest waiting record at that time.
     age: Duration,
@@ -56,17 +57,18 @@ impl Health {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The leases were read.
+    /// Records that the leases were read.
     pub(super) fn looked(&self) {
         self.lock().looked = Instant::now();
     }
 
-    /// The shards were listed.
+    /// Records that the shards were listed.
     pub(super) fn listed(&self) {
         self.lock().listed = Instant::now();
     }
 
-    /// The shard is read up to a record of the age `last`: waiting records are younger. Without it, nothing waits.
+    /// Records that the shard is read up to a record of the age `last`. The records that wait are younger. `None` if no records
+    /// wait.
     pub(super) fn progressed(&self, shard: &ShardId, last: Option<Duration>) {
         let mut state = self.lock();
         let waiting = last.map(|_| Instant::now());
@@ -76,7 +78,7 @@ impl Health {
         metrics::lag(shard, progress.age);
     }
 
-    /// Records of the shard wait, the oldest one with this age. Without an age, the shard cannot be read.
+    /// Records that records of the shard wait. `age` is the age of the oldest one, or `None` if the shard cannot be read.
     pub(super) fn waits(&self, shard: &ShardId, age: Option<Duration>) {
         let now = Instant::now();
         let mut state = self.lock();
@@ -88,7 +90,7 @@ impl Health {
         metrics::lag(shard, progress.lag());
     }
 
-    /// A part of what waits is done.
+    /// Records that a part of the waiting records was processed.
     pub(super) fn moved(&self, shard: &ShardId) {
         if let Some(progress) = self.lock().shards.get_mut(shard)
             && progress.stalled.is_some()
@@ -97,7 +99,7 @@ impl Health {
         }
     }
 
-    /// This process does not read the shard any more.
+    /// Records that this process does not read the shard any more.
     pub(super) fn left(&self, shard: &ShardId) {
         let mut state = self.lock();
         state.shards.remove(shard);
@@ -105,19 +107,19 @@ impl Health {
         metrics::lag(shard, Duration::ZERO);
     }
 
-    /// This process takes the repair, or has repaired a group.
+    /// Records that this process has taken the repair, or has repaired a group.
     pub(super) fn repair_progressed(&self) {
         self.lock().repaired = Some(Instant::now());
         metrics::repairing(true);
     }
 
-    /// This process does not repair any more.
+    /// Records that this process does not repair any more.
     pub(super) fn repair_left(&self) {
         self.lock().repaired = None;
         metrics::repairing(false);
     }
 
-    /// Records the lag of each shard, and whether this process repairs, in the metrics.
+    /// Writes the lag of each shard, and whether this process repairs, to the metrics.
     pub(super) fn record(&self) {
         let state = self.lock();
         metrics::repairing(state.repaired.is_some());
@@ -127,7 +129,7 @@ impl Health {
         }
     }
 
-    /// What has made no progress for too long, if anything.
+    /// Returns a description of the first part that has made no progress for [`STUCK_AFTER`], or `None`.
     pub fn stuck(&self) -> Option<String> {
         let state = self.lock();
         if state.looked.elapsed() > STUCK_AFTER {

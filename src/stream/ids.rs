@@ -1,4 +1,4 @@
-//! Ids of the stream, each with a type of its own.
+//! Ids of the stream and of its consumers. Each kind has its own type.
 
 use std::fmt;
 use std::ops::Deref;
@@ -32,18 +32,18 @@ macro_rules! text_id {
 }
 
 text_id!(
-    /// A stream. Its ARN changes when the stream is switched off and on again.
+    /// ARN of a stream. A table gets a stream with another ARN if its stream is disabled and enabled again.
     StreamArn
 );
 text_id!(
-    /// A shard, unique within its stream.
+    /// Id of a shard, unique within its stream.
     ShardId
 );
 text_id!(
-    /// The position of a record in its shard.
+    /// Position of a record in its shard.
     SequenceNumber
 );
 text_id!(
-    /// A process that holds leases. No two processes have the same name at the same time.
+    /// Name of a process that holds leases. No two processes have the same name at the same time.
     LeaseOwner
 );

@@ -1,11 +1,11 @@
 //! Leases: which process reads which shard, and how far it has read.
 //!
-//! A lease is taken and renewed by conditional writes on numbers in its row:
-//! - `counter` increases with each write. A holder whose counter does not change is dead. Each process judges that by its own
-//!   monotonic clock, so the wall clocks of two machines are never compared.
+//! A lease is taken and renewed by writes that are conditional on numbers in its row:
+//! - `counter` increases with each write. If the counter does not change for the lease time, the holder counts as dead. Each
+//!   process measures this with its own monotonic clock, so the wall clocks of two machines are never compared.
 //! - `epoch` increases with each change of the holder. A holder writes only under the epoch in which it took the lease, so a
-//!   process that was paused and continues writes nothing.
-//! - `step` increases with each checkpoint of one holder, so a write that arrives late does not take back a later checkpoint.
+//!   process that was paused and has lost the lease writes nothing.
+//! - `step` increases with each checkpoint of one holder, so a write that arrives late does not replace a later checkpoint.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::future::Future;
@@ -17,15 +17,15 @@ use super::ids::{LeaseOwner, SequenceNumber, ShardId, StreamArn};
 use super::source::Shard;
 use crate::messages_table::TableError;
 
-/// After this time without a write of its holder, other processes take a lease.
+/// Time without a write of its holder after which other processes take a lease.
 pub const LEASE_TIME: Duration = Duration::from_secs(10);
 
 /// How far a shard has been consumed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Checkpoint {
-    /// Reading starts at the oldest record of the shard. The [repair](super::repair) of a gap before it is requested, or done.
+    /// Reading starts at the oldest record of the shard. Its [repair](super::repair) was requested, if there was a gap.
     TrimHorizon,
-    /// Reading starts at the oldest record of the shard. The repair of a gap before it is not requested yet.
+    /// Reading starts at the oldest record of the shard. There is a gap before it, and its repair was not requested yet.
     BehindGap,
     /// The record with this sequence number and all before it are handled.
     At(SequenceNumber),
@@ -33,15 +33,15 @@ pub enum Checkpoint {
     ShardEnd,
 }
 
-/// Which versions of the consumer can write the rows of a shard's groups. An earlier version, which writes no feed, removes from
-/// the rows what was fed, so no shard may be read while it can write.
+/// Which versions of the consumer can write the rows of a shard's groups. An earlier version, which writes no feeds, removes
+/// the positions of fed messages from the rows. So this version reads no shard while an earlier version can write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LeaseVersion {
-    /// The earlier version has created the lease. It can hold it, or take it.
+    /// An earlier version has created the lease, and can hold it or take it.
     WithoutFeed,
-    /// A process of this version has taken the lease from the earlier version, whose process may not have noticed it yet.
+    /// A process of this version has taken the lease. The former holder, of an earlier version, may not have noticed it yet.
     Upgrading,
-    /// Only this version.
+    /// Only this version can write.
     WithFeed,
 }
 
@@ -50,9 +50,9 @@ pub enum LeaseVersion {
 pub struct Lease {
     /// The shard.
     pub shard: ShardId,
-    /// The shard that it continues.
+    /// The shard that this shard continues.
     pub parent: Option<ShardId>,
-    /// The process that reads the shard. `None` if the lease was handed over or never taken.
+    /// The process that reads the shard. `None` if the last holder has released the lease or no process has taken it.
     pub owner: Option<LeaseOwner>,
     /// Increases with each change of the holder.
     pub epoch: u64,
@@ -62,14 +62,14 @@ pub struct Lease {
     pub counter: u64,
     /// Increases with each checkpoint of one holder.
     pub step: u64,
-    /// How far the shard has been consumed. `None` if nobody has read it.
+    /// How far the shard has been consumed. `None` if no process has written a checkpoint.
     pub checkpoint: Option<Checkpoint>,
-    /// The records of the shard are younger than this, in milliseconds since 1970: the time when the lease was created, or
-    /// until when the parent of the shard was handled then. If reading starts so late that the oldest records can be trimmed,
-    /// there is a gap that no error shows.
+    /// All records of the shard are younger than this time, in milliseconds since 1970. It is the time at which the lease was
+    /// created, or the time until which the parent was handled then. If reading starts so late that records of this age may have
+    /// been trimmed, there may be a gap, which no error of the stream shows.
     pub created_at: Option<i64>,
-    /// Everything until this time is handled, in milliseconds since 1970: the time of the last handled record, or of a read that
-    /// returned no records. After a gap: when the gap was found; a repair makes up for older records.
+    /// All records until this time are handled, in milliseconds since 1970. It is the time of the last handled record, or of a
+    /// read that returned no records. After a gap, it is the time at which the gap was found; a repair covers older records.
     pub handled_until: Option<i64>,
 }
 
@@ -79,18 +79,19 @@ impl Lease {
         self.checkpoint == Some(Checkpoint::ShardEnd)
     }
 
-    /// A reading from the oldest record on loses no record that is younger than this, in milliseconds since 1970.
+    /// Returns the time until which all records are handled or never existed, in milliseconds since 1970. Only records that are
+    /// younger than this time can be lost.
     pub fn complete_since(&self) -> Option<i64> {
         self.handled_until.max(self.created_at)
     }
 }
 
-/// The condition of a write to a lease.
+/// The condition of a write to a lease or to the repair.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Condition {
-    /// Nobody has written since the counter had this value.
+    /// The counter has this value: no process has written since it was read.
     CounterIs(u64),
-    /// This process holds the lease since this epoch.
+    /// This process took the lease in this epoch, and no process has taken it after that.
     HeldSince {
         /// The process.
         owner: LeaseOwner,
@@ -108,23 +109,23 @@ pub enum LeaseUpdate {
         owner: LeaseOwner,
         /// The new epoch.
         epoch: u64,
-        /// Whether the lease is of the earlier version.
+        /// Whether an earlier version has written the lease.
         is_upgrade: bool,
     },
-    /// The process of the earlier version that held the lease has stopped.
+    /// The former holder, a process of an earlier version, has stopped.
     FinishUpgrade,
-    /// The holder is alive.
+    /// The holder renews the lease.
     Renew,
     /// The holder writes a checkpoint, unless it has written a later one.
     Advance {
-        /// The number of the checkpoint. A write that timed out can still arrive after a later one.
+        /// Number of the checkpoint. A write that timed out can still arrive after a later one.
         step: u64,
         /// The checkpoint.
         checkpoint: Checkpoint,
         /// See [`Lease::handled_until`]. `None` keeps the old value.
         handled_until: Option<i64>,
     },
-    /// The holder hands the lease over.
+    /// The holder releases the lease.
     Release,
 }
 
@@ -135,16 +136,16 @@ pub struct NewLease {
     pub shard: Shard,
     /// See [`Lease::created_at`].
     pub created_at: i64,
-    /// Whether records before it were lost.
+    /// Whether records before the oldest record of the shard were lost.
     pub is_behind_gap: bool,
 }
 
-/// The table of leases: a seam with DynamoDB behind it, or the simulator of the tests.
+/// Storage of leases. Implemented with DynamoDB, and by the simulator of the tests.
 pub trait LeaseTable: Send + Sync + 'static {
-    /// All leases of a stream. A list that is not strongly consistent can lag.
+    /// Returns all leases of a stream. If `consistent` is false, the result can lag.
     fn list(&self, stream: &StreamArn, consistent: bool)
     -> impl Future<Output = Result<Vec<Lease>, TableError>> + Send;
-    /// One lease, strongly consistent.
+    /// Reads one lease with strong consistency.
     fn get(
         &self,
         stream: &StreamArn,
@@ -152,7 +153,7 @@ pub trait LeaseTable: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Option<Lease>, TableError>> + Send;
     /// Creates a lease without a holder, unless the shard has a lease.
     fn create(&self, stream: &StreamArn, new: &NewLease) -> impl Future<Output = Result<(), TableError>> + Send;
-    /// Writes to a lease if `condition` holds. Returns whether it did.
+    /// Writes to a lease if `condition` holds. Returns whether the condition held.
     fn write(
         &self,
         stream: &StreamArn,
@@ -160,9 +161,9 @@ pub trait LeaseTable: Send + Sync + 'static {
         condition: &Condition,
         update: &LeaseUpdate,
     ) -> impl Future<Output = Result<bool, TableError>> + Send;
-    /// The stream that was consumed last, strongly consistent.
+    /// Reads, with strong consistency, which stream was consumed last.
     fn last_stream(&self) -> impl Future<Output = Result<Option<StreamArn>, TableError>> + Send;
-    /// Records that `stream` is consumed now.
+    /// Stores that `stream` is consumed now.
     fn note_stream(&self, stream: &StreamArn) -> impl Future<Output = Result<(), TableError>> + Send;
     /// Removes the lease of a shard that is not listed any more.
     fn remove(&self, stream: &StreamArn, shard: &ShardId) -> impl Future<Output = Result<(), TableError>> + Send;
@@ -184,8 +185,8 @@ impl HeldLease {
         Condition::HeldSince { owner: self.owner.clone(), epoch: self.epoch }
     }
 
-    /// Writes under the lease. Returns `false` if another process has the lease. A write that is repeated because its response
-    /// was lost has no further effect.
+    /// Writes under the lease. Returns `false` if another process has the lease. Repeating a write whose response was lost has no
+    /// further effect.
     pub async fn write<T: LeaseTable>(
         &self,
         table: &T,
@@ -215,7 +216,7 @@ pub async fn take<T: LeaseTable>(
     Ok(now.filter(|now| now.owner.as_ref() == Some(owner) && now.epoch == epoch).map(|_| held))
 }
 
-/// Watches the counter of a lease by the clock of this process.
+/// Measures, with the clock of this process, how long the counter of a lease has not changed.
 #[derive(Clone, Copy, Debug)]
 pub struct CounterWatch {
     counter: u64,
@@ -223,32 +224,32 @@ pub struct CounterWatch {
 }
 
 impl CounterWatch {
-    /// The counter has this value now.
+    /// Starts the measurement for a counter with this value.
     pub fn new(counter: u64, now: Instant) -> Self {
         Self { counter, since: now }
     }
 
-    /// Records the counter.
+    /// Records the current value of the counter.
     pub fn observe(&mut self, counter: u64, now: Instant) {
         if self.counter != counter {
             *self = Self::new(counter, now);
         }
     }
 
-    /// Whether the holder of the lease, which has this counter, has not written for too long.
+    /// Whether the holder of the lease, whose counter is `counter`, has not written for more than [`LEASE_TIME`].
     pub fn is_expired(&self, counter: u64, now: Instant) -> bool {
         self.counter == counter && now.duration_since(self.since) > LEASE_TIME
     }
 }
 
-/// Watches the counters of the leases of shards.
+/// Measures how long the counters of the leases have not changed.
 #[derive(Debug, Default)]
 pub struct Watch {
     seen: HashMap<ShardId, CounterWatch>,
 }
 
 impl Watch {
-    /// Records the counters.
+    /// Records the current values of the counters.
     pub fn observe(&mut self, leases: &[Lease], now: Instant) {
         let shards: HashSet<&ShardId> = leases.iter().map(|lease| &lease.shard).collect();
         self.seen.retain(|shard, _| shards.contains(shard));
@@ -258,14 +259,14 @@ impl Watch {
         }
     }
 
-    /// Whether the holder of a lease has not written for too long.
+    /// Whether the holder of a lease has not written for more than [`LEASE_TIME`].
     pub fn is_expired(&self, lease: &Lease, now: Instant) -> bool {
         self.seen.get(&lease.shard).is_some_and(|seen| seen.is_expired(lease.counter, now))
     }
 }
 
-/// The leases whose shards may be read: they are not finished, and their parents are finished. A parent without a lease is not
-/// listed any more, so it counts as finished.
+/// Returns the leases whose shards may be read: they are not finished, and their parents are. A parent without a lease is no
+/// longer listed, so it counts as finished.
 pub fn open_leases(leases: &[Lease]) -> Vec<&Lease> {
     let unfinished: HashSet<&ShardId> =
         leases.iter().filter(|lease| !lease.is_finished()).map(|lease| &lease.shard).collect();
@@ -275,16 +276,17 @@ pub fn open_leases(leases: &[Lease]) -> Vec<&Lease> {
     leases.iter().filter(is_open).collect()
 }
 
-/// Whether no process of the earlier version can read a shard. It could take the lease of a shard whose parent it sees finished,
-/// so finished leases count as well.
+/// Whether no process of an earlier version can read a shard. Finished leases are checked too, because an earlier version can
+/// take the lease of a shard whose parent it sees as finished.
 pub fn is_upgraded(leases: &[Lease]) -> bool {
     let finished = leases.iter().filter(|lease| lease.is_finished());
     finished.chain(open_leases(leases)).all(|lease| lease.version == LeaseVersion::WithFeed)
 }
 
-/// The leases that the process `me`, which reads the shards `reading`, should take. First all leases of an earlier version that
-/// writes no feed, because its moves remove from the rows what was fed. Otherwise, all living processes get about the same
-/// number: the leases without a holder and those of dead processes, or else one of the process that has most.
+/// Returns the leases that the process `me`, which reads the shards `reading`, should take. If there are leases of an earlier
+/// version, returns all of them, because that version removes the positions of fed messages from the rows. Otherwise, all
+/// living processes get about the same number of leases: `me` takes leases without a holder and leases of dead processes, up
+/// to its share. If there are none, it takes one lease of the process that has the most.
 pub fn leases_to_take<'a>(
     leases: &'a [Lease],
     watch: &Watch,
@@ -293,7 +295,7 @@ pub fn leases_to_take<'a>(
     reading: &HashSet<ShardId>,
 ) -> Vec<&'a Lease> {
     let open = open_leases(leases);
-    // We hold the leases of the shards that we read, even if a list that lags shows other holders.
+    // This process holds the leases of the shards that it reads, even if a list that lags contains other holders.
     let (mine, others): (Vec<&Lease>, Vec<&Lease>) =
         open.iter().copied().partition(|lease| reading.contains(&lease.shard));
     let finished = leases.iter().filter(|lease| lease.is_finished() && !reading.contains(&lease.shard));
@@ -363,7 +365,7 @@ mod tests {
         leases[..3].iter_mut().for_each(|lease| lease.version = LeaseVersion::WithoutFeed);
         let taken = leases_to_take(&leases, &Watch::default(), Instant::now(), &"me".into(), &HashSet::new());
         assert_eq!(shards(&taken), ["a", "b"]);
-        // A list that lags shows the lease of a shard that we read already.
+        // A list that lags contains an old lease of a shard that this process already reads.
         let reading: HashSet<ShardId> = ["a".into()].into();
         let taken = leases_to_take(&leases, &Watch::default(), Instant::now(), &"me".into(), &reading);
         assert_eq!(shards(&taken), ["b"]);
@@ -415,11 +417,11 @@ mod tests {
             Vec::<&Lease>::new(),
             "a swap would not help"
         );
-        // A list that lags shows another holder of a shard that we read.
+        // A list that lags contains another holder of a shard that this process reads.
         let lagging: Vec<Lease> = ["a", "b", "c", "d"].map(|shard| lease(shard, None, Some("other"))).to_vec();
         let reading: HashSet<ShardId> = ["a".into()].into();
         assert_eq!(shards(&leases_to_take(&lagging, &watch, now, &"me".into(), &reading)), ["b"]);
-        // A lease that is ours, but whose shard we do not read: the response was lost, or this process took it before a restart.
+        // This process holds a lease whose shard it does not read: a response was lost, or it took the lease before a restart.
         let mine = vec![lease("a", None, Some("me"))];
         assert_eq!(leases_to_take(&mine, &watch, now, &"me".into(), &none).len(), 1);
     }

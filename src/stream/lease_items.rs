@@ -19,7 +19,7 @@ pub const EPOCH: &str = "epoch";
 pub const HANDLED_UNTIL: &str = "handled_until";
 pub const OWNER: &str = "owner";
 pub const STEP: &str = "step";
-/// The epoch. Versions that write no feed have it in [`EPOCH`], and do not read a lease without that attribute.
+/// The epoch. Versions that write no feeds store it in [`EPOCH`], and ignore a lease without that attribute.
 pub const FEED_EPOCH: &str = "feed_epoch";
 /// Present after the lease was taken from an earlier version, until its former holder has stopped.
 pub const UPGRADING: &str = "upgrading";
@@ -32,7 +32,7 @@ const TRIM_HORIZON: &str = "TRIM_HORIZON";
 /// Both keys of the item that names the stream that was consumed last, and its attribute.
 pub const LAST_STREAM: &str = "STREAM";
 const STREAM: &str = "stream";
-/// Partition key of set-aside entries, their attributes, and what stands before the uuid of a group in a sort key.
+/// Partition key of set-aside entries, their attributes, and the prefix of the uuid of a group in a sort key.
 pub const SET_ASIDE: &str = "ASIDE";
 const MESSAGE_PK: &str = "message_pk";
 const MESSAGE_SK: &str = "message_sk";
@@ -80,13 +80,13 @@ pub fn to_lease(item: &Item) -> Result<Lease, ItemError> {
             TRIM_HORIZON => Checkpoint::TrimHorizon,
             number => Checkpoint::At(number.into()),
         }),
-        // A lease of the first version of this table has no time.
+        // A lease of the first version of this table does not have this attribute.
         created_at: optional_number(item, CREATED_AT)?,
         handled_until: optional_number(item, HANDLED_UNTIL)?,
     })
 }
 
-/// The value of `checkpoint`.
+/// Converts a checkpoint to the value of the attribute `checkpoint`.
 pub fn from_checkpoint(checkpoint: &Checkpoint) -> AttributeValue {
     text(match checkpoint {
         Checkpoint::At(number) => number,
@@ -156,7 +156,7 @@ pub fn text(value: &str) -> AttributeValue {
     AttributeValue::S(value.to_owned())
 }
 
-/// The value of an attribute that every item has.
+/// Returns the value of a required attribute, or an error if it is missing.
 pub fn required<T>(value: Option<T>, item: &Item, name: &'static str) -> Result<T, ItemError> {
     value.ok_or_else(|| ItemError::new(item, name, "is missing"))
 }
@@ -165,13 +165,13 @@ fn required_text<'a>(item: &'a Item, name: &'static str) -> Result<&'a str, Item
     required(optional_text(item, name)?, item, name)
 }
 
-/// A string attribute.
+/// Returns the value of a string attribute, or `None` if it is missing.
 pub fn optional_text<'a>(item: &'a Item, name: &'static str) -> Result<Option<&'a str>, ItemError> {
     let text = |value: &'a AttributeValue| value.as_s().map_err(|_| ItemError::new(item, name, "is not a string"));
     item.get(name).map(text).transpose().map(|text| text.map(String::as_str))
 }
 
-/// A number attribute.
+/// Returns the value of a number attribute, or `None` if it is missing.
 pub fn optional_number<T: std::str::FromStr>(item: &Item, name: &'static str) -> Result<Option<T>, ItemError> {
     let malformed = || ItemError::new(item, name, "is not a number of its range");
     let number = |value: &AttributeValue| value.as_n().ok().and_then(|text| text.parse().ok()).ok_or_else(malformed);

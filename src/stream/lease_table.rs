@@ -1,5 +1,5 @@
-//! Leases, the repair and set-aside entries in DynamoDB, in the consumer's own table. In the messages table each heartbeat would itself
-//! be a record of the stream.
+//! Stores leases, the repair and set-aside entries in DynamoDB, in the consumer's own table. They are not in the messages
+//! table, because each renewal of a lease would be a record of the stream.
 //!
 //! | item | pk | sk | attributes |
 //! |---|---|---|---|
@@ -48,7 +48,7 @@ pub struct ConsumerTable {
 }
 
 impl ConsumerTable {
-    /// The table beside the messages table `messages`.
+    /// The consumer's table that belongs to the messages table `messages`.
     pub fn new(client: Client, messages: &str) -> Self {
         Self { client, name: leases_table_name(messages), meter: Arc::new(Meter::new(Target::Leases)) }
     }
@@ -81,7 +81,7 @@ impl ConsumerTable {
         Ok(response.item)
     }
 
-    /// Puts an item, if `condition` holds. Returns whether it did.
+    /// Puts an item if `condition` holds. Returns whether the condition held.
     async fn put_item(&self, item: Item, condition: Option<&str>) -> Result<bool, TableError> {
         let request =
             self.client.put_item().table_name(&self.name).set_item(Some(item)).return_consumed_capacity(TOTAL);
@@ -100,7 +100,7 @@ impl ConsumerTable {
         }
     }
 
-    /// Updates an item, if the condition of `expression` holds. Returns whether it did.
+    /// Updates an item if the condition of `expression` holds. Returns whether the condition held.
     async fn update(&self, key: Item, expression: UpdateExpression) -> Result<bool, TableError> {
         let request =
             self.client.update_item().table_name(&self.name).set_key(Some(key)).return_consumed_capacity(TOTAL);
@@ -136,8 +136,7 @@ where
 }
 
 impl LeaseTable for ConsumerTable {
-    /// Every process lists the leases twice a second, so with reads that may lag, for half the price. Conditions check what is
-    /// decided by such a list. A malformed lease is reported and left out: it must not stop the other shards.
+    /// A malformed lease is logged and skipped, so that it does not stop the other shards.
     async fn list(&self, stream: &StreamArn, consistent: bool) -> Result<Vec<Lease>, TableError> {
         let items = self.partition(items::lease_pk(stream), consistent).await?;
         let lease = |item: &Item| {
@@ -201,7 +200,7 @@ impl SetAsideTable for ConsumerTable {
         self.put_item(items::from_set_aside(aside), None).await.map(drop)
     }
 
-    /// A malformed entry is reported and left out.
+    /// A malformed entry is logged and skipped.
     async fn list(&self) -> Result<Vec<SetAside>, TableError> {
         let items = self.partition(items::SET_ASIDE.to_owned(), true).await?;
         let entry = |item: &Item| {

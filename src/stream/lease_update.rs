@@ -15,7 +15,7 @@ use super::repair_items::{
     COMPLETE_SINCE, COMPLETED, FINISHED_AT, PASS, POSITION, REQUESTED, REQUESTED_AT, STARTED_AT, from_tally,
 };
 
-/// An update expression with its condition. Attributes get placeholders, because some of their names are reserved words.
+/// An update expression with its condition. All attributes have placeholders, because some of their names are reserved words.
 #[derive(Default)]
 pub struct UpdateExpression {
     set: Vec<String>,
@@ -26,7 +26,7 @@ pub struct UpdateExpression {
 }
 
 impl UpdateExpression {
-    /// The update of the lease of a shard under `condition`. It also increments the counter.
+    /// Returns the update of the lease of a shard under `condition`. It also increments the counter.
     pub fn of_lease(condition: &Condition, update: &LeaseUpdate) -> Self {
         let mut expression = Self::under(condition, FEED_EPOCH);
         match update {
@@ -35,7 +35,7 @@ impl UpdateExpression {
             LeaseUpdate::Take { owner, epoch, is_upgrade } => {
                 expression.take(owner, FEED_EPOCH, *epoch);
                 if *is_upgrade {
-                    // Without its epoch, the earlier version can neither renew the lease nor take it.
+                    // Without this attribute, an earlier version can neither renew the lease nor take it.
                     expression.remove(EPOCH);
                     expression.set(UPGRADING, AttributeValue::Bool(true));
                 }
@@ -52,7 +52,7 @@ impl UpdateExpression {
         expression
     }
 
-    /// The update of the repair under `condition`. It also increments the counter.
+    /// Returns the update of the repair under `condition`. It also increments the counter.
     pub fn of_repair(condition: &Condition, update: &RepairUpdate) -> Self {
         let mut expression = Self::under(condition, EPOCH);
         match update {
@@ -81,7 +81,8 @@ impl UpdateExpression {
         expression
     }
 
-    /// The request of a repair, unless its number is not the next one. The first request creates the item.
+    /// Returns the update that writes the request `requested` for a repair, on the condition that it is the next number. `at` is
+    /// the time in milliseconds since 1970. The first request creates the item.
     pub fn of_request(requested: u64, at: i64) -> Self {
         let mut expression = Self::default();
         match requested.saturating_sub(1) {
@@ -119,7 +120,7 @@ impl UpdateExpression {
         self.remove(STEP);
     }
 
-    /// A holder's write with this step, unless the holder has written a later one.
+    /// Sets the step, on the condition that the holder has not written a later one.
     fn advance(&mut self, step: u64) {
         let name = self.name(STEP);
         self.condition.push(format!("(attribute_not_exists({name}) OR {name} <= :{STEP})"));

@@ -1,17 +1,18 @@
-//! The groups of which records may be lost, while a repair is pending.
+//! The groups whose feeds must be reset while a repair is pending, because records of them may be lost.
 //!
-//! The repair finds the groups by scanning the index. A group that moves at that moment can be missing in the index, because the
-//! index lags. So each process also resets the feeds of the groups that it moves while a repair is pending, once for each group.
+//! The repair finds the groups by a scan of the index. A group that is being moved can be missing in the index, because the
+//! index lags. So while a repair is pending, each process also resets the feeds of the groups that it moves, once for each
+//! group.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::model::MessageGroupUuid;
 
-/// Maximum number of groups that are remembered. Groups that are forgotten are reset once more.
+/// Maximum number of groups that are remembered. If a group is forgotten, its feeds are reset once more.
 const MAX_GROUPS: usize = 100_000;
 
-/// What one process knows.
+/// Whether a repair is pending, and the groups whose feeds one process has reset since then.
 #[derive(Debug, Default)]
 pub struct LostRecords(Mutex<State>);
 
@@ -32,13 +33,13 @@ impl LostRecords {
         }
     }
 
-    /// Whether the feeds of a group still have to be reset when the group moves.
+    /// Whether the feeds of a group must be reset when the group moves.
     pub fn are_unreported(&self, group: MessageGroupUuid) -> bool {
         let state = self.lock();
         state.is_pending && !state.reported.contains(&group)
     }
 
-    /// The feeds of a group were reset.
+    /// Records that the feeds of a group were reset.
     pub fn report(&self, group: MessageGroupUuid) {
         let mut state = self.lock();
         if state.reported.len() >= MAX_GROUPS {
@@ -47,7 +48,7 @@ impl LostRecords {
         state.reported.insert(group);
     }
 
-    /// A panic while the lock is held leaves no half-done change behind.
+    /// Ignores the poisoning of the lock, because a panic cannot leave an incomplete change.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

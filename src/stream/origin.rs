@@ -1,7 +1,7 @@
-//! The shard that messages are read from. The rows of a group store, for each shard, which messages were fed: appended
-//! to the feeds of both participants.
+//! The shard from which messages are read. The rows of a group store, for each shard, which messages were fed (appended to
+//! the feeds of both participants).
 //!
-//! A row has the last fed position of each unfinished shard. If the shard of a message is not among them, there are two
+//! A row contains the last fed position of each unfinished shard. If the shard of a message is not among them, there are two
 //! cases: no message of this shard was fed, or the shard is finished. In the second case, this process has lost its
 //! lease and does not know it. So the consumer reads the lease before it feeds the first message of a shard to a group.
 //! The order is important: it reads the rows before the lease, and the transaction is conditional on the rows. If

@@ -1,4 +1,4 @@
-//! What the readers of all shards of one process, and its repair, share.
+//! The state that the readers of all shards of one process and its repair share.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,11 +17,11 @@ use crate::environment::Environment;
 use crate::metrics::Count;
 use crate::report;
 
-/// The seams of the consumer, its clock and its health.
+/// The stream, the tables, the clock and the health of the consumer.
 pub struct Parts<S, T, R> {
     /// The stream.
     pub source: S,
-    /// Leases, the repair and set-aside records.
+    /// The table of leases, the repair and set-aside entries.
     pub table: T,
     /// The rows of message groups.
     pub rows: R,
@@ -29,49 +29,50 @@ pub struct Parts<S, T, R> {
     pub appender: Appender,
     /// Time and randomness.
     pub environment: Arc<dyn Environment>,
-    /// How long the stream keeps records.
+    /// Time for which the stream keeps records.
     pub retention: Duration,
     /// Whether the consumer makes progress.
     pub health: Arc<Health>,
-    /// Which groups may lack records.
+    /// The groups of which records may be lost.
     pub lost_records: LostRecords,
 }
 
 /// Why the work under a lease ended.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Left {
-    /// It is done: the shard is consumed to its end, or no request of a repair is left.
+    /// The work is done: the shard is consumed to its end, or no repair is pending.
     Finished,
-    /// The process stops. It still holds the lease.
+    /// The process stops. It held the lease until then.
     Stopped,
     /// Another process has the lease.
     Lost,
 }
 
-/// The waits between retries of a call that must succeed at last.
+/// Returns the waits between retries of a call that must eventually succeed.
 pub fn retry_backoff() -> Backoff {
     Backoff::new(Duration::from_millis(100), Duration::from_secs(10))
 }
 
 impl<S, T, R> Parts<S, T, R> {
-    /// Now, in milliseconds since 1970.
+    /// The current time in milliseconds since 1970.
     pub fn now(&self) -> i64 {
         self.environment.now().timestamp_millis()
     }
 
-    /// Whether records that came into the stream after `since` can be trimmed now. An unknown `since` does not count. The
-    /// clocks of two machines are compared here; they differ by less than a tenth of the retention.
+    /// Whether records that the stream received after `since`, in milliseconds since 1970, may have been trimmed. Returns `false`
+    /// if `since` is unknown. This compares the clocks of two machines, which must differ by less than a tenth of the retention.
     pub fn may_be_trimmed(&self, since: Option<i64>) -> bool {
         let age = since.map_or(0, |since| self.now().saturating_sub(since));
         u128::try_from(age).is_ok_and(|age| age > self.retention.as_millis() * 9 / 10)
     }
 
-    /// A lease for a shard whose records are younger than `since`, or younger than now if that is unknown.
+    /// Returns a lease for a shard whose records are younger than `since`, or younger than now if `since` is unknown.
     pub fn new_lease(&self, shard: Shard, since: Option<i64>, is_behind_gap: bool) -> NewLease {
         NewLease { shard, created_at: since.unwrap_or_else(|| self.now()), is_behind_gap }
     }
 
-    /// The entry of something that failed permanently. The caller stores it.
+    /// Logs and counts a record or group that failed permanently, and returns its entry. The caller must store the entry. `pk`
+    /// and `sk` are the keys of the message.
     pub fn set_aside(&self, stream: &StreamArn, subject: Subject, reason: String, pk: &str, sk: &str) -> SetAside {
         Count::SetAside.add(1);
         tracing::error!(%subject, reason, message_pk = pk, message_sk = sk, "set aside, because it failed permanently");
@@ -85,7 +86,8 @@ impl<S, T, R> Parts<S, T, R> {
         }
     }
 
-    /// Retries a call until it succeeds or the process stops. Calls `failed` after each failure.
+    /// Retries a call until it succeeds or the process stops. `call` describes the call in the log. Calls `failed` after each
+    /// failure.
     pub async fn retry<A, E, F>(
         &self,
         stop: &CancellationToken,
@@ -112,7 +114,7 @@ impl<S, T, R> Parts<S, T, R> {
     }
 }
 
-/// Waits, unless the process stops.
+/// Waits for `time`. Returns an error as soon as the process stops.
 pub async fn sleep(stop: &CancellationToken, time: Duration) -> Result<(), Left> {
     tokio::select! {
         biased;

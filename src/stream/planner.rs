@@ -1,4 +1,4 @@
-//! Plans, without I/O, what the consumer writes for a batch of records and for the rows of a group.
+//! Decides, without I/O, what the consumer writes for a batch of records and for the rows of a group.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::messages_table::keys::{PK, SK, group_of_messages_pk};
 use crate::messages_table::{Fed, GroupRow, GroupUpdate, ItemError, Membership, Message, Reading, SortKey};
 use crate::model::{MessageGroupUuid, Participant, UserUuid};
 
-/// The records of a batch by kind.
+/// The classified records of a batch.
 #[derive(Debug, Default)]
 pub struct Arrivals {
     /// The messages of each group that has a message in the batch, in the order of the stream.
@@ -66,8 +66,9 @@ pub fn arrivals(records: &[Record]) -> Arrivals {
     arrivals
 }
 
-/// Maximum number of messages in a feed entry, and maximum size of their texts in bytes. DynamoDB allows items of 400 KB.
+/// Maximum number of messages in a feed entry.
 const MAX_ENTRY_MESSAGES: usize = 100;
+/// Maximum size of the texts of the messages in a feed entry, in bytes. DynamoDB allows items of 400 KB.
 const MAX_ENTRY_BYTES: usize = 100_000;
 
 /// Splits the messages of one group into parts, each of which fits into one feed entry.
@@ -93,16 +94,16 @@ fn inserted_message(change: &RecordChange) -> Option<&Item> {
     group_of_messages_pk(pk).map(|_| item)
 }
 
-/// Where the rows of a plan were read.
+/// The source from which the rows of a plan were read.
 pub enum RowsSource<'a> {
-    /// The rows were read from the index, which lags: a row that is missing there can be in the table.
+    /// The index. It can lag, so a row that it lacks can be in the table.
     Index {
         /// The participants, as the rows name them.
         participants: &'a [Participant; 2],
     },
-    /// The rows were read from the table, after the membership was read.
+    /// The table. The rows were read after the membership.
     Table {
-        /// The participants, and the version that a put of a missing row is conditional on.
+        /// The participants, and the version on which a put of a missing row is conditional.
         membership: &'a Membership,
     },
 }
@@ -119,22 +120,22 @@ pub struct Task<'a> {
     pub fed: &'a Fed,
     /// Whether messages of the group can be missing in the feeds.
     pub reset: Reset,
-    /// Numbers of unread messages, for owners for whom [`MovePlan::Count`] was returned.
+    /// Numbers of unread messages, for the owners for whom [`MovePlan::Count`] requested them.
     pub counts: &'a BTreeMap<UserUuid, u64>,
 }
 
 /// Whether messages of a group can be missing in the feeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reset {
-    /// No.
+    /// No message is missing.
     Never,
     /// Messages are missing if a row is older than the newest message.
     IfBehind,
-    /// Yes.
+    /// Messages can be missing in any case.
     Always,
 }
 
-/// What to write for a group: its rows, and what to append to the feeds of its participants.
+/// The writes for a group: its rows, and the entries for the feeds of its participants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupCommit {
     /// The rows.
@@ -187,12 +188,13 @@ impl View<'_> {
         newest.is_none_or(|newest| newest < task.to && newest < &task.newest.sort_key)
     }
 
-    /// Returns what the owner has received and read after the task, and the count that is needed to know it.
+    /// Returns what the owner has received and read after the task. Also returns a request if unread messages must be counted
+    /// first.
     fn reading(&self, task: &Task<'_>) -> (Option<Reading>, Option<CountRequest>) {
         let before = self.rows.iter().rev().find_map(|row| row.reading.clone());
         let oldest = task.unfed.iter().map(|message| &message.sort_key).min();
         let Some(mut reading) = before.or_else(|| {
-            // Counting starts with the first message that is fed; everything before it counts as read.
+            // Counting starts with the first message that is fed. All messages before it count as read.
             let oldest = oldest?;
             let marker = oldest.just_before().or_else(|| self.newest_row().map(|row| row.sort_key.clone()));
             Some(Reading { marker, ..Reading::default() })

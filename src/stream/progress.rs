@@ -1,4 +1,4 @@
-//! How far the reading of one shard has come.
+//! The progress of reading one shard.
 
 use std::time::Duration;
 
@@ -10,37 +10,37 @@ use super::source::{Batch, Position};
 use crate::backoff::Backoff;
 use crate::environment::Environment;
 
-/// Four reads a second, of the five that a shard allows.
+/// Interval between two reads of a shard: four reads per second. DynamoDB allows five.
 const READ_INTERVAL: Duration = Duration::from_millis(250);
-/// How long a checkpoint after records without an effect may wait to be written.
+/// Minimum time between the last written checkpoint and a checkpoint after records without an effect.
 const IDLE_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The state of the reading of one shard under one lease.
+/// The progress of reading one shard under one lease.
 pub struct Progress {
-    /// Where the next read starts.
+    /// Position at which the next read starts.
     pub position: Position,
-    /// Records that are older than this have been handled, in milliseconds since 1970. Unknown if no clock has seen them.
+    /// All records that are older than this time, in milliseconds since 1970, are handled. `None` if the time is unknown.
     pub complete_since: Option<i64>,
-    /// The iterator of the next read. It is requested from `position` if there is none.
+    /// The iterator of the next read. If it is `None`, a new one must be requested at `position`.
     iterator: Option<String>,
     /// Whether the last read reached the end of a closed shard.
     is_at_end: bool,
-    /// When the next read is due.
+    /// Time at which the next read is due.
     next_read: Instant,
-    /// The waits after reads that failed.
+    /// Waits after reads that failed.
     backoff: Backoff,
     /// The checkpoint that is not written yet.
     unwritten: Option<LeaseUpdate>,
-    /// When the unwritten checkpoint is due.
+    /// Time at which the unwritten checkpoint is due.
     checkpoint_due: Instant,
-    /// When a checkpoint was last written.
+    /// Time at which a checkpoint was last written.
     last_written: Instant,
-    /// Number of checkpoints that were made under this lease.
+    /// Number of checkpoints that were created under this lease.
     steps: u64,
 }
 
 impl Progress {
-    /// Reading starts at `position`.
+    /// The progress before the first read, which starts at `position`.
     pub fn new(position: Position, complete_since: Option<i64>) -> Self {
         let now = Instant::now();
         Self {
@@ -57,32 +57,32 @@ impl Progress {
         }
     }
 
-    /// When the next read is due.
+    /// Time at which the next read is due.
     pub fn next_read(&self) -> Instant {
         self.next_read
     }
 
-    /// A read starts. Returns the iterator to use, if there is one.
+    /// Records that a read starts. Returns the iterator to use, if there is one.
     pub fn start_read(&mut self) -> Option<String> {
         self.next_read = Instant::now() + READ_INTERVAL;
         self.iterator.take()
     }
 
-    /// A read failed, and the next one waits longer.
+    /// Records that a read failed. The next one waits longer.
     pub fn on_error(&mut self, environment: &dyn Environment) {
         self.next_read = Instant::now() + self.backoff.next(environment);
     }
 
-    /// A read returned no records: everything until `now` is handled. At the end of a closed shard this is not known: the
-    /// records since the unknown time at which it was closed are in its children.
+    /// Records that a read returned no records, so all records until `now` are handled. At the end of a closed shard this is not
+    /// true: records that were written after the shard was closed, at an unknown time, are in its children.
     pub fn on_empty_batch(&mut self, batch: &Batch, now: i64) {
         if batch.next.is_some() {
             self.complete_since = Some(now);
         }
     }
 
-    /// The records of a batch are handled. `had_effect` says whether one of them had an effect: then the checkpoint is due
-    /// at once.
+    /// Records that all records of a batch are handled. If one of them had an effect (`had_effect`), the checkpoint is due at
+    /// once.
     pub fn on_batch(&mut self, batch: &Batch, had_effect: bool) {
         let Some(last) = batch.records.last() else { return };
         self.position = Position::After(last.sequence_number.clone());
@@ -95,24 +95,25 @@ impl Progress {
         };
     }
 
-    /// The read succeeded. The next one starts with `iterator`; there is none at the end of a closed shard.
+    /// Records that a read succeeded. The next one uses `iterator`, which is `None` at the end of a closed shard.
     pub fn on_read(&mut self, iterator: Option<String>) {
         self.backoff.reset();
         self.is_at_end = iterator.is_none();
         self.iterator = iterator;
     }
 
-    /// Whether the shard has ended.
+    /// Whether the last read reached the end of the shard.
     pub fn is_at_end(&self) -> bool {
         self.is_at_end
     }
 
-    /// The records before the oldest one that the stream still has were lost at `since`, and a repair is requested.
+    /// Records a gap that was found at the time `since` and for which a repair was requested. Reading continues with the oldest
+    /// record that the stream still has.
     pub fn on_gap(&mut self, since: i64) {
         (self.position, self.unwritten, self.complete_since) = (Position::TrimHorizon, None, Some(since));
     }
 
-    /// The checkpoint to write now, if one is due.
+    /// Takes the checkpoint that must be written now, if one is due.
     pub fn take_due_checkpoint(&mut self) -> Option<LeaseUpdate> {
         if Instant::now() < self.checkpoint_due {
             return None;
@@ -122,12 +123,13 @@ impl Progress {
         Some(update)
     }
 
-    /// The checkpoint that is not written yet, due or not: for the end of the reading.
+    /// Takes the unwritten checkpoint, even if it is not due. Used when the process stops.
     pub fn take_checkpoint(&mut self) -> Option<LeaseUpdate> {
         self.unwritten.take()
     }
 
-    /// A checkpoint of this lease. Each has a step, so that one that arrives late does not take back a later one.
+    /// Creates a checkpoint of this lease. Each checkpoint has a step, so that one that arrives late does not replace a later
+    /// one.
     pub fn update(&mut self, checkpoint: Checkpoint, handled_until: Option<i64>) -> LeaseUpdate {
         self.steps += 1;
         LeaseUpdate::Advance { step: self.steps, checkpoint, handled_until }

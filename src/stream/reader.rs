@@ -1,7 +1,7 @@
 //! Reads one shard under a lease and applies its records.
 //!
-//! What is unavailable is waited for. A record that fails permanently is retried a few times and set aside, because one bad
-//! record must not stop the records after it. Records that were lost to trimming are made up for by a
+//! During an outage the reader waits. A record that fails permanently is retried a few times and then set aside, because one
+//! bad record must not stop the records after it. If records were trimmed before they were read, the reader requests a
 //! [repair](super::repair).
 
 use std::time::Duration;
@@ -27,9 +27,9 @@ use crate::report;
 
 /// Maximum number of groups that are moved concurrently.
 const CONCURRENT_MOVES: usize = 8;
-/// How long the current batch may go on after the stop. The next process does the rest of it.
+/// Maximum time for finishing the current batch after the stop. The next process applies the batch again.
 const DRAIN: Duration = Duration::from_millis(250);
-/// How often the children of an ended shard are requested, before it is left to the regular listing to find them.
+/// Maximum number of requests for the children of a shard that has ended. After that, the regular listing must find them.
 const CHILDREN_TRIES: u32 = 6;
 
 /// Reads one shard.
@@ -41,7 +41,7 @@ pub struct ShardReader<'a, S, T, R> {
 }
 
 impl<S: StreamSource, T: LeaseTable + RepairTable + SetAsideTable, R: GroupRows> ShardReader<'_, S, T, R> {
-    /// Reads from the checkpoint to the end of the shard.
+    /// Reads from the checkpoint to the end of the shard. Returns why it has ended.
     pub async fn read(&self) -> Left {
         match self.run().await {
             Ok(()) => Left::Finished,
@@ -73,7 +73,8 @@ impl<S: StreamSource, T: LeaseTable + RepairTable + SetAsideTable, R: GroupRows>
                 Err(StreamError::IteratorExpired) => {}
                 Err(StreamError::Trimmed) => self.handle_gap(&mut progress).await?,
                 Err(StreamError::Gone { .. }) if self.is_unlisted().await => {
-                    // A shard that vanishes before its end counts as finished, and a repair makes up for the rest of it.
+                    // A shard that is removed before its end was read counts as finished. A repair covers the records that
+                    // were not read.
                     let since = self.parts.now();
                     self.request_repair(&progress.position).await?;
                     progress.complete_since = Some(since);
@@ -89,7 +90,7 @@ impl<S: StreamSource, T: LeaseTable + RepairTable + SetAsideTable, R: GroupRows>
         }
     }
 
-    /// The progress that the lease has recorded, or `None` if the shard is finished.
+    /// Returns the progress at the checkpoint of the lease, or `None` if the shard is finished.
     async fn start(&self) -> Result<Option<Progress>, Left> {
         let read = self.retry("reading the checkpoint", || self.parts.table.get(self.stream, &self.lease.shard));
         let Some(lease) = read.await? else { return Ok(Some(Progress::new(Position::TrimHorizon, None))) };
@@ -106,7 +107,7 @@ impl<S: StreamSource, T: LeaseTable + RepairTable + SetAsideTable, R: GroupRows>
         }
     }
 
-    /// The process stops: the last checkpoint is written once, without retries.
+    /// Writes the last checkpoint once, without retries, because the process stops.
     async fn stopped(&self, mut progress: Progress) -> Left {
         if let Some(update) = progress.take_checkpoint()
             && let Err(error) = self.lease.write(&self.parts.table, self.stream, &update).await
@@ -116,8 +117,8 @@ impl<S: StreamSource, T: LeaseTable + RepairTable + SetAsideTable, R: GroupRows>
         Left::Stopped
     }
 
-    /// Until when the parent of the shard was handled when it ended. The lease of the shard may have an older time: a shard
-    /// without records hands its own lease's time on.
+    /// Returns the time until which the parent of the shard was handled when it ended, if the shard was not read yet. The lease
+    /// of the shard may contain an older time, because it can be created before the parent has ended.
     async fn end_of_parent(&self, lease: &Lease) -> Result<Option<i64>, Left> {
         let Some(parent) = lease.parent.as_ref().filter(|_| lease.checkpoint.is_none()) else { return Ok(None) };
         let table = &self.parts.table;
@@ -125,8 +126,8 @@ impl<S: StreamSource, T: LeaseTable + RepairTable + SetAsideTable, R: GroupRows>
         Ok(parent.filter(Lease::is_finished).and_then(|parent| parent.handled_until))
     }
 
-    /// Reads the next records. Reading from the oldest record would not show that older ones were trimmed; only the time
-    /// shows it.
+    /// Reads the next records. Returns [`StreamError::Trimmed`] if reading starts at the oldest record and older ones may have
+    /// been trimmed. DynamoDB reports no error in this case, so only the time shows it.
     async fn next_batch(&self, progress: &Progress, iterator: Option<String>) -> Result<Batch, StreamError> {
         let Parts { source, .. } = self.parts;
         let position = &progress.position;
@@ -134,7 +135,7 @@ impl<S: StreamSource, T: LeaseTable + RepairTable + SetAsideTable, R: GroupRows>
             Some(iterator) => iterator,
             None => {
                 let iterator = source.iterator(self.stream, &self.lease.shard, position).await?;
-                // After the call: the process may have been paused before it.
+                // Checked after the call, because the process may have been paused before it.
                 if *position == Position::TrimHorizon && self.parts.may_be_trimmed(progress.complete_since) {
                     return Err(StreamError::Trimmed);
                 }
@@ -152,8 +153,8 @@ impl<S: StreamSource, T: LeaseTable + RepairTable + SetAsideTable, R: GroupRows>
         }
     }
 
-    /// Creates the leases of the children, and then writes the end: a process that sees the end also sees the children. The
-    /// records of the children are younger than `progress.complete_since`.
+    /// Creates the leases of the children, and then writes the end of the shard, so that a process that reads the end also finds
+    /// the children. The records of the children are younger than `progress.complete_since`.
     async fn finish(&self, progress: &mut Progress) -> Result<(), Left> {
         let Parts { source, table, environment, .. } = self.parts;
         let shard = &self.lease.shard;
@@ -173,8 +174,9 @@ impl<S: StreamSource, T: LeaseTable + RepairTable + SetAsideTable, R: GroupRows>
         self.write(&end).await
     }
 
-    /// Records were lost before the oldest one that the stream has. Requests a repair, which goes on beside the reading, and
-    /// continues with that record. The request is written first: a gap that a crash leaves without a request is found again.
+    /// Handles a gap: records before the oldest one that the stream still has were lost. Requests a repair, which runs while the
+    /// reader continues with that record. The request is written before the checkpoint, so that after a crash between the two,
+    /// the gap is found again.
     async fn handle_gap(&self, progress: &mut Progress) -> Result<(), Left> {
         let since = self.parts.now();
         self.request_repair(&progress.position).await?;
@@ -197,14 +199,15 @@ impl<S: StreamSource, T: LeaseTable + RepairTable + SetAsideTable, R: GroupRows>
         Ok(())
     }
 
-    /// Writes to the lease. The reading ends if another process has the lease.
+    /// Writes to the lease. Returns an error if another process has the lease.
     async fn write(&self, update: &LeaseUpdate) -> Result<(), Left> {
         let table = &self.parts.table;
         let written = self.retry("writing the checkpoint", || self.lease.write(table, self.stream, update)).await?;
         if written { Ok(()) } else { Err(Left::Lost) }
     }
 
-    /// Applies a batch and records it in `progress`. Returns the age of its last record: what waits after it is younger.
+    /// Applies a batch and records it in `progress`. Returns the age of its last record, or `None` if it has no records. The
+    /// records that wait after the batch are younger.
     async fn apply_batch(&self, batch: &Batch, progress: &mut Progress) -> Result<Option<Duration>, Left> {
         let Some(last) = batch.records.last() else {
             progress.on_empty_batch(batch, self.parts.now());
@@ -221,7 +224,7 @@ impl<S: StreamSource, T: LeaseTable + RepairTable + SetAsideTable, R: GroupRows>
         Ok(Some(age(last.created_at)))
     }
 
-    /// Applies records. Returns whether one of them was a message.
+    /// Applies records. Returns whether one of them was a message, even a malformed one.
     async fn apply(&self, records: &[Record]) -> Result<bool, Left> {
         let arrivals = arrivals(records);
         Count::Read.add(records.len());
@@ -250,7 +253,7 @@ impl<S: StreamSource, T: LeaseTable + RepairTable + SetAsideTable, R: GroupRows>
         loop {
             tokio::select! {
                 biased;
-                // What is interrupted is done again: the checkpoint stays before this batch.
+                // The checkpoint stays before this batch, so the next process applies the whole batch again.
                 () = &mut drained => return Err(Left::Stopped),
                 moved = moves.next() => match moved {
                     Some(moved) => moved?,
@@ -310,7 +313,7 @@ impl<S: StreamSource, T: LeaseTable + RepairTable + SetAsideTable, R: GroupRows>
         self.retry("setting a record aside", || self.parts.table.put(&aside)).await
     }
 
-    /// Retries a call until it succeeds. Meanwhile the shard makes no progress.
+    /// Retries a call until it succeeds. Records after each failure that the shard makes no progress.
     async fn retry<A, E, F>(&self, call: &str, attempt: impl FnMut() -> F) -> Result<A, Left>
     where
         E: std::error::Error,

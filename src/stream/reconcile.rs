@@ -1,9 +1,9 @@
-//! Reconciling: moves each group to its newest message, after records of the stream were lost.
+//! Reconciles groups: moves each group to its newest message, after records of the stream were lost.
 //!
-//! Each group is moved as if its newest message had just arrived, under the same conditions. So reconciling is safe beside live
-//! traffic, and it can be interrupted and started again, at any page of the index. During an outage it waits. A group that
+//! Each group is moved as if its newest message had just arrived, under the same conditions. So reconciling is safe during live
+//! traffic, and it can be interrupted and started again at any page of the index. During an outage it waits. A group that
 //! fails permanently is reported and does not stop the others. Messages that were never read from the stream are missing in
-//! the feeds, so the feeds get an entry that says so.
+//! the feeds, so the feeds get a reset: an entry that says that messages are missing.
 
 use std::collections::HashSet;
 
@@ -23,7 +23,7 @@ use crate::report;
 /// Maximum number of groups that are reconciled concurrently. Live traffic shares the table's capacity.
 const CONCURRENT_GROUPS: usize = 4;
 
-/// What reconciling has done.
+/// The result of reconciling groups.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reconciled {
     /// Number of groups that were checked.
@@ -39,20 +39,20 @@ pub struct Reconciled {
 pub struct FailedGroup {
     /// The group.
     pub group: MessageGroupUuid,
-    /// Its newest message, if that could be read.
+    /// Its newest message, if it could be read.
     pub newest: Option<Message>,
-    /// Why.
+    /// Text of the last error.
     pub reason: String,
 }
 
-/// A reconciled page of the index.
+/// The result of reconciling the groups of one page of the index.
 #[derive(Debug)]
 pub struct Page {
-    /// What was done.
+    /// Counts and failed groups of the page.
     pub done: Reconciled,
-    /// The last group of the page. The next page can begin with another row of it.
+    /// The last group of the page. The next page can begin with another row of this group.
     pub last: Option<MessageGroupUuid>,
-    /// Where the next page begins. `None` after the last page.
+    /// Position at which the next page begins. `None` after the last page.
     pub next: Option<ScanPosition>,
 }
 
@@ -62,12 +62,12 @@ pub struct Reconciler<'a, R> {
     pub rows: &'a R,
     /// The feeds.
     pub appender: &'a Appender,
-    /// Whether records of the stream were lost. Then the feeds of every group are reset: a message can be missing also if the
-    /// rows moved to a later one. Otherwise they are reset only if a row is behind the newest message.
+    /// Whether records of the stream were lost. If true, the feeds of every group are reset, because a message can be missing
+    /// even if the rows have moved to a later one. If false, they are reset only if a row is older than the newest message.
     pub records_lost: bool,
     /// Time and randomness of the waits.
     pub environment: &'a dyn Environment,
-    /// Maximum number of tries of a call that fails because of an outage.
+    /// Maximum number of attempts of a call that fails because of an outage.
     pub outage_tries: u32,
 }
 
@@ -80,13 +80,13 @@ impl<R: GroupRows> Reconciler<'_, R> {
         }
     }
 
-    /// Brings the group of a message to it. If the message may be missing in the feeds, they are reset.
+    /// Moves the group of `message` to this message. If it may be missing in the feeds (`may_be_lost`), resets the feeds.
     pub async fn message(&self, message: &Message, may_be_lost: bool) -> Result<Effect, EffectError> {
         let writer = Writer { table: self.rows, appender: self.appender, environment: self.environment };
         writer.apply(Cause::Checked { newest: message, may_be_lost }).await
     }
 
-    /// Reconciles all groups that have a row. Calls `progress` after each page.
+    /// Reconciles all groups that have a row. Calls `progress` after each page with the result so far.
     pub async fn all(&self, mut progress: impl FnMut(&Reconciled)) -> Result<Reconciled, EffectError> {
         let mut done = Reconciled::default();
         let (mut from, mut last) = (None, None);
@@ -118,7 +118,7 @@ impl<R: GroupRows> Reconciler<'_, R> {
                 Err(error) => tries.wait_out(self, error.into()).await?,
             }
         };
-        // The rows of a group follow each other in the index.
+        // The rows of a group are adjacent in the index.
         let end = groups.last().copied().or(last);
         let mut seen: HashSet<MessageGroupUuid> = last.into_iter().collect();
         groups.retain(|group| seen.insert(*group));
@@ -159,7 +159,7 @@ impl<R: GroupRows> Reconciler<'_, R> {
     }
 }
 
-/// The tries of one call.
+/// The failed attempts of one call.
 struct Tries {
     outages: u32,
     faults: u32,
@@ -167,7 +167,7 @@ struct Tries {
 }
 
 impl Tries {
-    /// Waits until the next try, or returns the error if waiting does not help or has lasted long enough.
+    /// Waits before the next attempt. Returns the error if it is not transient or no attempt is left.
     async fn wait_out<R>(&mut self, of: &Reconciler<'_, R>, error: EffectError) -> Result<(), EffectError> {
         self.outages += 1;
         if !error.is_transient() || self.outages >= of.outage_tries {

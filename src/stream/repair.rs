@@ -77,7 +77,7 @@ pub struct Tally {
 }
 
 impl Repair {
-    /// Whether a request is not covered by a finished pass.
+    /// Whether there is a request that no finished pass covers.
     pub fn is_pending(&self) -> bool {
         self.requested > self.complete.as_ref().map_or(0, |complete| complete.covers)
     }

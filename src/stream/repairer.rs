@@ -1,4 +1,4 @@
-//! Runs the [repair](super::repair) in one process: watches the lease, takes it, and makes the passes.
+//! Runs the [repair](super::repair) in one process: watches its lease, takes it, and makes the passes.
 
 use std::time::Duration;
 
@@ -20,23 +20,24 @@ use crate::messages_table::keys::messages_pk;
 use crate::metrics::{self, Count};
 use crate::report;
 
-/// How often each process reads the row of the repair. A repair is rare and not urgent, and each read costs a read unit.
+/// Interval at which each process reads the row of the repair, before jitter. A repair is rare and not urgent, and each read
+/// costs a read unit.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
-/// How long a pass waits before it begins. If no process has run for a day, the readers of all shards find their gaps
-/// soon after the leases of the dead processes have expired. After this wait, one pass covers all of the gaps.
+/// Wait before a pass begins. If no process has run for a day, the readers of all shards find their gaps soon after the leases
+/// of the dead processes have expired. Because of this wait, one pass covers all these gaps.
 const GATHERING: Duration = Duration::from_secs(LEASE_TIME.as_secs() * 3 / 2);
 
 /// What this process knows about the lease of the repair.
 #[derive(Debug, Default)]
 pub struct RepairWatch {
-    /// When the row is read again.
+    /// Time at which the row is read again. `None` before the first read.
     due: Option<Instant>,
     holder: Option<CounterWatch>,
 }
 
 impl RepairWatch {
-    /// Reads the row of the repair if that is due. Returns it if the process `me` should take the lease: a repair is pending,
-    /// and no other living process holds the lease.
+    /// Reads the row of the repair if a read is due. Returns the row if the process `me` should take the lease: a repair is
+    /// pending, and no other living process holds the lease.
     pub async fn look<T: RepairTable>(
         &mut self,
         table: &T,
@@ -70,8 +71,8 @@ pub struct Repairer<'a, S, T, R> {
 }
 
 impl<S, T: RepairTable + SetAsideTable, R: GroupRows> Repairer<'_, S, T, R> {
-    /// Repairs as long as this process holds the lease, and renews the lease meanwhile. At the end it releases the
-    /// lease.
+    /// Repairs and renews the lease until no repair is pending, the process stops or the lease is lost. Releases the lease at the
+    /// end. `taken` is the time at which the lease was requested.
     pub async fn hold(&self, taken: Instant) -> Left {
         let Parts { table, environment, health, .. } = self.parts;
         let renew = || self.lease.write(table, &RepairUpdate::Renew);
@@ -90,8 +91,8 @@ impl<S, T: RepairTable + SetAsideTable, R: GroupRows> Repairer<'_, S, T, R> {
         left
     }
 
-    /// Makes passes until no request is left. Continues a pass that another process has begun. If a pass has no
-    /// finished page, it begins again and then also covers the latest request.
+    /// Makes passes until no repair is pending. Continues a pass that another process has begun. A pass without a finished page
+    /// begins again, and then also covers the latest request.
     async fn run(&self) -> Result<(), Left> {
         let mut step = 0;
         loop {
@@ -112,7 +113,7 @@ impl<S, T: RepairTable + SetAsideTable, R: GroupRows> Repairer<'_, S, T, R> {
         }
     }
 
-    /// Begins a pass.
+    /// Waits for [`GATHERING`], and then begins a pass.
     async fn begin(&self, step: &mut u64) -> Result<Pass, Left> {
         sleep(self.stop, GATHERING).await?;
         let Repair { requested, .. } = self.read().await?;
@@ -122,7 +123,7 @@ impl<S, T: RepairTable + SetAsideTable, R: GroupRows> Repairer<'_, S, T, R> {
         Ok(pass)
     }
 
-    /// Makes a pass over the groups after its position.
+    /// Makes a pass over the groups after the position of `pass`. `tally` contains the counts of the groups before it.
     async fn pass(&self, mut pass: Pass, mut tally: Tally, step: &mut u64) -> Result<(), Left> {
         let Parts { rows, appender, environment, .. } = self.parts;
         let (environment, outage_tries) = (&**environment, u32::MAX);

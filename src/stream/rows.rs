@@ -1,5 +1,5 @@
-//! What a move needs of the messages table. It is a seam: the simulator of the tests serves an index that lags, loses
-//! responses and lets transactions conflict.
+//! The reads and writes of the messages table that the consumer needs. Implemented with DynamoDB, and by the simulator of the
+//! tests, whose index lags, which loses responses, and in which transactions conflict.
 
 use std::future::Future;
 
@@ -9,36 +9,37 @@ use crate::messages_table::{
 };
 use crate::model::{MessageGroupUuid, UserUuid};
 
-/// The rows of message groups, what is known about them, and the feeds.
+/// The rows, messages and memberships of message groups, and the feeds.
 pub trait GroupRows: Send + Sync + 'static {
-    /// The rows of all participants of a group in the index, which may lag.
+    /// Returns the rows of all participants of a group from the index, which may lag.
     fn indexed_rows(&self, group: MessageGroupUuid) -> impl Future<Output = Result<Vec<GroupRow>, TableError>> + Send;
-    /// The rows of one user for a group, strongly consistent. Reads the user's whole list.
+    /// Reads the rows of one user for a group with strong consistency. Reads the user's whole list.
     fn own_rows(
         &self,
         user: UserUuid,
         group: MessageGroupUuid,
     ) -> impl Future<Output = Result<Vec<GroupRow>, TableError>> + Send;
-    /// The row of one user for a group with this sort key, strongly consistent.
+    /// Reads the row of one user for a group with this sort key, with strong consistency.
     fn row_at(
         &self,
         user: UserUuid,
         group: MessageGroupUuid,
         sort_key: &SortKey,
     ) -> impl Future<Output = Result<Option<GroupRow>, TableError>> + Send;
-    /// The sort keys of the newest messages of a group.
+    /// Returns the sort keys of the newest messages of a group, newest first.
     fn recent_sort_keys(
         &self,
         group: MessageGroupUuid,
     ) -> impl Future<Output = Result<Vec<SortKey>, TableError>> + Send;
     /// Whether every legacy group has a membership item.
     fn legacy_is_adopted(&self) -> impl Future<Output = Result<bool, TableError>> + Send;
-    /// The participants of a group.
+    /// Returns the membership of a group, or `None` if it has no membership item.
     fn membership(
         &self,
         group: MessageGroupUuid,
     ) -> impl Future<Output = Result<Option<Membership>, TableError>> + Send;
-    /// The newest message of a group, or of one author among its newest messages.
+    /// Returns the newest message of a group. With `author`, returns the newest message of this author among the newest messages
+    /// of the group.
     fn newest_message(
         &self,
         group: MessageGroupUuid,
@@ -46,12 +47,12 @@ pub trait GroupRows: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Option<Message>, TableError>> + Send;
     /// Writes the membership and pair items of a legacy group.
     fn adopt_legacy_group(&self, membership: &Membership) -> impl Future<Output = Result<(), TableError>> + Send;
-    /// One page of the groups that have a row. A group can be in several pages.
+    /// Returns one page of the groups that have a row, and the position of the next page. A group can be in several pages.
     fn groups(
         &self,
         from: Option<ScanPosition>,
     ) -> impl Future<Output = Result<(Vec<MessageGroupUuid>, Option<ScanPosition>), TableError>> + Send;
-    /// The number of messages of one author after one sort key, up to another one.
+    /// Counts the messages of one author with sort keys greater than `after` and at most `up_to`.
     fn count_messages(
         &self,
         group: MessageGroupUuid,
@@ -59,9 +60,9 @@ pub trait GroupRows: Send + Sync + 'static {
         after: Option<&SortKey>,
         up_to: &SortKey,
     ) -> impl Future<Output = Result<u64, TableError>> + Send;
-    /// The last entry of a feed, strongly consistent.
+    /// Reads the last entry of a feed with strong consistency. `None` if the feed is empty.
     fn feed_head(&self, owner: UserUuid) -> impl Future<Output = Result<Option<FeedHead>, TableError>> + Send;
-    /// Writes rows and appends feed entries, all or none.
+    /// Writes rows and appends feed entries in one transaction.
     fn apply(
         &self,
         updates: &[GroupUpdate],

@@ -1,5 +1,5 @@
-//! What failed permanently, kept where an operator finds it. The message itself stays in the messages table; a set-aside
-//! entry has its keys and the reason.
+//! Records and groups that failed permanently, stored so that an operator can list and replay them. The message itself stays
+//! in the messages table. A set-aside entry contains its keys and the reason.
 
 use std::fmt;
 use std::future::Future;
@@ -8,7 +8,7 @@ use super::ids::{SequenceNumber, StreamArn};
 use crate::messages_table::TableError;
 use crate::model::MessageGroupUuid;
 
-/// What is set aside.
+/// The record or group that is set aside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject {
     /// A record of the stream whose message could not be applied.
@@ -29,9 +29,9 @@ impl fmt::Display for Subject {
 /// A set-aside entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetAside {
-    /// The stream that it belongs to.
+    /// The stream of the record, or the stream that was consumed when the group failed.
     pub stream: StreamArn,
-    /// The record or the group.
+    /// The record or group that failed.
     pub subject: Subject,
     /// Why it failed.
     pub reason: String,
@@ -39,15 +39,15 @@ pub struct SetAside {
     pub message_pk: String,
     /// Sort key of the message; empty if the newest message of a group could not be read.
     pub message_sk: String,
-    /// When it was set aside, in RFC 3339 format.
+    /// Time at which it was set aside, in RFC 3339 format.
     pub set_aside_at: String,
 }
 
-/// The store of set-aside entries.
+/// Storage of set-aside entries. Implemented with DynamoDB, and by the simulator of the tests.
 pub trait SetAsideTable: Send + Sync + 'static {
-    /// Stores an entry. Storing the same entry again changes nothing.
+    /// Stores an entry. Replaces an entry of the same record or group.
     fn put(&self, aside: &SetAside) -> impl Future<Output = Result<(), TableError>> + Send;
-    /// All entries, the oldest first.
+    /// Returns all entries, in no particular order.
     fn list(&self) -> impl Future<Output = Result<Vec<SetAside>, TableError>> + Send;
     /// Removes an entry.
     fn remove(&self, aside: &SetAside) -> impl Future<Output = Result<(), TableError>> + Send;

@@ -1,4 +1,4 @@
-//! The calls of a stream that the consumer needs. Implemented with DynamoDB Streams, and by the simulator of the tests.
+//! The calls to a stream that the consumer needs. Implemented with DynamoDB Streams, and by the simulator of the tests.
 
 use std::future::Future;
 
@@ -8,16 +8,16 @@ use crate::messages_table::items::Item;
 /// A shard as the stream lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shard {
-    /// Its id.
+    /// Id of the shard.
     pub id: ShardId,
-    /// The shard that it continues. A parent that is not listed any more counts as finished.
+    /// The shard that this shard continues. A parent that is not listed any more counts as finished.
     pub parent: Option<ShardId>,
 }
 
-/// Where a reading of a shard starts.
+/// The position at which reading a shard starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Position {
-    /// At the oldest record that the stream has.
+    /// At the oldest record that the stream still has.
     TrimHorizon,
     /// After the record with this sequence number.
     After(SequenceNumber),
@@ -26,9 +26,9 @@ pub enum Position {
 /// One change of an item.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
-    /// Its position in the shard.
+    /// Position in the shard.
     pub sequence_number: SequenceNumber,
-    /// About when it was written to the stream, in milliseconds since 1970.
+    /// Approximate time at which the stream received the record, in milliseconds since 1970.
     pub created_at: Option<i64>,
     /// The change.
     pub change: RecordChange,
@@ -48,7 +48,7 @@ pub enum RecordChange {
 pub struct Batch {
     /// The records in order. Often there are none.
     pub records: Vec<Record>,
-    /// The iterator of the next read. `None` at the end of a closed shard, and only there.
+    /// The iterator of the next read. `None` only at the end of a closed shard.
     pub next: Option<String>,
 }
 
@@ -64,10 +64,10 @@ pub enum StreamError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The iterator is too old: it lives 15 minutes.
+    /// The iterator is older than 15 minutes.
     #[error("the shard iterator has expired")]
     IteratorExpired,
-    /// Records after the position were removed: the stream keeps them for 24 hours.
+    /// Records after the position were removed, because the stream keeps records for only 24 hours.
     #[error("records after the position were trimmed")]
     Trimmed,
     /// The stream or the shard does not exist.
@@ -89,23 +89,23 @@ pub enum StreamError {
 
 /// A stream of changes.
 pub trait StreamSource: Send + Sync + 'static {
-    /// The stream of the table.
+    /// Returns the current stream of the table.
     fn stream(&self) -> impl Future<Output = Result<StreamArn, StreamError>> + Send;
-    /// All listed shards.
+    /// Returns all listed shards.
     fn shards(&self, stream: &StreamArn) -> impl Future<Output = Result<Vec<Shard>, StreamError>> + Send;
-    /// The children of a shard that has ended, as far as they are listed.
+    /// Returns the listed children of a shard that has ended.
     fn children(
         &self,
         stream: &StreamArn,
         parent: &ShardId,
     ) -> impl Future<Output = Result<Vec<Shard>, StreamError>> + Send;
-    /// An iterator that starts at `position`.
+    /// Returns an iterator that starts at `position`.
     fn iterator(
         &self,
         stream: &StreamArn,
         shard: &ShardId,
         position: &Position,
     ) -> impl Future<Output = Result<String, StreamError>> + Send;
-    /// The next records.
+    /// Reads the next records.
     fn records(&self, iterator: &str) -> impl Future<Output = Result<Batch, StreamError>> + Send;
 }
