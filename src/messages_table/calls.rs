@@ -2,8 +2,8 @@
 //! request that reads a list of groups with their messages would open hundreds of connections.
 //!
 //! A call that exceeds a limit waits. Calls get permits in the order in which they arrive. At most [`CALLS_OF_REQUEST`]
-//! calls of a request wait for a permit of the process, so a large request does not delay all others. A part of the
-//! permits is reserved for mutations, so mutations do not wait for queries.
+//! calls of a request hold or wait for a permit of the process, so a large request does not delay all others. A part of the
+//! permits is reserved for mutations, so that mutations do not have to wait for queries.
 
 use std::sync::Arc;
 
@@ -17,26 +17,27 @@ pub const CALLS_OF_REQUEST: usize = 16;
 /// The permits for the calls of all requests.
 #[derive(Debug)]
 pub struct StoreCalls {
+    /// Permits for all calls.
     all: Semaphore,
     /// Permits for calls of queries. Such a call needs a permit of `all` too.
     queries: Semaphore,
 }
 
 impl StoreCalls {
-    /// Allows `maximum` concurrent calls. A quarter of them is reserved for mutations.
+    /// Allows `maximum` concurrent calls. A quarter of the permits is reserved for mutations.
     pub fn new(maximum: usize) -> Arc<Self> {
-        // tokio panics if a semaphore has more permits.
+        // tokio panics if a semaphore has more than `MAX_PERMITS`.
         let maximum = maximum.min(Semaphore::MAX_PERMITS);
         let queries = maximum - maximum / 4;
         Arc::new(Self { all: Semaphore::new(maximum), queries: Semaphore::new(queries) })
     }
 
-    /// Returns the limits of the calls of a query.
+    /// Returns the permits for the calls of one query.
     pub fn of_query(self: &Arc<Self>) -> Arc<RequestCalls> {
         self.of_request(true)
     }
 
-    /// Returns the limits of the calls of a mutation.
+    /// Returns the permits for the calls of one mutation.
     pub fn of_mutation(self: &Arc<Self>) -> Arc<RequestCalls> {
         self.of_request(false)
     }

@@ -8,19 +8,19 @@ use super::items::ItemError;
 use crate::metrics::{self, Target};
 use crate::model::UserUuid;
 
-/// The cause of an error. Shared, so that several callers of one transaction can have its error.
+/// The cause of an error. It is shared, so that several callers of one transaction can get its error.
 type Source = Arc<dyn std::error::Error + Send + Sync>;
 
 /// Why a call failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum TableError {
-    /// DynamoDB was unreachable, overloaded or throttled the call, or the call timed out. A retry can succeed. A write may
-    /// have happened.
+    /// DynamoDB was unreachable or overloaded or throttled the call, or the call timed out. A retry can succeed. A write may
+    /// have been executed.
     #[error("{operation}: DynamoDB is unavailable")]
     Unavailable {
         /// The API operation.
         operation: &'static str,
-        /// DynamoDB's error code. `None` when there was no response.
+        /// DynamoDB's error code. `None` if there was no response, or if the response contains no readable code.
         code: Option<String>,
         /// Error of the SDK.
         #[source]
@@ -32,7 +32,7 @@ pub enum TableError {
     Refused {
         /// The API operation.
         operation: &'static str,
-        /// DynamoDB's error code. `None` when there was no response.
+        /// DynamoDB's error code. `None` if there was no response, or if the response contains no readable code.
         code: Option<String>,
         /// Error of the SDK.
         #[source]
@@ -50,7 +50,7 @@ pub enum TableError {
     /// A stored item that the call needs is malformed.
     #[error(transparent)]
     Item(#[from] ItemError),
-    /// Legacy groups can be found only in the user's list, and the list is longer than a request may read.
+    /// To find the legacy groups of the user, the user's list must be read, and the list is longer than a request may read.
     #[error(
         "finding the legacy groups of user {user} takes more than {read_units} read units (MAX_LEGACY_READ_UNITS): \
          run `ddb adopt-legacy`"
@@ -83,8 +83,8 @@ const TRANSIENT: [&str; 9] = [
     "TransactionInProgressException",
 ];
 
-/// Classifies an error of a call to the messages table, and counts it in the metrics. Callers handle the errors that they
-/// expect before.
+/// Classifies an error of a call to the messages table, and counts it in the metrics. Callers must handle the errors that they
+/// expect, such as failed conditions, before they call this function.
 pub fn classify<E>(
     operation: &'static str,
     error: SdkError<E, aws_sdk_dynamodb::config::http::HttpResponse>,

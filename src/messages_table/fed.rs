@@ -1,5 +1,5 @@
-//! Stores which messages of a group are in the feeds of its participants. A message is *fed* when the consumer has
-//! appended it to these feeds.
+//! Stores which messages of a group are in the feeds of its participants. A message is *fed* if the consumer has appended
+//! it to these feeds.
 //!
 //! The stream can deliver a message more than once, for example after a crash of the consumer. Each row of a group
 //! therefore has the position of the last message that was fed, for each shard from which messages of the group came.
@@ -10,8 +10,8 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// The last fed sequence number of each shard. The next message that is fed to the group removes the positions of
-/// finished shards.
+/// The last fed sequence number of each shard. When the next message of the group is fed, the positions of finished shards
+/// are removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fed(BTreeMap<String, String>);
 
@@ -43,7 +43,7 @@ impl Fed {
         union
     }
 
-    /// Whether no message of the group was fed.
+    /// Whether there are no positions, because no message of the group was fed.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -53,15 +53,15 @@ impl Fed {
         self.0.keys().map(String::as_str)
     }
 
-    /// Whether a message at `position` was fed. Returns `None` if no message of its shard was fed or if the shard is
-    /// finished.
+    /// Whether the message at `position` was fed. Returns `None` if there is no position of its shard: no message of the shard
+    /// was fed, or the shard is finished.
     pub fn contains(&self, position: StreamPosition<'_>) -> Option<bool> {
         let last = self.0.get(position.shard)?;
         Some(compare_numbers(position.sequence_number, last) != Ordering::Greater)
     }
 
-    /// Returns the positions after the messages up to `position` are fed. Keeps the positions of shards for which
-    /// `keep` returns true.
+    /// Returns the positions after the messages up to `position` are fed. Of the other shards, keeps the positions of those for
+    /// which `keep` returns true.
     #[must_use]
     pub fn advanced(&self, position: StreamPosition<'_>, keep: impl Fn(&str) -> bool) -> Self {
         let mut fed: BTreeMap<_, _> =
@@ -72,7 +72,7 @@ impl Fed {
 }
 
 impl fmt::Display for Fed {
-    /// Formats the value of the attribute `fed`.
+    /// Writes the value of the attribute `fed`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, (shard, number)) in self.0.iter().enumerate() {
             let separator = if index == 0 { "" } else { " " };

@@ -20,9 +20,9 @@ pub struct FeedEntry {
     pub id: String,
     /// Number of events in the feed up to the end of this entry.
     pub events: u64,
-    /// When the consumer wrote the entry, in milliseconds since 1970.
+    /// Time at which the consumer wrote the entry, in milliseconds since 1970.
     pub written_at: i64,
-    /// When DynamoDB may delete the entry, in seconds since 1970. `None` if the entry never expires.
+    /// Time after which DynamoDB may delete the entry, in seconds since 1970. `None` if the entry never expires.
     pub expires_at: Option<i64>,
     /// The content of the entry.
     pub content: FeedContent,

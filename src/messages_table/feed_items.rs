@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `entry_id`, `event_count`, `written_at`, `expires_at` | see [`FeedEntry`] |
 //! | `group_uuid` | the group. The name differs from `message_group_uuid`, which would put the item into the index |
-//! | `messages` | list of maps: `sk`, `message_uuid`, `message`, and `own` (true) if the owner is the author. An entry without this attribute is a reset |
+//! | `messages` | list of maps: `sk`, `message_uuid`, `message`, and `own` (true) if the owner is the author. A reset lacks it |
 //! | `newer` | a map like those of `messages` |
 //! | `user_uuid`, `user_handle`, `user_display_name` | the other participant |
 //! | `received_count`, `read_count`, `read_sk`, `counted_sk` | what the owner has received and read, as in a row |
@@ -69,7 +69,7 @@ pub fn to_feed_entry(owner: UserUuid, item: &Item) -> Result<FeedEntry, ItemErro
     Ok(FeedEntry { owner, position, id, events, written_at, expires_at, content })
 }
 
-/// Converts the item of the last entry of a feed to the values that the writer of the next entry needs.
+/// Converts the item of the last entry of a feed. Reads only the attributes that the writer of the next entry needs.
 pub fn to_feed_head(item: &Item) -> Result<FeedHead, ItemError> {
     let reader = AttributeReader(item);
     let position = keys::position_of_feed_sk(reader.text(SK)?);

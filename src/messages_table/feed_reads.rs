@@ -1,4 +1,4 @@
-//! Reads feeds and counts unread messages. All reads are strongly consistent, because clients rely on a feed to contain
+//! Reads feeds and counts unread messages. All reads are strongly consistent, because clients rely on the feed to contain
 //! all messages that they missed.
 
 use aws_sdk_dynamodb::operation::query::QueryOutput;
@@ -13,17 +13,16 @@ use super::keys::{self, SK, SortKey};
 use super::table::MessagesTable;
 use crate::model::{MessageGroupUuid, UserUuid};
 
-/// Maximum number of messages that a count reads, so that marking an old message as read does not read a conversation of
-/// years. Reading 1,000 messages costs about 75 read units, and user interfaces show larger counts as "99+".
+/// Maximum number of messages that a count reads, so that marking an old message as read does not read years of a
+/// conversation. Reading 1,000 messages costs about 75 read units, and user interfaces show counts above 99 as "99+".
 pub const MAX_COUNTED: i32 = 1_000;
 
 impl MessagesTable {
-    /// Returns at most `limit` entries of a feed, from `position` on, and whether more entries follow. DynamoDB limits
-    /// a page to 1 MB. So the result can have fewer than `limit` entries although more follow, but in this case it has
-    /// at least one.
+    /// Returns at most `limit` entries of a feed, beginning at `position`, and whether more entries follow. DynamoDB limits a
+    /// page to 1 MB, so the result can have fewer than `limit` entries although more follow. In this case it has at least one.
     ///
     /// # Errors
-    /// Returns an error if an entry is malformed, because skipping the entry would hide messages.
+    /// The call fails, or an entry is malformed. A malformed entry is not skipped, because this would hide messages.
     pub async fn feed_entries(
         &self,
         owner: UserUuid,
@@ -59,7 +58,8 @@ impl MessagesTable {
         after: Option<&SortKey>,
         up_to: &SortKey,
     ) -> Result<u64, TableError> {
-        // `BETWEEN` includes both bounds. `!` sorts before every character that can follow a sort key in a longer one.
+        // `BETWEEN` includes both bounds, so `!` is appended to exclude `after`. It sorts before every character with which a
+        // longer sort key can continue.
         let after = after.map_or_else(|| "!".to_owned(), |after| format!("{after}!"));
         if after.as_str() > up_to.as_str() {
             return Ok(0);

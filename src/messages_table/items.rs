@@ -1,5 +1,5 @@
-//! Conversion between the table's items and the [records](super::records). No other module reads or names the attributes
-//! of an item.
+//! Conversion between the table's items and the [records](super::records). Only this module and `feed_items` read and name
+//! the attributes of these items.
 
 use std::collections::HashMap;
 use std::str::FromStr;
@@ -31,12 +31,13 @@ const USER_DISPLAY_NAME: &str = "user_display_name";
 pub const MESSAGE_USER_UUID: &str = "message_user_uuid";
 /// In a row: see [`Fed`].
 pub const FED: &str = "fed";
-/// In a row: see [`Reading`].
+/// In a row or a feed entry: see [`Reading`].
 pub const RECEIVED: &str = "received_count";
 pub const READ: &str = "read_count";
 pub const READ_SK: &str = "read_sk";
 pub const COUNTED_SK: &str = "counted_sk";
-/// In the item of a pair, an idempotency key or a feed entry: the group. The name differs from `message_group_uuid`, which would put the item into the index.
+/// In the item of a pair, an idempotency key or a feed entry: the group. The name differs from `message_group_uuid`, which
+/// would put the item into the index.
 pub(super) const GROUP_UUID: &str = "group_uuid";
 const PARTICIPANTS: &str = "participants";
 /// In a membership item: see [`Membership::version`].
@@ -50,7 +51,7 @@ const BODY_SHA256: &str = "body_sha256";
 const HANDLE_SHA256: &str = "handle_sha256";
 /// Time after which DynamoDB deletes the item, in seconds since 1970. It is the table's time to live attribute.
 pub const EXPIRES_AT: &str = "expires_at";
-/// In the marker: when the last legacy group was found to be adopted. For operators; the program does not read it.
+/// In the marker: time at which the marker was written. For operators only; the program does not read it.
 const ADOPTED_AT: &str = "adopted_at";
 
 /// The attributes that conversion of messages and rows reads.
@@ -71,7 +72,7 @@ pub const PROJECTION: [&str; 14] = [
     COUNTED_SK,
 ];
 
-/// An item whose attributes do not match the kind of item that its key says.
+/// Error of an item whose attributes do not match the kind of item that its key indicates.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("item {pk} / {sk}: attribute {attribute} {problem}")]
 pub struct ItemError {
@@ -101,7 +102,7 @@ pub enum Attribute<'a> {
 
 /// Access to an item's attributes, decoded by the SDK or by [`response_reader`](super::response_reader).
 pub trait Attributes {
-    /// The attribute `name`, or `None` when the item lacks it.
+    /// Returns the attribute `name`, or `None` if the item lacks it.
     fn attribute(&self, name: &str) -> Option<Attribute<'_>>;
 }
 
@@ -160,7 +161,7 @@ impl AttributeReader<'_> {
         self.optional_text(attribute)?.map(read).transpose()
     }
 
-    /// What the owner of the item has received and read. Rows that a version without feeds has written lack it.
+    /// Reads what the owner of the item has received and read. `None` in a row that was written by a version without feeds.
     pub fn reading(&self) -> Result<Option<Reading>, ItemError> {
         let Some(received) = self.optional_number(RECEIVED)? else { return Ok(None) };
         Ok(Some(Reading {
@@ -179,7 +180,8 @@ impl AttributeReader<'_> {
         self.optional_sort_key(SK)?.ok_or_else(|| self.error(SK, "is missing"))
     }
 
-    /// The names are copies that serve only when Postgres no longer has the user, so an item without them is accepted.
+    /// Reads a participant. An item without the names is accepted, because these copies are used only if PostgreSQL does not
+    /// have the user or does not respond.
     pub fn participant(&self) -> Result<Participant, ItemError> {
         let name = |attribute| self.text(attribute).map(str::to_owned).unwrap_or_default();
         Ok(Participant {
@@ -205,7 +207,7 @@ pub(super) fn number(value: impl ToString) -> AttributeValue {
     AttributeValue::N(value.to_string())
 }
 
-/// The attributes of a reading. An attribute without a value is not stored.
+/// Returns the attributes of a reading. An attribute without a value is not stored.
 pub(super) fn reading_attributes(reading: &Reading) -> [(&'static str, Option<AttributeValue>); 4] {
     [
         (RECEIVED, Some(number(reading.received))),
@@ -220,7 +222,8 @@ pub(super) fn put_reading(item: &mut Item, reading: &Reading) {
     item.extend(stored);
 }
 
-/// The update expression that gives a row the progress of `row`: what was fed, received and read.
+/// Returns the update expression that sets what was fed, received and read to the values of `row`. Adds its values to
+/// `values`.
 pub(super) fn progress_update(row: &GroupRow, values: &mut Item) -> String {
     let fed = (FED, (!row.fed.is_empty()).then(|| text(&row.fed)));
     let reading = row.reading.as_ref().map(reading_attributes);
@@ -245,7 +248,7 @@ pub(super) fn put_participant(item: &mut Item, participant: &Participant) {
     item.insert(USER_DISPLAY_NAME.into(), text(&participant.names.display_name));
 }
 
-/// The primary key of an item.
+/// Returns an item that consists of its primary key only.
 pub fn key(pk: String, sk: &str) -> Item {
     Item::from([(PK.to_owned(), AttributeValue::S(pk)), (SK.to_owned(), text(sk))])
 }
@@ -259,7 +262,7 @@ pub fn from_message(message: &Message) -> Item {
     item
 }
 
-/// Converts the item of a message of either system.
+/// Converts the item of a message, of this system or the legacy system.
 pub fn to_message(item: &dyn Attributes) -> Result<Message, ItemError> {
     let reader = AttributeReader(item);
     let sort_key = reader.sort_key()?;
@@ -273,7 +276,7 @@ pub fn to_message(item: &dyn Attributes) -> Result<Message, ItemError> {
     })
 }
 
-/// The item of a message group row.
+/// Converts a message group row to its item.
 pub fn from_group_row(row: &GroupRow) -> Item {
     let mut item = key(keys::groups_pk(row.owner), row.sort_key.as_str());
     item.insert(MESSAGE_GROUP_UUID.into(), text(row.group));
@@ -291,7 +294,7 @@ pub fn from_group_row(row: &GroupRow) -> Item {
     item
 }
 
-/// Converts the item of a message group row of either system.
+/// Converts the item of a message group row, of this system or the legacy system.
 pub fn to_group_row(item: &dyn Attributes) -> Result<GroupRow, ItemError> {
     let reader = AttributeReader(item);
     Ok(GroupRow {
@@ -309,7 +312,7 @@ pub fn to_group_row(item: &dyn Attributes) -> Result<GroupRow, ItemError> {
     })
 }
 
-/// The pair item, which stores the group that two users share.
+/// Returns the pair item, which contains the group that two users share.
 pub fn from_pair(participants: &[Participant; 2], group: MessageGroupUuid) -> Item {
     let [one, other] = participants;
     let mut item = key(keys::pair_pk(one.uuid, other.uuid), keys::PAIR_SK);
@@ -322,13 +325,13 @@ pub fn to_pair(item: &Item) -> Result<MessageGroupUuid, ItemError> {
     AttributeReader(item).uuid(GROUP_UUID).map(MessageGroupUuid)
 }
 
-/// The other participant and the group of a row, without the rest of it.
+/// Reads only the other participant and the group from the item of a row.
 pub fn to_other_and_group(item: &dyn Attributes) -> Result<(UserUuid, MessageGroupUuid), ItemError> {
     let reader = AttributeReader(item);
     Ok((UserUuid(reader.uuid(USER_UUID)?), MessageGroupUuid(reader.uuid(MESSAGE_GROUP_UUID)?)))
 }
 
-/// The marker, which says that every legacy group is adopted.
+/// Returns the marker, which says that every legacy group is adopted.
 pub fn from_marker(adopted_at: DateTime<Utc>) -> Item {
     let (pk, sk) = keys::MARKER;
     let mut item = key(pk.to_owned(), sk);
@@ -378,8 +381,8 @@ pub fn to_membership(group: MessageGroupUuid, item: &Item) -> Result<Membership,
     })
 }
 
-/// Converts the first request with an idempotency key to the item of the key. The item has hashes in place of texts, so it is
-/// smaller than 1 KB and its put costs one write unit.
+/// Converts the first request with an idempotency key to the item of the key. The item contains hashes instead of texts, so it
+/// is smaller than 1 KB, and its put costs one write unit.
 pub fn from_first_request(request: &FirstRequest) -> Item {
     let hash = |hash: &Hash| AttributeValue::B(Blob::new(hash));
     let mut item = key(keys::idempotency_key_pk(request.author, request.key), keys::IDEMPOTENCY_KEY_SK);

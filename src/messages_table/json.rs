@@ -1,4 +1,4 @@
-//! Items as JSON, for the output of `ddb scan`.
+//! Converts items to JSON for the output of `ddb scan`.
 
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;

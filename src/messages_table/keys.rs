@@ -1,4 +1,4 @@
-//! Key formats of the messages table. No other module builds or parses a key.
+//! Key formats of the messages table. No other module builds or parses a key of an item.
 //!
 //! | item | pk | sk |
 //! |---|---|---|
@@ -10,8 +10,8 @@
 //! | idempotency key | `KEY#{user}#{key}` | `KEY` |
 //! | marker: every legacy group is adopted | `LEGACY` | `ADOPTED` |
 //!
-//! The legacy system wrote bare ISO 8601 times as sort keys, with any offset or none. Keys of both systems are ordered as
-//! text.
+//! The sort keys of the legacy system are ISO 8601 times only, with any UTC offset or none. Keys of both systems are ordered
+//! as text.
 
 use std::fmt;
 
@@ -94,18 +94,19 @@ pub fn user_of_groups_pk(pk: &str) -> Option<Result<UserUuid, uuid::Error>> {
     pk.strip_prefix(GROUP_PREFIX).map(|uuid| Uuid::try_parse(uuid).map(UserUuid))
 }
 
-/// The smallest sort key that a message created at or after `at` can have. `at` is rounded up to a microsecond.
+/// Returns the smallest sort key that a message of this system created at or after `at` can have. `at` is rounded up to a
+/// microsecond.
 pub fn key_bound(at: DateTime<Utc>) -> String {
     let at = ceil_to_micros(at);
     match at.year() {
-        // Text order equals time order only for years of four digits. These bounds sort before and after every key.
+        // Text order equals time order only for years of four digits. The bounds for other years sort before or after every key.
         i32::MIN..0 => "0".to_owned(),
         0..=9999 => format_instant(at),
         10_000.. => ":".to_owned(),
     }
 }
 
-/// The sort key of a message or of a message group row, in the format of either system. Ordered as text.
+/// The sort key of a message or of a message group row, in the format of this system or the legacy system. Ordered as text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SortKey(String);
 
@@ -115,7 +116,7 @@ impl SortKey {
         Self(format!("{}#{uuid}", format_instant(created_at)))
     }
 
-    /// Reads a sort key from an item or a cursor. Returns `None` when the text has the format of neither system.
+    /// Reads a sort key from an item or a cursor. Returns `None` if the text has the format of neither system.
     pub fn read(text: &str) -> Option<Self> {
         let key = Self(text.to_owned());
         (text.len() <= MAX_SORT_KEY_LENGTH && key.created_at().is_some()).then_some(key)
@@ -126,24 +127,25 @@ impl SortKey {
         &self.0
     }
 
-    /// The instant in the key. Every key from [`SortKey::read`] or [`SortKey::of_message`] has one.
+    /// Returns the instant in the key. Every key from [`SortKey::read`] or [`SortKey::of_message`] contains one.
     pub fn created_at(&self) -> Option<DateTime<Utc>> {
         parse_instant(self.0.split('#').next().unwrap_or_default())
     }
 
-    /// The uuid in the key. Legacy keys have none.
+    /// Returns the uuid in the key. Legacy keys contain none.
     pub fn message_uuid(&self) -> Option<MessageUuid> {
         let (_, uuid) = self.0.split_once('#')?;
         Uuid::try_parse(uuid).ok().map(MessageUuid)
     }
 
-    /// A key that sorts before this one and after every key of an earlier instant. `None` for a legacy key.
+    /// Returns a key that sorts before this one and after every key of an earlier instant. `None` for a legacy key.
     pub fn just_before(&self) -> Option<Self> {
         let (instant, _) = self.0.split_once('#')?;
         Some(Self(instant.to_owned()))
     }
 
-    /// The same instant, followed by `uuid`. It replaces a legacy key (a bare time) that another item already uses.
+    /// Returns a key with the same instant and `uuid`. It replaces a legacy key, which is a time only, if another item already
+    /// has that key.
     pub fn made_unique_by(&self, uuid: Uuid) -> Self {
         let instant = self.0.split('#').next().unwrap_or_default();
         Self(format!("{instant}#{}", uuid.hyphenated()))

@@ -1,11 +1,11 @@
 //! Groups of the legacy system. It wrote messages and message group rows, but neither pair nor membership items.
 //!
 //! A group is adopted before the first write or move in it: its pair and membership items are written. Both writes are
-//! conditional and computed from stored items only, so any number of servers, consumers and commands may adopt a group at once.
+//! conditional and depend only on stored items, so servers, consumers and commands may adopt a group concurrently.
 //!
-//! Which legacy groups two users share can be found only in the lists of both, because a group can be in one list only. A list
-//! can be long, so it is read up to a maximum, and cached. When every group is adopted, `ddb adopt-legacy` writes a marker, and
-//! nothing looks for legacy rows any more.
+//! To find the legacy groups that two users share, the lists of both must be read, because a group can be in only one of the
+//! lists. A list can be long, so it is read up to a maximum, and cached. When every group is adopted, `ddb adopt-legacy`
+//! writes a marker. After that, no group is searched by its legacy rows any more.
 
 use std::sync::Arc;
 
@@ -20,17 +20,18 @@ use super::table::MessagesTable;
 use crate::model::{MessageGroupUuid, NameCopy, Participant, UserUuid};
 
 impl MessagesTable {
-    /// Whether every legacy group is adopted: the marker exists. If it is missing, a process reads it again after a minute.
+    /// Whether the marker exists, which says that every legacy group is adopted. If it is missing, the result is cached for a
+    /// minute.
     pub async fn legacy_is_adopted(&self) -> Result<bool, TableError> {
         let (pk, sk) = keys::MARKER;
         let read = async { Ok(self.get(items::key(pk.to_owned(), sk)).await?.is_some()) };
         self.legacy.is_adopted(read).await
     }
 
-    /// Writes the pair and membership items of a legacy group unless they exist. Reads both users' lists when the pair item is
-    /// missing.
+    /// Writes the pair and membership items of a legacy group unless they exist. Reads the lists of both users if the pair item
+    /// is missing.
     ///
-    /// The membership item is written last: where it exists, the pair item exists too.
+    /// The membership item is written last, so if it exists, the pair item exists too.
     pub async fn adopt_legacy_group(&self, membership: &Membership) -> Result<(), TableError> {
         let participants = &membership.participants;
         if self.group_of_pair(participants).await?.is_none() {
@@ -40,8 +41,8 @@ impl MessagesTable {
         self.put_membership(membership).await.map(drop)
     }
 
-    /// Finds the legacy groups that two users share by their rows, and returns the one with the newest message. Returns `None`
-    /// when the users share no group, or when the marker exists: then the pair item is the only answer.
+    /// Finds the legacy groups that two users share by their rows, and returns the one with the newest message. Returns `None` if
+    /// the users share no group, or if the marker exists: every shared group then has a pair item.
     pub async fn newest_legacy_group_of_pair(
         &self,
         participants: &[Participant; 2],
@@ -51,8 +52,8 @@ impl MessagesTable {
         }
         let [one, other] = participants;
         let (ours, theirs) = futures::try_join!(self.legacy_groups(one.uuid), self.legacy_groups(other.uuid))?;
-        // The legacy system did not write atomically: a group may be in the list of only one participant, and a pair may have
-        // two groups.
+        // The writes of the legacy system were not atomic: a group can be in the list of only one participant, and a pair can
+        // share two groups.
         let mut shared: Vec<MessageGroupUuid> = Vec::new();
         for (groups, user) in [(&ours, other.uuid), (&theirs, one.uuid)] {
             let from = groups.partition_point(|(with, _)| *with < user);
@@ -63,14 +64,14 @@ impl MessagesTable {
         self.newest_of_groups(&shared).await
     }
 
-    /// Returns the group with the newest message. A group without messages counts as old as its newest row.
+    /// Returns the group with the newest message. For a group without messages, the sort key of its newest row is compared.
     pub async fn newest_of_groups(&self, groups: &[MessageGroupUuid]) -> Result<Option<MessageGroupUuid>, TableError> {
         if let [] | [_] = groups {
             return Ok(groups.first().copied());
         }
         let mut newest = None;
         for group in groups {
-            // The sort key of a legacy row need not be the one of any message, so the messages decide.
+            // The messages are compared, because the sort key of a legacy row can differ from those of all messages.
             let sort_key = match self.newest_message(*group).await? {
                 Some(message) => Some(message.sort_key),
                 None => self.indexed_rows(*group).await?.into_iter().map(|row| row.sort_key).max(),
@@ -82,8 +83,9 @@ impl MessagesTable {
         Ok(newest.map(|(_, group)| group))
     }
 
-    /// Returns `user`'s newest row of a legacy group. The index says where it is, because a legacy row is old; a strongly
-    /// consistent read confirms it. `None` when there is no row, or when the row has moved: then the membership item exists.
+    /// Returns `user`'s newest row of a legacy group. The index contains its key, because a legacy row is old, and a strongly
+    /// consistent read confirms the row. `None` if there is no row, or if it has moved. If it has moved, the membership item
+    /// exists.
     pub async fn legacy_row(&self, user: UserUuid, group: MessageGroupUuid) -> Result<Option<GroupRow>, TableError> {
         let rows = self.indexed_rows(group).await?.into_iter().filter(|row| row.owner == user);
         match rows.max_by(|a, b| a.sort_key.cmp(&b.sort_key)) {
@@ -92,7 +94,7 @@ impl MessagesTable {
         }
     }
 
-    /// Returns the membership of a legacy group, with the participants that its rows name. `None` when it has no rows.
+    /// Returns the membership of a legacy group, with the participants that its rows name. `None` if it has no rows.
     pub async fn membership_of_rows(
         &self,
         group: MessageGroupUuid,
@@ -108,11 +110,11 @@ impl MessagesTable {
         Ok(Some(Membership { group, participants, is_legacy: true, version: 1 }))
     }
 
-    /// The legacy groups in `user`'s list, up to the maximum of read units.
+    /// Returns the legacy groups in `user`'s list. Fails if this takes more than the maximum number of read units.
     async fn legacy_groups(&self, user: UserUuid) -> Result<Arc<LegacyGroups>, TableError> {
         let max = self.legacy.max_read_units().map(f64::from);
         let read = async {
-            // The oldest rows first: a row that moves during the read moves to a newer sort key.
+            // The oldest rows are read first, because a row that moves during the read gets a newer sort key.
             let all = SortKeyRange::all();
             let pages = Pages::of_partition(self, keys::groups_pk(user), &all, Direction::Ascending, None);
             let mut pages = pages.legacy_rows();

@@ -1,8 +1,8 @@
 //! Caches what a process has read about legacy groups: whether all of them are adopted, and the legacy rows in the
 //! lists of users.
 //!
-//! A legacy row leaves a list only after its group was adopted. The pair item then exists, and callers read it before
-//! the lists. So a cached list stays correct, unless the legacy system still writes.
+//! A legacy row is replaced only after its group was adopted. The pair item then exists, and callers read it before they use
+//! a list. So a cached list stays correct, unless the legacy system still writes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,22 +24,24 @@ const LIFETIME: Duration = Duration::from_secs(60);
 const CACHED_BYTES: u64 = 64 * 1024 * 1024;
 /// Estimated size in bytes of a list without its groups.
 const BASE_WEIGHT: u64 = 128;
-/// With this number of entries, the cache is not divided into shards, whose parts of the maximum size would be too small for a
-/// long list.
+/// Estimated number of entries. It is small, so that the cache is not divided into shards: the part of the maximum size that
+/// each shard gets would be too small for a long list.
 const ESTIMATED_LISTS: usize = 32;
 
 /// The legacy rows in the list of one user: for each row, the other participant and the group. In ascending order.
 pub type LegacyGroups = Vec<(UserUuid, MessageGroupUuid)>;
 
-/// A list, and when it was read. The groups are `None` if reading them takes more than the maximum number of read
-/// units.
+/// A list, and the time at which it was read. The groups are `None` if reading them takes more than the maximum number of
+/// read units.
 type Read = (Instant, Option<Arc<LegacyGroups>>);
 
+/// The cache of one process.
 #[derive(Debug)]
 pub struct LegacyCache {
     max_read_units: Option<u32>,
     is_adopted: AtomicBool,
-    /// When a read last found no marker. Locked during the read, so that concurrent requests share it.
+    /// Time at which the marker was last read, if it was missing. Locked during a read, so that concurrent requests share the
+    /// read.
     missing_at: Mutex<Option<Instant>>,
     lists: Cache<UserUuid, Read, Weight>,
 }
@@ -64,12 +66,12 @@ impl LegacyCache {
         }
     }
 
-    /// Maximum number of read units for one list.
+    /// Maximum number of read units for one list. `None` means no limit.
     pub fn max_read_units(&self) -> Option<u32> {
         self.max_read_units
     }
 
-    /// Whether the marker exists. `read` reads it.
+    /// Whether the marker exists. Calls `read`, which reads the marker, if the result is not cached.
     pub async fn is_adopted(&self, read: impl Future<Output = Result<bool, TableError>>) -> Result<bool, TableError> {
         if self.is_adopted.load(Ordering::Relaxed) {
             return Ok(true);
@@ -85,8 +87,11 @@ impl LegacyCache {
         Ok(is_adopted)
     }
 
-    /// Returns the legacy groups in the list of `user`. `read` reads them, or returns `None` if that takes more than
-    /// the maximum number of read units. Concurrent requests share one read.
+    /// Returns the legacy groups in the list of `user`. If they are not cached, calls `read`, which returns `None` if reading
+    /// takes more than the maximum number of read units. Concurrent requests share one read.
+    ///
+    /// # Errors
+    /// The read fails, or takes too many read units.
     pub async fn groups(
         &self,
         user: UserUuid,

@@ -1,11 +1,11 @@
 //! The DynamoDB table of messages: its keys, its items, and one function for each access pattern.
 //!
-//! Every read of the table itself is strongly consistent, so a client that writes and then reads sees its write. Reads of
-//! the index are eventually consistent, because DynamoDB offers nothing stronger there.
+//! Every read that a request or the consumer makes of the table itself is strongly consistent, so a client that writes and
+//! then reads sees its write. Reads of the index are eventually consistent, because DynamoDB offers no other reads of it.
 //!
-//! The files import each other in one direction: `keys` and `records` know nothing of DynamoDB calls, `items` converts
-//! between the two, `calls` limits concurrent calls, `query` and `response_reader` read pages, and `reads`, `writes` and
-//! `legacy` add the access patterns to [`MessagesTable`].
+//! The files import each other in one direction: `keys`, `records` and `feed` do not use DynamoDB calls, `items` and
+//! `feed_items` convert between records and items, `calls` limits concurrent calls, `query` and `response_reader` read pages,
+//! and `reads`, `feed_reads`, `writes`, `read_markers` and `legacy` add the access patterns to [`MessagesTable`].
 
 mod calls;
 pub(crate) mod capacity;

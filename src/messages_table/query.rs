@@ -1,6 +1,7 @@
 //! Queries, read page by page.
 //!
-//! [`Pages`] builds the request and keeps track of the next page; `response_reader` sends it and decodes the response.
+//! [`Pages`] builds the request and stores the position of the next page. `response_reader` sends the request and decodes the
+//! response.
 
 use std::sync::LazyLock;
 
@@ -14,11 +15,11 @@ use super::range::{Direction, SortKeyRange};
 use super::response_reader;
 use super::table::MessagesTable;
 
-/// Limits responses to the attributes that conversion reads. None of them is a reserved word of DynamoDB, so expressions
-/// use the names without placeholders.
+/// Projection expression that limits responses to the attributes that conversion reads. None of them is a reserved word of
+/// DynamoDB, so expressions use the names without placeholders.
 static PROJECTED: LazyLock<String> = LazyLock::new(|| PROJECTION.join(", "));
 
-/// Maximum limit of a page after [`Pages::widen`]. All items of a page are held in memory.
+/// Maximum number of items of a page after [`Pages::widen`]. All items of a page are in memory at the same time.
 const WIDEST_PAGE: i32 = 1_000;
 
 /// The remaining pages of a Query.
@@ -59,7 +60,7 @@ impl<'a> Pages<'a> {
         Self { table, request, done: false, units: 0.0 }
     }
 
-    /// Filters for items whose `attribute` equals `value`. DynamoDB still reads, and charges for, the other items.
+    /// Filters for items whose `attribute` equals `value`. DynamoDB still reads the other items and charges for them.
     #[must_use]
     pub fn where_equal(mut self, attribute: &str, value: AttributeValue) -> Self {
         self.request = self
@@ -69,7 +70,8 @@ impl<'a> Pages<'a> {
         self
     }
 
-    /// Filters for legacy rows, and reads only the attributes that [`to_other_and_group`](super::items::to_other_and_group) and its errors need.
+    /// Filters for legacy rows, and reads only the attributes that
+    /// [`to_other_and_group`](super::items::to_other_and_group) and its errors need.
     #[must_use]
     pub fn legacy_rows(mut self) -> Self {
         self.request = self
@@ -84,7 +86,7 @@ impl<'a> Pages<'a> {
         request.return_consumed_capacity(ReturnConsumedCapacity::Total)
     }
 
-    /// Doubles the limit of the following pages. Useful when the caller kept few items of the last page.
+    /// Doubles the number of items of the following pages. Useful if the caller has kept few items of the last page.
     pub fn widen(&mut self) {
         if !self.done {
             let wider = self.request.get_limit().map(|limit| limit.saturating_mul(2).min(WIDEST_PAGE));
@@ -130,7 +132,7 @@ impl<'a> Pages<'a> {
     }
 }
 
-/// Logs a malformed item and skips it, so that one malformed item does not make a whole list fail.
+/// Returns the record, or logs the error and returns `None`, so that one malformed item does not make a whole list fail.
 pub(super) fn well_formed<T>(converted: Result<T, ItemError>) -> Option<T> {
     converted.inspect_err(|error| tracing::error!(%error, "malformed item skipped")).ok()
 }

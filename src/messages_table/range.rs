@@ -81,7 +81,7 @@ impl SortKeyRange {
         RangeBounds::<str>::contains(&(lower, upper), key)
     }
 
-    /// Whether no key can be in the range.
+    /// Whether no key can be in the range: the upper bound, which is always excluded, is not greater than the lower bound.
     pub fn is_empty(&self) -> bool {
         match (&self.lower, &self.upper) {
             (Bound::Included(lower) | Bound::Excluded(lower), Bound::Included(upper) | Bound::Excluded(upper)) => {

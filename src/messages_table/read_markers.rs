@@ -12,14 +12,15 @@ use super::table::MessagesTable;
 use super::writes::{CONDITION_FAILED, unchanged};
 use crate::metrics::{self, Target};
 
-/// Error code of DynamoDB if a transaction of the consumer is writing the row.
+/// Error code of DynamoDB if a transaction is writing the row.
 const CONFLICT: &str = "TransactionConflictException";
 
 impl MessagesTable {
     /// Writes `reading` to a row. If the row has changed since it was read, returns `false` and writes nothing. The row
     /// changes if it moves, if messages are fed, or if its read marker moves.
     ///
-    /// If the response to the write was lost, a retry of the SDK also returns `false`, although the row has the marker.
+    /// If the response to the write is lost, the SDK repeats the write, and this function returns `false` although the row has
+    /// the marker.
     pub async fn put_reading(&self, row: &GroupRow, reading: Reading) -> Result<bool, TableError> {
         let (mut condition, mut values) = unchanged(row);
         match &row.reading {

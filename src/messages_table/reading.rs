@@ -6,14 +6,14 @@
 
 use super::keys::SortKey;
 
-/// Received and read messages of the other participant, in the owner's row.
+/// What the owner of a row has received and read of the other participant's messages.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reading {
     /// Number of messages of the other participant that the consumer has fed.
     pub received: u64,
-    /// Number of the received messages that are read.
+    /// Number of these messages that are read.
     pub read: u64,
-    /// Messages up to this sort key are read. `None` if no message is read.
+    /// The read marker: messages up to this sort key are read. `None` if no message is marked as read.
     pub marker: Option<SortKey>,
     /// If the marker was set to an older message, the unread messages between the marker and this sort key were counted in
     /// the table. A message that was stored but not fed at that time was counted too, so the consumer counts again when it
@@ -38,21 +38,21 @@ impl Reading {
         self.marker.as_ref().is_some_and(|marker| key <= marker)
     }
 
-    /// Counts a message of the other participant that the consumer feeds.
+    /// Counts a message of the other participant with the sort key `key`, which the consumer feeds.
     pub fn receive(&mut self, key: &SortKey) {
         self.received += 1;
         self.read += u64::from(self.is_read(key));
     }
 
-    /// Marks all messages that were fed before as read, because the consumer feeds a message that the owner has
-    /// written. `newest` is the newest sort key of the group so far.
+    /// Marks all messages that were fed before as read, because the consumer feeds a message with the sort key `key` that the
+    /// owner has written. `newest` is the newest sort key of the group so far.
     pub fn write(&mut self, key: &SortKey, newest: &SortKey) {
         self.read = self.received;
         self.marker = self.marker.take().max(Some(newest.clone())).max(Some(key.clone()));
         self.counted_to = None;
     }
 
-    /// Whether a count of unread messages may have included a message before it was fed.
+    /// Whether a count of unread messages may have included the message with the sort key `key` before it was fed.
     pub fn may_have_counted(&self, key: &SortKey) -> bool {
         !self.is_read(key) && self.counted_to.as_ref().is_some_and(|counted_to| key <= counted_to)
     }
@@ -62,8 +62,8 @@ impl Reading {
         (self.read, self.marker, self.counted_to) = (self.received, Some(newest), None);
     }
 
-    /// Marks the messages up to `marker` as read, where other messages follow `marker`. The caller has to count these
-    /// and pass their number to [`count`](Self::count).
+    /// Marks the messages up to `marker` as read if other messages follow. The caller must count the messages that follow and
+    /// pass their number to [`count`](Self::count).
     pub fn mark(&mut self, marker: SortKey) {
         self.marker = Some(marker);
     }
@@ -95,7 +95,7 @@ mod tests {
         let mut reading = Reading::default();
         reading.receive(&key(1));
         reading.receive(&key(2));
-        // The message at 3 is stored, and not fed yet.
+        // The message at 3 is stored, but not fed yet.
         reading.mark_all(key(3));
         assert_eq!(reading, Reading { received: 2, read: 2, marker: Some(key(3)), counted_to: None });
         reading.receive(&key(3));
@@ -110,7 +110,7 @@ mod tests {
         reading.mark(key(2));
         reading.count(3, key(5));
         assert_eq!(reading, Reading { received: 5, read: 2, marker: Some(key(2)), counted_to: Some(key(5)) });
-        // Messages were counted that are not fed yet.
+        // The count includes messages that are not fed yet.
         reading.count(7, key(9));
         assert_eq!((reading.received, reading.unread()), (7, 7));
         assert!(reading.may_have_counted(&key(9)) && !reading.may_have_counted(&key(10)));

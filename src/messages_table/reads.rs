@@ -25,11 +25,11 @@ pub struct Slice<T> {
     pub more: bool,
 }
 
-/// The position at which a scan continues.
+/// The position at which a scan continues: the key of the last item that was read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ScanPosition(Item);
 
-/// Maximum number of items in a page of a scan. A page is about 25 KB, which fits the capacity of the smallest table.
+/// Maximum number of items in a page of a scan. A page has about 25 KB, so the capacity of the smallest table suffices for it.
 const SCAN_PAGE: i32 = 100;
 /// Number of sort keys that [`MessagesTable::recent_sort_keys`] returns.
 const RECENT_KEYS: usize = 8;
@@ -37,7 +37,7 @@ const RECENT_KEYS: usize = 8;
 const RECENT_MESSAGES: usize = 100;
 
 impl ScanPosition {
-    /// The position after the item with this key, which a process has stored.
+    /// The position after the item with this key.
     pub fn from_key(key: Item) -> Self {
         Self(key)
     }
@@ -49,7 +49,8 @@ impl ScanPosition {
 }
 
 impl<T> Slice<T> {
-    /// Truncates to `limit`. Callers read one item more than `limit`, so its presence shows that more items follow.
+    /// Truncates `items` to `limit`. Callers must read one item more than `limit`, if there is one: it shows that more items
+    /// follow.
     fn truncated(mut items: Vec<T>, limit: usize) -> Self {
         let more = items.len() > limit;
         items.truncate(limit);
@@ -81,7 +82,7 @@ impl MessagesTable {
         Ok(Slice::truncated(found, limit))
     }
 
-    /// Returns the newest message of a group, or `None` when the group has no message.
+    /// Returns the newest message of a group, or `None` if the group has no message.
     pub async fn newest_message(&self, group: MessageGroupUuid) -> Result<Option<Message>, TableError> {
         let all = SortKeyRange::all();
         let mut pages = Pages::of_partition(self, keys::messages_pk(group), &all, Direction::Descending, Some(1));
@@ -93,7 +94,7 @@ impl MessagesTable {
         Ok(None)
     }
 
-    /// Returns the sort keys of the newest messages of a group, newest first. The rows of the group are probably at one of them.
+    /// Returns the sort keys of the newest messages of a group, newest first. Each row of the group probably has one of them.
     pub async fn recent_sort_keys(&self, group: MessageGroupUuid) -> Result<Vec<SortKey>, TableError> {
         let newest = self.messages(group, &SortKeyRange::all(), Direction::Descending, RECENT_KEYS, |_| true).await?;
         Ok(newest.items.into_iter().map(|message| message.sort_key).collect())
@@ -113,8 +114,9 @@ impl MessagesTable {
     /// Pattern B: returns at most `limit` of a user's message group rows with sort keys less than `after`, newest first, with
     /// one row for each group.
     ///
-    /// The legacy system left two rows of one group in some lists. The newer row counts: in one read this is the first row
-    /// of the group, and on later pages a Query of the index finds whether an earlier page had a newer row.
+    /// Some lists of the legacy system contain two rows of one group, of which only the newer one is returned. Within one call,
+    /// this is the first row of the group. With `after`, a Query of the index shows whether a row has a newer one before
+    /// `after`.
     pub async fn message_groups(
         &self,
         user: UserUuid,
@@ -167,10 +169,10 @@ impl MessagesTable {
         Pages::of_index(self, AttributeValue::S(group.to_string())).all(items::to_group_row).await
     }
 
-    /// Returns `user`'s rows of `group`. Reads the user's whole partition, strongly consistent, so it is for the stream
-    /// consumer and only if the keys of the rows are not known. No request may call it.
+    /// Returns `user`'s rows of `group`. Reads the user's whole partition with strong consistency, so the cost is proportional to
+    /// the number of conversations. Callers must use it only after other reads have not found the rows.
     ///
-    /// Reads the oldest rows first: a row that moves during the read moves to a newer sort key, so the read still meets it.
+    /// Reads the oldest rows first. A row that moves during the read gets a newer sort key, so the read still finds it.
     pub async fn own_rows_of_group(
         &self,
         user: UserUuid,
@@ -182,7 +184,7 @@ impl MessagesTable {
             .await
     }
 
-    /// Returns `user`'s row of `group` with this sort key. `None` when there is no such row, or it is malformed.
+    /// Returns `user`'s row of `group` with this sort key. `None` if there is no such row or if it is malformed.
     pub async fn row_at(
         &self,
         user: UserUuid,
@@ -194,7 +196,7 @@ impl MessagesTable {
         Ok(row.filter(|row| row.group == group))
     }
 
-    /// Returns the membership of `group`. `None` when the group does not exist, or is a legacy group that was not adopted.
+    /// Returns the membership of `group`. `None` if the group does not exist or is a legacy group that was not adopted.
     pub async fn membership(&self, group: MessageGroupUuid) -> Result<Option<Membership>, TableError> {
         let item = self.get(items::key(keys::membership_pk(group), keys::MEMBERSHIP_SK)).await?;
         Ok(item.map(|item| items::to_membership(group, &item)).transpose()?)
@@ -206,13 +208,13 @@ impl MessagesTable {
         Ok(item.map(|item| items::to_message(&item)).transpose()?)
     }
 
-    /// Returns the group that two users share, from the pair item.
+    /// Returns the group that two participants share, from the pair item.
     pub async fn group_of_pair(&self, participants: &[Participant; 2]) -> Result<Option<MessageGroupUuid>, TableError> {
         let [one, other] = participants;
         self.group_of_users(one.uuid, other.uuid).await
     }
 
-    /// Returns the group that the two users share, from the pair item.
+    /// Returns the group that two users share, from the pair item. The order of the users does not matter.
     pub async fn group_of_users(&self, one: UserUuid, other: UserUuid) -> Result<Option<MessageGroupUuid>, TableError> {
         let item = self.get(items::key(keys::pair_pk(one, other), keys::PAIR_SK)).await?;
         Ok(item.map(|item| items::to_pair(&item)).transpose()?)
@@ -238,7 +240,8 @@ impl MessagesTable {
         Ok(response.item)
     }
 
-    /// Scans a page of the table: at most `limit` items (default and maximum 100) with all attributes.
+    /// Scans a page of the table: at most `limit` items (default and maximum 100) with all attributes. Eventually consistent.
+    /// Also returns the position of the next page, or `None` after the last page.
     pub async fn scan_items(
         &self,
         from: Option<ScanPosition>,
@@ -276,7 +279,8 @@ impl MessagesTable {
         Ok((rows.into_iter().filter_map(well_formed).map(|row| row.group).collect(), next))
     }
 
-    /// Scans a page of the index. A row that is malformed is returned as an error.
+    /// Scans a page of the index, and returns an error in place of each malformed row. Also returns the position of the next
+    /// page, or `None` after the last page.
     pub async fn scan_rows(
         &self,
         from: Option<ScanPosition>,

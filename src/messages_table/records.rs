@@ -1,4 +1,4 @@
-//! The records that the table's items hold, without DynamoDB types.
+//! The records that the table's items contain, without types of DynamoDB.
 
 use chrono::{DateTime, Utc};
 
@@ -18,7 +18,7 @@ pub struct Message {
     pub author: Participant,
     /// Text of the message.
     pub body: String,
-    /// Time at which the server accepted the message, in microseconds.
+    /// Time at which the server received the message, with a precision of microseconds.
     pub created_at: DateTime<Utc>,
     /// Sort key in the group's partition.
     pub sort_key: SortKey,
@@ -41,7 +41,7 @@ pub struct GroupRow {
     pub sort_key: SortKey,
     /// Which messages of the group are in the feeds of its participants.
     pub fed: Fed,
-    /// What the owner has received and read. `None` in a row that no version with feeds has written.
+    /// What the owner has received and read. `None` in a row that was written by a version without feeds.
     pub reading: Option<Reading>,
 }
 
@@ -52,7 +52,7 @@ impl GroupRow {
     }
 }
 
-/// The participants, as the rows of a group name them. `None` when there are no rows.
+/// Returns the participants of a group, as its rows name them. `None` if there are no rows.
 pub fn participants_of(rows: &[GroupRow]) -> Option<[Participant; 2]> {
     let first = rows.first()?;
     let owner = rows.iter().map(|row| &row.other).find(|other| other.uuid == first.owner);
@@ -71,7 +71,7 @@ pub struct Membership {
     /// Whether the legacy system created the group. Such a group can contain legacy sort keys, whose text order can differ
     /// from time order.
     pub is_legacy: bool,
-    /// Incremented with every write of a missing row. Such a write is conditional on the version.
+    /// Incremented with every write of a missing row, which is conditional on the version.
     pub version: u64,
 }
 
@@ -81,7 +81,7 @@ impl Membership {
         Self { group, participants, is_legacy: false, version: 1 }
     }
 
-    /// The rows of both participants. `newest` is the newest message of the group.
+    /// Returns the rows of both participants in a new group. `newest` is the newest message of the group.
     pub fn rows(&self, newest: &Message) -> [GroupRow; 2] {
         let [one, other] = &self.participants;
         [(one, other), (other, one)].map(|(owner, counterpart)| GroupRow {
@@ -101,7 +101,7 @@ impl Membership {
         self.participants.iter().any(|participant| participant.uuid == user)
     }
 
-    /// The participant who is not `user`.
+    /// Returns the participant who is not `user`.
     pub fn other_than(&self, user: UserUuid) -> &Participant {
         let [first, second] = &self.participants;
         if first.uuid == user { second } else { first }
@@ -111,7 +111,8 @@ impl Membership {
 /// A SHA-256 hash.
 pub type Hash = [u8; 32];
 
-/// The first request with an idempotency key: the message that it stores, and what a repeat is compared with.
+/// The first request with an idempotency key: the key of its message, and the values with which a repeated request is
+/// compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FirstRequest {
     /// User who sent the request.
@@ -124,13 +125,14 @@ pub struct FirstRequest {
     pub sort_key: SortKey,
     /// The other participant of the conversation.
     pub recipient: UserUuid,
-    /// Group of the message. `None` if the two users shared no group then. They share at most one now, that of the pair item.
+    /// Group of the message. `None` if the two users shared no group at that time. In this case they share at most one group now:
+    /// that of the pair item.
     pub group: Option<MessageGroupUuid>,
     /// Hash of the text of the message.
     pub body_hash: Hash,
     /// Hash of the handle, if the request named the recipient by handle.
     pub handle_hash: Option<Hash>,
-    /// Time after which DynamoDB deletes the item, in seconds.
+    /// Time after which DynamoDB deletes the item, with a precision of seconds.
     pub expires_at: DateTime<Utc>,
 }
 

@@ -2,7 +2,7 @@
 //!
 //! The SDK decodes each item into a `HashMap<String, AttributeValue>`, with one allocation for each name and each value:
 //! <https://github.com/awslabs/aws-sdk-rust/blob/main/sdk/dynamodb/src/protocol_serde/shape_attribute_map.rs>. For a page of
-//! message groups this costs about 60 µs of 250 µs. The SDK has no hook for typed decoding; see
+//! message groups, this takes about 60 µs of 250 µs. The SDK has no hook for typed decoding; see
 //! <https://github.com/awslabs/aws-sdk-rust/issues/276> and <https://github.com/awslabs/aws-sdk-rust/issues/269>.
 //!
 //! [`send`] is the only function that other modules use. `contract.rs` compares it with the SDK's own decoding. The response
@@ -37,21 +37,21 @@ use crate::metrics::{self, Target};
 pub(super) struct QueryPage<T> {
     /// The converted items in the order of the response.
     pub items: Vec<Result<T, ItemError>>,
-    /// The start key of the next page. `None` when this page is the last one.
+    /// The start key of the next page. `None` if this page is the last one.
     pub next_key: Option<Item>,
-    /// Consumed capacity units. 0 when the response does not report them.
+    /// Consumed capacity units. 0 if the response does not report them.
     pub units: f64,
 }
 
 /// Sends a Query and converts each item of the response with `convert`.
 ///
 /// # Errors
-/// Errors of the call, as [`classify`] maps them. A successful response that is not a Query response is
+/// Errors of the call, as [`classify`] classifies them. A successful response that is not a Query response is
 /// [`TableError::Unavailable`], because something other than DynamoDB must have sent it.
 pub(super) async fn send<T>(request: QueryFluentBuilder, convert: Convert<T>) -> Result<QueryPage<T>, TableError> {
     let captured = CapturedBody::default();
     let request = request.customize().config_override(captured.configuration());
-    // The future is boxed because it is large, and every future that awaits it would be as large.
+    // The future is boxed, because it is large, and every future that awaits it would be as large.
     Box::pin(request.send()).await.map_err(|error| classify("Query", error))?;
     decode(&captured.take(), convert).map_err(|error| {
         metrics::failed(Target::Messages, "Query", "unreadable");
@@ -60,7 +60,8 @@ pub(super) async fn send<T>(request: QueryFluentBuilder, convert: Convert<T>) ->
 }
 
 fn decode<T>(body: &[u8], convert: Convert<T>) -> Result<QueryPage<T>, serde_json::Error> {
-    // Parsing a `str` avoids a UTF-8 check of each string. For invalid UTF-8, `from_slice` reports where it is.
+    // Parsing a `str` avoids a UTF-8 check of each string. If the UTF-8 is invalid, `from_slice` returns an error with the
+    // position.
     let response: QueryResponse<'_> =
         std::str::from_utf8(body).map_or_else(|_| serde_json::from_slice(body), serde_json::from_str)?;
     let key_attribute = |(name, value): (String, ProjectedValue<'_>)| match value {
@@ -75,8 +76,8 @@ fn decode<T>(body: &[u8], convert: Convert<T>) -> Result<QueryPage<T>, serde_jso
     })
 }
 
-/// An interceptor that keeps the body of a successful response. The SDK then decodes an empty body. Error responses are
-/// left to the SDK.
+/// An interceptor that takes the body of a successful response. The SDK then decodes an empty body. The bodies of error
+/// responses are left to the SDK.
 #[derive(Clone, Debug, Default)]
 struct CapturedBody(Arc<Mutex<Vec<u8>>>);
 

@@ -1,4 +1,4 @@
-//! The handle of the table that every access pattern uses.
+//! The handle of the messages table, which all access patterns use.
 
 use std::sync::Arc;
 
@@ -10,16 +10,17 @@ use super::capacity::{Consumed, Meter};
 use super::legacy_cache::LegacyCache;
 use crate::metrics::Target;
 
-/// The messages table at one endpoint. Cheap to clone: clones share the client, the count of consumed capacity, and what is known
-/// about legacy groups.
+/// The messages table at one endpoint. Cheap to clone: clones share the client, the count of consumed capacity, and the cache
+/// of legacy groups.
 #[derive(Clone, Debug)]
 pub struct MessagesTable {
     pub(super) client: Client,
     pub(super) name: String,
     meter: Arc<Meter>,
-    /// What is known about legacy groups.
+    /// The cache of legacy groups.
     pub(super) legacy: Arc<LegacyCache>,
-    /// The limits of the request that makes the calls. Calls that no request makes are not limited here.
+    /// The permits of the request that makes the calls. `None` for calls of the consumer and of commands, which are not limited
+    /// here.
     calls: Option<Arc<RequestCalls>>,
 }
 
@@ -35,19 +36,20 @@ impl MessagesTable {
         }
     }
 
-    /// Limits the read units for the legacy groups of one user: see [`TableError::ListTooLong`](super::TableError).
+    /// Sets the maximum number of read units for reading the legacy groups of one user. If a list needs more, calls fail with
+    /// [`TableError::ListTooLong`](super::TableError::ListTooLong). By default there is no limit.
     #[must_use]
     pub fn with_max_legacy_read_units(self, read_units: u32) -> Self {
         Self { legacy: Arc::new(LegacyCache::new(Some(read_units))), ..self }
     }
 
-    /// The same table for one request, with the limits of its calls.
+    /// Returns the same table for one request, with the limits of its calls.
     #[must_use]
     pub fn for_request(&self, calls: Arc<RequestCalls>) -> Self {
         Self { calls: Some(calls), ..self.clone() }
     }
 
-    /// Waits until one more call is within the limits. The permit must be kept until the call ends.
+    /// Waits until the limits allow one more call. The caller must keep the permit until the call ends.
     pub(super) async fn permit(&self) -> Option<CallPermit<'_>> {
         match &self.calls {
             Some(calls) => Some(calls.permit().await),

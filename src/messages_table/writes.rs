@@ -1,4 +1,4 @@
-//! Writes: access patterns C, D and E. Every write is conditional, so no write overwrites an item of another write.
+//! Writes: access patterns C, D and E. Every write is conditional, so no write overwrites the result of another one.
 
 use std::sync::Arc;
 
@@ -26,28 +26,28 @@ use crate::model::{MessageGroupUuid, Participant};
 pub enum Created {
     /// The group and its first message are stored.
     Done,
-    /// The two users share this group already. This call wrote nothing. The group is the call's own when an earlier attempt
-    /// stored it and its response was lost.
+    /// The two users already share this group. This call wrote nothing. If an earlier attempt has stored the group and its
+    /// response was lost, it is the group of the call itself.
     PairExists(MessageGroupUuid),
     /// Another transaction was writing one of the items. Nothing was written.
     Conflict,
 }
 
-/// What one transaction does to the rows of one group. The transaction fails if a row that it deletes or updates is not as
-/// it was read: it moved, it was fed, or its read marker moved.
+/// The writes of one transaction to the rows of one group. The transaction fails if a row that it deletes or updates has changed
+/// since it was read: the row has moved, messages were fed, or its read marker has moved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupUpdate {
     /// Group of all rows.
     pub group: MessageGroupUuid,
     /// Rows to delete, as they were read.
     pub delete: Vec<GroupRow>,
-    /// Rows to put. The transaction fails when one of the keys is in use.
+    /// Rows to put. The transaction fails if one of the keys is in use.
     pub put: Vec<GroupRow>,
-    /// Rows that stay where they are: as they were read, and as they will be.
+    /// Rows that keep their keys: each as it was read, and as it will be.
     pub update: Vec<(GroupRow, GroupRow)>,
-    /// Required when a put row replaces no deleted row: the version of the membership that was read before the row was found
-    /// missing. The transaction increments the version on the condition that it has not changed, so that only one of
-    /// several writers puts the row.
+    /// Required if a put row replaces no deleted row: the version of the membership that was read before the row was found to be
+    /// missing. The transaction increments the version on the condition that it has not changed, so that only one of several
+    /// writers puts the row.
     pub bump: Option<u64>,
 }
 
@@ -58,9 +58,9 @@ pub enum Applied {
     Done,
     /// Nothing was written.
     Failed {
-        /// What is wrong with each group.
+        /// For each group, why its rows could not be written. `None` if its conditions held.
         groups: Vec<Option<UpdateProblem>>,
-        /// Whether the position of each entry is taken.
+        /// For each entry, whether its position is in use.
         taken: Vec<bool>,
     },
     /// Another transaction was writing one of the items. Nothing was written.
@@ -70,7 +70,7 @@ pub enum Applied {
 /// Why the rows of a group could not be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UpdateProblem {
-    /// A row or the version had changed since it was read.
+    /// A row or the version has changed since it was read.
     Stale,
     /// The key of a row to put belongs to a row of another group.
     Taken,
@@ -79,8 +79,8 @@ pub enum UpdateProblem {
 /// The outcome of a transaction.
 enum Transacted {
     Done,
-    /// Some conditions failed. For each action whose condition failed: the stored item, or an empty item when the engine does
-    /// not return it.
+    /// Some conditions failed. Contains, for each action whose condition failed, the stored item, or an empty item if the engine
+    /// does not return it; and `None` for the other actions. Empty if the engine does not say which conditions failed.
     Conditions(Vec<Option<Item>>),
     Conflict,
 }
@@ -91,10 +91,9 @@ const ABSENT: &str = "attribute_not_exists(pk)";
 pub(super) const CONDITION_FAILED: &str = "ConditionalCheckFailedException";
 
 impl MessagesTable {
-    /// Pattern C: stores a message. Returns whether this call stored it; storing the same message again returns `false` and
-    /// changes nothing.
+    /// Pattern C: stores a message unless it is already stored. Returns whether this call stored it.
     pub async fn put_message(&self, message: &Message) -> Result<bool, TableError> {
-        // The key ends in the message's uuid, so an existing item comes from an earlier attempt of this write.
+        // The key contains the message's uuid, so an existing item was stored by an earlier attempt of this write.
         self.put_if_absent(items::from_message(message)).await.map(|existing| existing.is_none())
     }
 
@@ -108,8 +107,8 @@ impl MessagesTable {
         self.put_if_absent(items::from_membership(membership)).await.map(|existing| existing.is_none())
     }
 
-    /// Stores the first request with an idempotency key. Returns `None` if this call stored it, and the stored request if the
-    /// key is in use, also by an earlier attempt of this write.
+    /// Stores the first request with an idempotency key. Returns `None` if this call stored it. If the key is in use, even by an
+    /// earlier attempt of this write, returns the stored request.
     pub async fn put_first_request(&self, request: &FirstRequest) -> Result<Option<FirstRequest>, TableError> {
         let (author, key) = (request.author, request.key);
         let Some(existing) = self.put_if_absent(items::from_first_request(request)).await? else { return Ok(None) };
@@ -119,7 +118,7 @@ impl MessagesTable {
         match self.first_request(author, key).await? {
             Some(first) => Ok(Some(first)),
             None => {
-                // The item expired between the two calls, so another attempt can store this one.
+                // The item was deleted between the two calls, so another attempt can store this one.
                 let (operation, code) = ("PutItem", Some(CONDITION_FAILED.to_owned()));
                 let source = Arc::new(std::io::Error::other("the existing item was deleted"));
                 Err(TableError::Unavailable { operation, code, source })
@@ -133,7 +132,7 @@ impl MessagesTable {
     }
 
     /// Puts an item unless its key is in use. Returns `None` if this call put it. Otherwise returns the existing item, or an
-    /// empty item when the engine does not return it.
+    /// empty item if the engine does not return it.
     async fn put_if_absent(&self, item: Item) -> Result<Option<Item>, TableError> {
         let request = self
             .client
@@ -162,9 +161,9 @@ impl MessagesTable {
     }
 
     /// Pattern D: stores a new conversation in one transaction: the pair and membership items, its first message, and both
-    /// rows. The rows show `newest`, which is the first message unless the caller stores more messages afterwards.
+    /// rows. The rows contain `newest`, which is `first` unless the caller stores further messages afterwards.
     ///
-    /// For ten minutes DynamoDB executes requests with the same `token` once and reports success for each repetition.
+    /// For ten minutes, DynamoDB executes requests with the same `token` only once, and reports success for each repetition.
     pub async fn create_conversation(
         &self,
         token: Option<String>,
@@ -180,7 +179,8 @@ impl MessagesTable {
         match self.transact(token, actions.collect()).await? {
             Transacted::Done => Ok(Created::Done),
             Transacted::Conflict => Ok(Created::Conflict),
-            // All other keys of the transaction contain a new uuid, so they are in use only together with the pair's key.
+            // The first condition is that of the pair item. All other keys contain a new uuid, so they are in use only if the
+            // pair's key is in use too.
             Transacted::Conditions(failed) => match failed.into_iter().next().flatten() {
                 Some(pair) if !pair.is_empty() => Ok(Created::PairExists(items::to_pair(&pair)?)),
                 _ => match self.group_of_pair(&membership.participants).await? {
@@ -206,7 +206,7 @@ impl MessagesTable {
             Transacted::Conflict => return Ok(Applied::Conflict),
             Transacted::Conditions(failed) => failed,
         };
-        // An engine that does not say which conditions failed says that any of them can have.
+        // If the engine does not say which conditions failed, each of them may have failed.
         let mut failed = failed.into_iter().chain(std::iter::repeat(Some(Item::new())));
         let taken = failed.by_ref().take(entries.len()).map(|item| item.is_some()).collect();
         let mut problem = |update: &GroupUpdate| {
@@ -272,8 +272,8 @@ impl MessagesTable {
         TransactWriteItem::builder().update(update.expect("a complete update")).build()
     }
 
-    /// Runs a transaction. A repeated call with the same `token` and actions succeeds without a second effect. Without
-    /// `token` the SDK generates one for its own retries.
+    /// Runs a transaction. A repeated call with the same `token` and actions succeeds without a second effect. Without `token`,
+    /// the SDK generates one for its own retries.
     async fn transact(&self, token: Option<String>, actions: Vec<TransactWriteItem>) -> Result<Transacted, TableError> {
         let request = self
             .client
@@ -295,8 +295,8 @@ impl MessagesTable {
             _ => &[],
         };
         if error.as_service_error().is_some_and(|it| it.is_idempotent_parameter_mismatch_exception()) {
-            // A transaction with this token was executed before. Some engines compare the text of requests, and the order of
-            // maps in it varies, so they do not recognize a repetition. The caller reads what was written.
+            // A transaction with this token was executed before. Some engines compare the texts of requests, in which the order
+            // of maps varies, so they do not recognize a repetition. The caller must read what was written.
             metrics::failed(Target::Messages, operation, "IdempotentParameterMismatchException");
             return Ok(Transacted::Conditions(Vec::new()));
         }
@@ -327,8 +327,8 @@ impl MessagesTable {
     }
 }
 
-/// The condition that a row is as it was read. Only the consumer changes the other attributes, and it changes `fed` or the key
-/// with them.
+/// Returns the condition that a row has not changed since it was read, and the values of the condition. It checks `fed` and the
+/// read marker. Only the consumer changes the other attributes, and only together with `fed` or the key.
 pub(super) fn unchanged(row: &GroupRow) -> (String, Item) {
     let mut condition = format!("{MESSAGE_GROUP_UUID} = :group");
     let mut values = Item::from([(":group".to_owned(), items::text(row.group))]);
@@ -346,7 +346,7 @@ pub(super) fn unchanged(row: &GroupRow) -> (String, Item) {
     (condition, values)
 }
 
-/// A malformed item is not a row of the group either.
+/// Whether a stored item is not a row of `group`. A malformed item counts as one of another group.
 fn is_of_another_group(item: &Item, group: MessageGroupUuid) -> bool {
     !item.is_empty() && items::to_group_row(item).map_or(true, |row| row.group != group)
 }

@@ -1,4 +1,4 @@
-//! Compares [`send`] with the SDK's own decoding: both get the same response from a local HTTP server.
+//! Compares [`send`] with the SDK's own decoding. Both get the same response from a local HTTP server.
 
 use std::sync::{Arc, Mutex};
 
@@ -45,7 +45,7 @@ impl LocalEngine {
         Self { body, aws: Aws::local(&url).await }
     }
 
-    /// Responds with `body` to both readers and returns their results; `None` is an error.
+    /// Responds with `body` to both readers, and returns their results. `None` is an error.
     async fn pages<T>(&self, body: &[u8], convert: Convert<T>) -> [Option<QueryPage<T>>; 2] {
         *self.body.lock().expect("the body") = body.to_vec();
         let request = || self.aws.dynamodb.query().table_name("messages");
@@ -76,7 +76,8 @@ async fn send_with_sdk<T>(request: QueryFluentBuilder, convert: Convert<T>) -> O
     })
 }
 
-/// Every projected attribute: missing, a string, or of another type.
+/// Returns, for each projected attribute, `None` if it is missing, its text if it is a string or a number, and `Some(None)` if
+/// it has another type.
 fn projected(item: &dyn Attributes) -> Result<Vec<Option<Option<String>>>, ItemError> {
     let owned = |attribute| match attribute {
         Attribute::Text(text) | Attribute::Number(text) => Some(str::to_owned(text)),
@@ -236,7 +237,7 @@ async fn unusual_and_malformed_responses_are_decoded_as_by_the_sdk() {
     }
 }
 
-/// The differences that are intended. Each is a response that DynamoDB never sends.
+/// The intended differences. Each is about a response that DynamoDB never sends.
 #[tokio::test]
 async fn the_differences_from_the_sdk_are_these() {
     let engine = LocalEngine::start().await;

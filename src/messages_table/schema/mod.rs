@@ -1,8 +1,7 @@
-//! Creates, compares and drops tables: the messages table with its index and stream, and the stream consumer's table of
-//! leases.
+//! Creates, compares and drops tables: the messages table with its index and stream, and the stream consumer's table.
 //!
-//! Loading is safe to repeat. It enables what is off and should be on, reports every other difference, and never disables
-//! or replaces anything: those changes are for an operator to decide.
+//! Loading a table can be repeated safely. It enables features that should be enabled and reports all other differences. It
+//! never disables or replaces anything, because an operator must decide that.
 
 mod error;
 mod tables;
@@ -34,9 +33,9 @@ pub fn leases_table_name(messages: &str) -> String {
     format!("{messages}-leases")
 }
 
-/// Creates the messages table with its index, stream and time to live. In an existing table, enables the stream and time to
-/// live, and deletion protection and point-in-time recovery where `wanted` asks for them, and reports all other differences.
-/// Marks a new or empty table as one without legacy groups.
+/// Creates the messages table with its index, stream and time to live. In an existing table, enables the stream, time to live
+/// and, if `wanted` requires them, deletion protection and point-in-time recovery, and reports all other differences. Writes
+/// the marker into a new or empty table, which has no legacy groups.
 pub async fn load_messages_table(
     client: &Client,
     name: &str,
@@ -102,7 +101,7 @@ pub async fn load_messages_table(
     Ok(loaded)
 }
 
-/// Marks an empty table as one without legacy groups. Returns whether the table has the marker.
+/// Writes the marker if the table is empty, because it then has no legacy groups. Returns whether the table has the marker.
 async fn mark_if_empty(client: &Client, name: &str) -> Result<bool, TableError> {
     let table = MessagesTable::new(client.clone(), name);
     if table.legacy_is_adopted().await? {
@@ -115,7 +114,8 @@ async fn mark_if_empty(client: &Client, name: &str) -> Result<bool, TableError> 
     Ok(is_empty)
 }
 
-/// Returns the smallest provisioned capacity of a table and its index, in units per second. `None` if it is billed by request.
+/// Returns the smallest provisioned read or write capacity of a table and its index, in units per second. `None` if the table
+/// is billed by request.
 pub fn provisioned_units(found: &TableDescription) -> Option<i64> {
     let throughputs = [found.provisioned_throughput(), group_index(found).and_then(|it| it.provisioned_throughput())];
     let units = throughputs.into_iter().flatten().map(|throughput| match Billing::of(found, Some(throughput)) {
@@ -125,7 +125,7 @@ pub fn provisioned_units(found: &TableDescription) -> Option<i64> {
     units.collect::<Option<Vec<i64>>>()?.into_iter().min()
 }
 
-/// Differences that keep the program from working with a table.
+/// Returns the differences because of which the program cannot use a table.
 pub fn faults(found: &TableDescription) -> Vec<String> {
     let mut loaded = Loaded::default();
     compare_structure(found, &mut loaded);
@@ -162,8 +162,8 @@ fn has_stream(found: &TableDescription) -> bool {
     found.stream_specification().is_some_and(|it| it.stream_enabled())
 }
 
-/// Creates the stream consumer's table, or compares an existing one. The table has no stream, because nothing consumes it.
-/// It has no point-in-time recovery, because a new table is filled from the stream.
+/// Creates the stream consumer's table, or compares an existing one. The table has no stream, because nothing would read it.
+/// It has no point-in-time recovery, because the consumer fills a new table from the stream.
 pub async fn load_leases_table(
     client: &Client,
     messages: &str,
@@ -195,7 +195,7 @@ pub async fn load_leases_table(
     Ok(loaded)
 }
 
-/// Enables deletion protection if `wanted` asks for it. Never disables it.
+/// Enables deletion protection if `wanted` requires it. Never disables it.
 async fn ensure_deletion_protection(
     client: &Client,
     name: &str,
@@ -217,7 +217,7 @@ async fn ensure_deletion_protection(
     Ok(())
 }
 
-/// Enables point-in-time recovery if `wanted` asks for it. Never disables it.
+/// Enables point-in-time recovery if `wanted` requires it. Never disables it.
 async fn ensure_recovery(client: &Client, name: &str, wanted: Wanted, loaded: &mut Loaded) -> Result<(), SchemaError> {
     let Some(wanted) = wanted.point_in_time_recovery else { return Ok(()) };
     let what = "point-in-time recovery";

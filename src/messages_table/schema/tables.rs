@@ -9,14 +9,14 @@ use aws_sdk_dynamodb::types::{IndexStatus, TableDescription, TableStatus};
 use super::error::SchemaError;
 use crate::messages_table::error::{TableError, classify};
 
-/// Maximum time to wait for a state. On AWS an index needs minutes to become ACTIVE.
+/// Maximum time to wait for a state. On AWS, it takes minutes until an index is ACTIVE.
 pub(super) const DEADLINE: Duration = Duration::from_secs(900);
 /// First wait between two DescribeTable calls. Each wait is twice as long as the one before.
 pub(super) const FIRST_WAIT: Duration = Duration::from_millis(20);
 /// Maximum wait between two DescribeTable calls.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
-/// Drops a table and waits until DynamoDB no longer lists it. Returns `false` when the table does not exist.
+/// Drops a table and waits until DynamoDB has deleted it. Returns `false` if the table does not exist.
 pub async fn drop_table(client: &Client, name: &str) -> Result<bool, SchemaError> {
     match client.delete_table().table_name(name).send().await {
         Ok(_) => {}
@@ -35,7 +35,7 @@ pub async fn drop_table(client: &Client, name: &str) -> Result<bool, SchemaError
     Ok(true)
 }
 
-/// Returns the names of all tables of the account in the region, sorted.
+/// Returns the names of all tables of the account in the region.
 pub async fn list_tables(client: &Client) -> Result<Vec<String>, TableError> {
     let mut names = Vec::new();
     let mut start = None;
@@ -50,7 +50,7 @@ pub async fn list_tables(client: &Client) -> Result<Vec<String>, TableError> {
     }
 }
 
-/// Describes a table. Returns `None` when it does not exist.
+/// Describes a table. Returns `None` if it does not exist.
 pub async fn describe(client: &Client, name: &str) -> Result<Option<TableDescription>, TableError> {
     match client.describe_table().table_name(name).send().await {
         Ok(response) => Ok(response.table),

@@ -1,5 +1,5 @@
-//! Time to live: DynamoDB deletes an item after the time in its attribute [`EXPIRES_AT`], without cost. Local engines may lack
-//! the feature; then expired items stay, which only takes space.
+//! Time to live: DynamoDB deletes an item, without cost, after the time in its attribute [`EXPIRES_AT`]. Local engines may lack
+//! the feature. Expired items then stay in the table, which only takes space.
 
 use std::fmt;
 
@@ -18,7 +18,7 @@ pub enum TimeToLive {
     Enabled(String),
     /// Disabled.
     Disabled,
-    /// Being disabled. On AWS this takes up to an hour, during which it cannot be enabled.
+    /// Being disabled. On AWS this takes up to an hour, during which time to live cannot be enabled.
     Disabling,
     /// The endpoint does not support it.
     Unsupported,
@@ -29,7 +29,7 @@ impl TimeToLive {
         Self::Enabled(EXPIRES_AT.to_owned())
     }
 
-    /// Whether expired items stay in the table although the endpoint could delete them.
+    /// Whether expired items stay in the table although the endpoint supports their deletion.
     pub fn is_missing(&self) -> bool {
         *self != Self::wanted() && *self != Self::Unsupported
     }
@@ -63,7 +63,7 @@ pub async fn time_to_live(client: &Client, table: &str) -> Result<TimeToLive, Ta
     })
 }
 
-/// Enables time to live if it is disabled. Reports another attribute.
+/// Enables time to live if it is disabled. If it is enabled for another attribute or is being disabled, reports a difference.
 pub(super) async fn ensure_time_to_live(client: &Client, table: &str, loaded: &mut Loaded) -> Result<(), TableError> {
     let what = "time to live";
     match time_to_live(client, table).await? {

@@ -5,7 +5,7 @@ use aws_sdk_dynamodb::types::{BillingMode, ProvisionedThroughput, ProvisionedThr
 /// Billing mode of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Billing {
-    /// Provisioned capacity, for the table and for the index each.
+    /// Provisioned capacity. The table and the index each have these numbers of units.
     Provisioned {
         /// Read capacity units per second.
         read: i64,
@@ -85,7 +85,7 @@ pub struct Loaded {
     pub matches: Vec<String>,
     /// Settings that differ and were not changed.
     pub differences: Vec<String>,
-    /// Whether every legacy group is adopted. A new or empty table has none, so it gets the marker that says so.
+    /// Whether every legacy group is adopted. True for a new or empty table, which has no legacy groups.
     pub legacy_is_adopted: bool,
 }
 
