@@ -1,4 +1,4 @@
-//! The PostgreSQL database of the commands for operators. One on a host that is not local requires `--prod`.
+//! The PostgreSQL database of the commands for operators. A database on a host that is not local requires `--prod`.
 
 use std::str::FromStr;
 use std::time::{Duration, Instant};
@@ -12,24 +12,24 @@ use crate::app::pool;
 use crate::config::{DatabaseSettings, SettingError};
 use crate::users::{Users, UsersError};
 
-/// Timeout of the connection that finds out why the pool has none.
+/// Maximum time for the single connection that shows why the pool has no connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a connection that breaks is retried.
+/// Time for which a connection that breaks is retried.
 const RETRY_TIME: Duration = Duration::from_secs(2);
 
 /// A PostgreSQL database.
 pub struct Database {
-    /// Users of the database.
+    /// The users table of the database.
     pub users: Users,
     /// Host, port and name of the database, without the password.
     pub location: String,
 }
 
 impl Database {
-    /// Connects to the configured database. One on a host that is not local requires `prod`.
+    /// Connects to the configured database. A database on a host that is not local requires the flag of `prod`.
     ///
     /// # Errors
-    /// The setting is missing or wrong, `prod` is missing, or the database is unreachable.
+    /// The setting is missing or wrong, the flag is missing, or the database is unreachable.
     pub async fn open(settings: &DatabaseSettings, prod: &Prod) -> anyhow::Result<Self> {
         let url = settings.url()?;
         let problem = "must have the form postgresql://user:password@host:5432/database";
@@ -41,7 +41,7 @@ impl Database {
         }
         let name = options.get_database().unwrap_or_default();
         let location = format!("{host}:{}/{name}", options.get_port());
-        // No limit for statements: a migration or an update of all users may take long.
+        // Statements have no timeout, because a migration or an update of all users may take long.
         let pool = pool(url, settings.database_max_connections, None)?;
         let users = Users::new(pool).with_query_timeout(settings.query_timeout());
         let start = Instant::now();
@@ -52,7 +52,7 @@ impl Database {
                 Err(UsersError::Unavailable(sqlx::Error::Io(_))) if start.elapsed() < RETRY_TIME => {
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
-                // The pool reports only a timeout; a single connection reports the cause.
+                // The pool reports only a timeout, but a single connection reports the cause.
                 Err(UsersError::Unavailable(timeout @ sqlx::Error::PoolTimedOut)) => {
                     let connected = tokio::time::timeout(CONNECT_TIMEOUT, options.connect()).await;
                     break UsersError::from(connected.ok().and_then(Result::err).unwrap_or(timeout));

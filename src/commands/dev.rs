@@ -32,7 +32,8 @@ use crate::shutdown::Shutdown;
 use crate::telemetry::TraceSettings;
 use crate::users::Users;
 
-/// Preferred ports, so that the commands for operators find the stores. If one is in use, `dev` takes a free port.
+/// Preferred ports of the stores. The commands for operators use these ports by default. If one is in use, `dev` uses a free
+/// port.
 const DYNAMODB_PORT: u16 = 8000;
 const POSTGRES_PORT: u16 = 55432;
 
@@ -60,7 +61,7 @@ pub struct Options {
     fresh: bool,
 }
 
-/// Where `token` finds a running `dev`, which holds the only connection to its PostgreSQL.
+/// The address at which `token` reaches a running `dev`, because `dev` holds the only connection to its PostgreSQL.
 #[derive(Serialize, Deserialize)]
 pub struct Running {
     /// Base URL: `GET {users_url}/{handle}` returns the `cognito_user_id`.
@@ -90,7 +91,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let shutdown = Shutdown::default();
     let signal = shutdown.requested();
     tokio::pin!(signal);
-    // Ctrl-C also ends the start.
+    // Ctrl-C also interrupts the start.
     let started = tokio::select! {
         started = start(&options, &data_dir, &engines, listener, &shutdown) => Some(started),
         signalled = &mut signal => signalled.map(|()| None)?,
@@ -106,11 +107,12 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     shutdown.finish().await;
     engines.stop().await;
     traces.finish().await;
-    // Where it cannot be removed, the next start writes it anew.
+    // If the file cannot be removed, the next start overwrites it.
     let _ = fs::remove_file(Running::file(data_dir.path()));
     outcome.and_then(|()| Ok(shutdown.failure()?))
 }
 
+/// The embedded stores, and the users table.
 struct Engines {
     dynamodb: EmbeddedDynamoDb,
     postgres: EmbeddedPostgres,
@@ -134,7 +136,7 @@ impl Engines {
     }
 }
 
-/// Binds `port` on 127.0.0.1, or a free port if it is in use.
+/// Binds `port` on 127.0.0.1, or a free port if `port` is in use.
 async fn bind_preferring(port: u16) -> anyhow::Result<TcpListener> {
     let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     match TcpListener::bind(at(port)).await {
@@ -166,7 +168,8 @@ async fn start(
         tokens.push((handle, issuer.token(&id)?));
     }
     serve_metrics(options.metrics.metrics_addr, shutdown).await?;
-    // Only one process uses the data folder, so a lease of an earlier run, even one that crashed, belongs to this process.
+    // The consumer always has the same name, so it takes the leases of an earlier run at once, even if that run crashed. This is
+    // safe, because only one process uses the data folder.
     let live = Live::in_process();
     let consumer = consume(&aws, table, options.feed.retention(), "dev".to_owned(), live.clone(), shutdown);
     let token_issuer = issuer.serve(shutdown.token()).await?;
@@ -194,7 +197,7 @@ async fn start(
     Ok(())
 }
 
-/// Serves the users' ids for `token` on a free port of 127.0.0.1.
+/// Serves the `cognito_user_id`s of users on a free port of 127.0.0.1, for `token`. Returns the base URL.
 async fn serve_users(users: Users, shutdown: &Shutdown) -> anyhow::Result<String> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("no free port on 127.0.0.1")?;
     let url = format!("http://{}/users", listener.local_addr()?);

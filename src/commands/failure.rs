@@ -1,4 +1,4 @@
-//! Errors of commands: one line that names what to check, and an exit status.
+//! Errors of commands: each has one line of text, which names the setting to check, and an exit status.
 
 use std::error::Error;
 
@@ -13,9 +13,9 @@ use crate::users::{UsersError, is_undefined_table};
 
 /// Exit status of a command that failed.
 pub const FAILED: u8 = 1;
-/// Exit status for wrong usage, a missing or wrong setting, or a missing flag. clap uses the same number.
+/// Exit status for wrong usage, a missing or wrong setting, or a missing flag. It equals that of clap.
 pub const USAGE: u8 = 2;
-/// Exit status of a command that succeeded but leaves something for the operator.
+/// Exit status of a command that succeeded only partially, so that the operator must act.
 pub const LEFT_OVER: u8 = 3;
 
 /// The command did nothing, because a flag is missing or wrong.
@@ -23,7 +23,7 @@ pub const LEFT_OVER: u8 = 3;
 #[error("{0}")]
 pub struct UsageError(pub String);
 
-/// The command succeeded, and something is left for the operator.
+/// The command succeeded only partially. The text says what the operator must do.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct LeftOver(pub String);
@@ -39,7 +39,7 @@ pub fn exit_status(error: &anyhow::Error) -> u8 {
     }
 }
 
-/// Table and endpoints that a command uses, so that an error can name them.
+/// The table and the endpoints that a command uses. Errors name them.
 #[derive(Clone, Debug, Default)]
 pub struct Endpoints {
     /// Name of the messages table.
@@ -65,7 +65,7 @@ const CREDENTIALS_REJECTED: [&str; 6] = [
 ];
 
 impl Endpoints {
-    /// Replaces a known error with one line that names the endpoint and the setting to check.
+    /// Replaces a known error with one line of text that names the endpoint and the setting to check.
     pub fn explain(&self, error: anyhow::Error) -> anyhow::Error {
         let explained = error.chain().find_map(|cause| {
             if let Some(cause) = table_error(cause) {
@@ -116,7 +116,7 @@ impl Endpoints {
     fn explain_stream(&self, error: &StreamError) -> Option<String> {
         let (at, table) = (self.dynamodb(), self.table.as_deref().unwrap_or_default());
         match error {
-            // The table's error below is more specific.
+            // The table's error, which is a source of this error, is more specific.
             StreamError::Unavailable { source, .. } | StreamError::Refused { source, .. }
                 if source.downcast_ref::<TableError>().is_some() =>
             {
@@ -167,7 +167,7 @@ impl Endpoints {
     }
 }
 
-/// Returns the table's error that `error` is or wraps.
+/// Returns the [`TableError`] that `error` is or contains.
 fn table_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a TableError> {
     if let Some(SchemaError::Table(error)) = error.downcast_ref() {
         return Some(error);
@@ -181,7 +181,7 @@ fn table_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a TableError> {
     error.downcast_ref()
 }
 
-/// Returns the users' error that `error` is or wraps.
+/// Returns the [`UsersError`] that `error` is or contains.
 fn users_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a UsersError> {
     match error.downcast_ref() {
         Some(SeedError::Users(error)) => Some(error),
@@ -201,7 +201,7 @@ fn rejected(service: &str, operation: &str, code: &str, error: &dyn Error) -> St
     format!("{operation}: {service} returned an error: {}", root(error))
 }
 
-/// Returns the innermost cause, which is the most specific.
+/// Returns the text of the innermost cause, which is the most specific one.
 fn root(error: &dyn Error) -> String {
     let mut cause = error;
     while let Some(source) = cause.source() {

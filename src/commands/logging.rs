@@ -4,10 +4,10 @@ use std::sync::OnceLock;
 
 use crate::telemetry::{self, LogSettings, TraceSettings, Traces};
 
-/// Set once, before the command runs.
+/// The log settings. They are set once, before the command runs.
 static SETTINGS: OnceLock<LogSettings> = OnceLock::new();
 
-/// Keeps the log settings for [`start`] and [`start_with_traces`].
+/// Stores the log settings for [`start`] and [`start_with_traces`].
 pub fn configure(settings: LogSettings) {
     let _ = SETTINGS.set(settings);
 }

@@ -94,7 +94,7 @@ pub fn main() -> ExitCode {
             Err(error) => fail(&error),
         }
     });
-    // A thread that still blocks must not delay the exit.
+    // A thread that is still blocked must not delay the exit.
     runtime.shutdown_background();
     code
 }
@@ -129,7 +129,7 @@ fn usage(error: &clap::Error) -> ExitCode {
 }
 
 fn fail(error: &anyhow::Error) -> ExitCode {
-    // One line, and without control characters: an error may name what other systems and their users have chosen.
+    // Line breaks and control characters are replaced, because an error can contain text of other systems and their users.
     let text = crate::report(error.as_ref()).replace('\n', " ");
     eprintln!("error: {}", output::escaped(&text));
     ExitCode::from(failure::exit_status(error))

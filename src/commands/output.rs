@@ -16,7 +16,7 @@ pub struct Output {
 }
 
 impl Output {
-    /// Prints a note for people.
+    /// Prints a note for people: to standard error with `--json`, to standard output without it.
     pub fn say(self, text: impl Display) {
         if self.json {
             line(io::stderr().lock(), &text);
@@ -44,12 +44,12 @@ fn line(mut to: impl Write, text: &dyn Display) {
     if let Err(error) = writeln!(to, "{text}")
         && error.kind() == ErrorKind::BrokenPipe
     {
-        // The reader closed the pipe, as `head` does: that is no error.
+        // The reader of the output has closed the pipe, as `head` does. This is not an error.
         std::process::exit(0);
     }
 }
 
-/// Returns the width of the terminal in columns. Without a terminal it is `COLUMNS`, or unlimited.
+/// Returns the width of the terminal in columns. If there is no terminal, returns the value of `COLUMNS`, or no limit.
 fn width() -> usize {
     let columns = || std::env::var("COLUMNS").ok()?.parse().ok();
     let terminal = terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
@@ -65,7 +65,7 @@ fn is_control(character: char) -> bool {
     character.is_control() || is_bidi_or_line
 }
 
-/// Replaces control characters with spaces: text from users must not control the terminal.
+/// Replaces control characters with spaces, because text from users must not control the terminal.
 fn printable(text: &str) -> String {
     text.chars().map(|it| if is_control(it) { ' ' } else { it }).collect()
 }
@@ -83,13 +83,13 @@ pub fn escaped(text: &str) -> String {
     escaped
 }
 
-/// Returns the JSON text of a value. `serde_json` escapes only the control characters below U+0020; here all are escaped. They
-/// occur in strings only.
+/// Returns the JSON text of a value. `serde_json` escapes only the control characters below U+0020. This function escapes all of
+/// them. They occur only in strings, so the escapes are valid JSON.
 fn escaped_json(value: &Value) -> String {
     let mut escaped = String::new();
     for character in value.to_string().chars() {
         if is_control(character) {
-            // All of them are in the basic plane, so one escape is enough.
+            // All control characters are below U+10000, so one escape is enough.
             escaped.push_str(&format!("\\u{:04x}", u32::from(character)));
         } else {
             escaped.push(character);
@@ -98,6 +98,7 @@ fn escaped_json(value: &Value) -> String {
     escaped
 }
 
+/// Cuts `text` to a width in columns. Text that is cut ends with `…`.
 fn cut(text: &str, width: usize) -> String {
     if text.width() <= width {
         return text.to_owned();
@@ -112,7 +113,7 @@ fn cut(text: &str, width: usize) -> String {
     text.chars().take_while(fits).chain(['…']).collect()
 }
 
-/// Pads `text` to a width in columns. A wide character takes two columns.
+/// Pads `text` with spaces to a width in columns, and replaces its control characters. A wide character takes two columns.
 pub fn padded(text: &str, columns: usize) -> String {
     let text = printable(text);
     let missing = columns.saturating_sub(text.width());

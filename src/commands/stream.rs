@@ -1,4 +1,4 @@
-//! `stream`: inspects and repairs the stream consumer. Uses AWS only with `--prod`.
+//! `stream`: inspects and repairs the stream consumer. An endpoint that is not local requires `--prod`.
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
@@ -63,9 +63,9 @@ enum SetAsideCommand {
     Replay,
 }
 
-/// Maximum number of tries of a call during an outage: about half a minute.
+/// Maximum number of attempts of a call during an outage. They take about half a minute.
 const OUTAGE_TRIES: u32 = 8;
-/// After how many groups reconciling prints its progress.
+/// Number of groups after which reconciling prints its progress.
 const PROGRESS_INTERVAL: usize = 100;
 
 pub async fn run(options: Options) -> anyhow::Result<()> {
@@ -164,8 +164,9 @@ async fn list(output: Output, table: &ConsumerTable) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Applies one entry again. The entry of a group has no message if its newest message could not be read. Messages after the
-/// one of a record may have been fed, so the message gets no position of its own: the feeds are reset.
+/// Applies one set-aside entry again. Returns `None` if the message of a record, or every message of a group, is gone. Messages
+/// after that of a record may have been fed already, so the message cannot get a position in the feeds. Instead, they are
+/// reset.
 async fn replay_one(
     messages: &MessagesTable,
     reconciler: &Reconciler<'_, MessagesTable>,
@@ -192,7 +193,7 @@ async fn replay(
             Ok(Some(Effect::Moved | Effect::Fed | Effect::UpToDate)) => Ok("done"),
             Ok(Some(Effect::NoParticipants)) => Err(Effect::NO_PARTICIPANTS.to_owned()),
             Ok(None) => Ok("the message is gone, nothing to do"),
-            // An outage affects all entries.
+            // The error affects all entries, so the command ends.
             Err(error) if error.is_transient() => return Err(error.into()),
             Err(error) => Err(crate::report(&error)),
         };

@@ -20,10 +20,10 @@ use crate::stream::repair::{Complete, Pass, Repair, RepairTable, Tally};
 use crate::stream::set_aside::SetAsideTable;
 use crate::stream::source::{Position, StreamError, StreamSource};
 
-/// Maximum number of reads of a shard to count what waits in it. A read returns at most 1,000 records.
+/// Maximum number of reads of a shard to count its waiting messages. A read returns at most 1,000 records.
 const MAX_READS: usize = 10;
 
-/// Prints the status of the stream consumer, and the head of the feed of `feed_of`.
+/// Prints the status of the stream consumer and, if `feed_of` is set, the size of the feed of this user.
 pub async fn status(
     target: &Target,
     output: Output,
@@ -71,7 +71,7 @@ pub async fn status(
     Ok(())
 }
 
-/// Prints the head of a feed: what clients that have seen everything have seen.
+/// Prints the position of the last entry of a feed and the number of its events.
 async fn feed_head(output: Output, messages: &MessagesTable, user: UserUuid) -> anyhow::Result<()> {
     let head = messages.feed_head(user).await?;
     let (position, events) = head.map_or((0, 0), |head| (head.position, head.events));
@@ -86,7 +86,7 @@ fn row(shard: &str, owner: &str, checkpoint: &str, until: &str, waiting: &str) -
     format!("{shard:<44} {owner:<38} {checkpoint:<26} {until:<14} {waiting}")
 }
 
-/// The messages of a shard that are not moved and fed yet.
+/// The number of messages after the checkpoint of a shard, which are not fed yet.
 #[derive(Debug, Default)]
 struct Waiting {
     messages: usize,
@@ -100,7 +100,7 @@ impl fmt::Display for Waiting {
     }
 }
 
-/// Counts the messages after the checkpoint of a shard. The consumer goes on meanwhile.
+/// Counts the messages after the checkpoint of a shard. The consumer continues during the count, so the result is approximate.
 async fn waiting<S: StreamSource>(source: &S, stream: &StreamArn, lease: &Lease) -> Result<Waiting, StreamError> {
     let position = match &lease.checkpoint {
         Some(Checkpoint::ShardEnd) => return Ok(Waiting::default()),
@@ -112,7 +112,7 @@ async fn waiting<S: StreamSource>(source: &S, stream: &StreamArn, lease: &Lease)
     for _ in 0..MAX_READS {
         let Some(iterator) = next else { return Ok(Waiting { messages, more: false }) };
         let batch = source.records(&iterator).await?;
-        // The end of an open shard can only be guessed: a read that returns nothing.
+        // A read that returns no records is taken as the end of an open shard, because the stream does not report the end.
         if batch.records.is_empty() {
             return Ok(Waiting { messages, more: false });
         }
@@ -133,12 +133,12 @@ fn checkpoint(lease: &Lease) -> &str {
     }
 }
 
-/// Seconds from `at`, in milliseconds since 1970, to `now`.
+/// Returns the number of seconds from `at`, in milliseconds since 1970, to `now`.
 fn age(now: DateTime<Utc>, at: i64) -> i64 {
     (now.timestamp_millis().saturating_sub(at) / 1000).max(0)
 }
 
-/// The state of the repair.
+/// Returns the name of the state of the repair.
 fn state(repair: &Repair) -> &'static str {
     match (repair.is_pending(), &repair.pass, &repair.complete) {
         (true, Some(_), _) => "running",

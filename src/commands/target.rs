@@ -1,4 +1,4 @@
-//! Selects the DynamoDB endpoint of the commands for operators: a local one, or any other if `--prod` is given.
+//! Selects the DynamoDB endpoint of the commands for operators. An endpoint that is not local requires `--prod`.
 
 use std::fmt;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::messages_table::MessagesTable;
 
 /// Endpoint if no setting names one.
 const LOCAL_ENDPOINT: &str = "http://127.0.0.1:8000";
-/// Timeout for the request to AWS that returns the account.
+/// Maximum time for the request to AWS that returns the account.
 const ACCOUNT_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// The flag that allows access to AWS and to every other host that is not local.
@@ -58,7 +58,7 @@ pub struct Target {
     pub aws: Aws,
     /// Name of the messages table.
     pub table: String,
-    /// Whether the endpoint may be AWS.
+    /// Whether `--prod` is given, so that the endpoint may be AWS.
     pub is_prod: bool,
     endpoint: String,
     /// Setting that selects the endpoint.
@@ -75,11 +75,11 @@ impl fmt::Display for Target {
 }
 
 impl Target {
-    /// Selects the endpoint that the environment names, or the local one. AWS and every other host that is not local require
-    /// `prod`.
+    /// Selects the endpoint that the environment names. By default it is AWS with the flag of `prod`, and [`LOCAL_ENDPOINT`]
+    /// without it.
     ///
     /// # Errors
-    /// The endpoint is not local and `prod` is missing, a setting is wrong, or there are no credentials.
+    /// The endpoint is not local and the flag is missing, a setting is wrong, or there are no credentials.
     pub async fn reach(prod: &Prod, table: String) -> anyhow::Result<Self> {
         let named = endpoint_of(&["AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL"]);
         let setting = named.as_ref().map(|(name, _)| *name);
@@ -113,7 +113,7 @@ impl Target {
     }
 }
 
-/// Returns the first of the variables that is set, and its value.
+/// Returns the first of the environment variables `names` that is set and not empty, and its value.
 pub fn endpoint_of(names: &[&'static str]) -> Option<(&'static str, String)> {
     names.iter().find_map(|name| std::env::var(name).ok().filter(|url| !url.is_empty()).map(|url| (*name, url)))
 }
@@ -140,7 +140,7 @@ pub fn local_endpoint(
 /// Returns the AWS account, or `unknown` if AWS does not respond in time.
 ///
 /// # Errors
-/// There are no credentials. The error comes before any other request.
+/// There are no credentials. This is checked before any other request is sent.
 pub async fn account(aws: &Aws) -> anyhow::Result<String> {
     if let Some(account) = aws.credentials_account().await? {
         return Ok(account);

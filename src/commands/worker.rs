@@ -40,7 +40,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             Some(pool(database.url()?, 1, Some(database.statement_timeout()))?)
         }
         HintBroker::Postgres => {
-            // A worker did not need the database before there were subscriptions.
+            // A warning and not an error, because earlier versions of `worker` did not need the database.
             tracing::warn!("DATABASE_URL is not set, so subscriptions receive messages up to 90 seconds late");
             None
         }

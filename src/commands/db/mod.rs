@@ -1,4 +1,4 @@
-//! `db`: commands for PostgreSQL, one file for each. They use a database that is not local only with `--prod`.
+//! `db`: commands for PostgreSQL, one file for each. A database that is not local requires `--prod`.
 
 mod migrate;
 mod seed;

@@ -53,7 +53,7 @@ pub async fn run(
         let account = account(&aws).await?;
         (aws, named.map_or("AWS".to_owned(), |(_, url)| url), account)
     } else {
-        // A local Cognito has no well-known address.
+        // There is no default, because a local Cognito has no well-known address.
         let missing = || {
             let setting = ENDPOINTS[0];
             Err(UsageError(format!("{setting} is not set: set it to a local Cognito, or add --prod to use AWS")).into())
@@ -114,7 +114,7 @@ fn text(plan: &IdPlan, dry_run: bool) -> String {
         plan.in_postgres_only.len(),
         if dry_run { "; dry run: nothing was written" } else { "" }
     ));
-    // Users choose their names.
+    // Control characters are escaped, because users choose their names.
     lines.iter().map(|line| escaped(line)).collect::<Vec<_>>().join("\n")
 }
 

@@ -17,11 +17,11 @@ pub const EXAMPLE: &str = "Examples:
 
 With --json, each line is {\"malformed\": …} or {\"group\": …, \"failed\": …}, and the last line is the summary.";
 
-/// Maximum number of tries of a call during an outage: about a minute.
+/// Maximum number of attempts of a call during an outage. They take about a minute.
 const OUTAGE_TRIES: u32 = 12;
-/// After how many rows or groups the command prints its progress.
+/// Number of rows and groups after which the command prints its progress.
 const PROGRESS_INTERVAL: usize = 10_000;
-/// Units per second for a table that is billed by request.
+/// Default number of units per second for a table that is billed by request.
 const ON_DEMAND_UNITS: f64 = 100.0;
 
 #[derive(Args, Debug)]

@@ -70,7 +70,7 @@ pub async fn run(target: &Target, output: Output, options: &Options) -> anyhow::
     output.say(format!("Conversation {group} in {target}"));
     let table = target.messages_table();
     let limit = usize::try_from(options.limit)?;
-    // `true` reads with the slack that groups of the legacy system need: to check the group would cost one more read.
+    // The wider range for legacy groups is always read, because checking whether the group is one would cost one more read.
     let kept = |message: &Message| window.contains(message.created_at);
     let mut slice = table.messages(group, &window.range(true), Direction::Descending, limit, kept).await?;
     slice.items.reverse();

@@ -1,4 +1,4 @@
-//! `ddb`: commands for the DynamoDB tables, one file for each. They use AWS only with `--prod`.
+//! `ddb`: commands for the DynamoDB tables, one file for each. An endpoint that is not local requires `--prod`.
 
 mod adopt_legacy;
 mod drop;
@@ -68,7 +68,7 @@ enum Patterns {
 pub async fn run(options: Options) -> anyhow::Result<()> {
     super::logging::start("error")?;
     let Options { options: TableOptions { prod, output, table }, command } = options;
-    // A command that is rejected in production is rejected before any request.
+    // These commands are rejected in production before any request is sent.
     match &command {
         Command::Scan(options) => options.check(&prod, &table.ddb_message_table)?,
         Command::Seed(options) => options.check(&prod, output)?,
@@ -79,7 +79,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         Command::SchemaLoad(options) => schema_load::run(&target, output, &options).await,
         Command::ListTables => list_tables::run(&target, output).await,
         Command::Drop(options) => drop::run(&target, output, &options).await,
-        // These two also use PostgreSQL and name it in their errors.
+        // These two commands also use PostgreSQL, so they explain their errors themselves.
         Command::Seed(options) => return seed::run(&target, output, &prod, &options).await,
         Command::Patterns(Patterns::ListConversations(options)) => {
             return list_conversations::run(&target, output, &prod, &options).await;

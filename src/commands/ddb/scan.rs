@@ -28,7 +28,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// Rejects a scan in production unless the operator allows it.
+    /// Rejects a scan with `--prod` unless `--even-in-production` is given.
     pub fn check(&self, prod: &Prod, table: &str) -> Result<(), UsageError> {
         if !prod.prod || self.even_in_production {
             return Ok(());

@@ -1,4 +1,4 @@
-//! `ddb schema-load`: creates the tables, or compares existing ones with the schema.
+//! `ddb schema-load`: creates the tables, or compares existing tables with the expected ones.
 
 use clap::{Args, ValueEnum};
 use serde_json::json;

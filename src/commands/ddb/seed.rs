@@ -24,7 +24,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// Prints the maximum cost, and rejects the seed in production unless the operator allows it.
+    /// Prints the maximum cost, and rejects the seed with `--prod` unless `--even-in-production` is given.
     pub fn check(&self, prod: &Prod, output: Output) -> Result<(), UsageError> {
         output.say(format!("The seed consumes at most {} write units", write_units()));
         if !prod.prod || self.even_in_production {

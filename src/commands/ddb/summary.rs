@@ -1,4 +1,4 @@
-//! The consumed capacity, and the last line of a list.
+//! Text of the consumed capacity, and the last line of a list.
 
 use serde_json::json;
 
