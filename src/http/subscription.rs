@@ -70,8 +70,7 @@ impl Subscription {
         }
     }
 
-    /// Waits for the next event. If the returned future is dropped, no event is lost, but see
-    /// [`FeedReader::next`](crate::live::feed_reader::FeedReader::next).
+    /// Waits for the next event. If the returned future is dropped, no event is lost.
     pub async fn next(&mut self) -> Event {
         self.source.next(&self.api.messaging).await
     }
