@@ -17,7 +17,6 @@ use cruddur_messaging::messages_table::{Membership, Message, SortKey};
 use cruddur_messaging::model::{MessageGroupUuid, MessageUuid, Participant, User, UserUuid};
 use cruddur_messaging::seed::local_cognito_user_id;
 use cruddur_messaging::users::Users;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
