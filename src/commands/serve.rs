@@ -102,7 +102,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     };
     let address = listener.local_addr()?;
     serve(parts, listener, &shutdown).await?;
-    tracing::info!(%address, table, worker = !options.no_worker, "serving");
+    tracing::info!(%address, table, worker = !options.no_worker, "API started");
     shutdown.requested().await?;
     tracing::info!("stopping");
     shutdown.finish().await;

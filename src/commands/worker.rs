@@ -53,7 +53,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         None => Live::in_process(),
     };
     consume(&aws, &table, options.feed.retention(), fresh_name(), live, &shutdown);
-    tracing::info!(table, "consuming");
+    tracing::info!(table, "stream consumer started");
     shutdown.requested().await?;
     tracing::info!("stopping");
     shutdown.finish().await;

@@ -77,7 +77,7 @@ pub struct ConnectionLimits {
         default_value_t = Self::DEFAULT.unread_bytes, value_parser = RangedU64ValueParser::<usize>::new().range(1_024..))]
     pub unread_bytes: usize,
     /// Maximum number of requests of which the server is receiving the body or verifying the token; if there are more, the
-    /// oldest one gets 503
+    /// oldest one of the client address with the most requests gets 503
     #[arg(long = "max-requests-receiving", env = "MAX_REQUESTS_RECEIVING", value_name = "MAX_REQUESTS_RECEIVING",
         default_value_t = Self::DEFAULT.receiving, value_parser = RangedU64ValueParser::<usize>::new().range(1..=U32_MAX))]
     pub receiving: usize,

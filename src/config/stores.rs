@@ -112,7 +112,7 @@ impl DatabaseSettings {
 pub enum HintBroker {
     /// With `LISTEN` and `NOTIFY` of PostgreSQL.
     Postgres,
-    /// Not at all: only one process runs.
+    /// Processes do not notify each other.
     None,
 }
 

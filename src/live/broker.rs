@@ -162,7 +162,7 @@ async fn send_text<B: Broker>(broker: &B, text: &Text) {
     if let Err(error) = sent {
         // Hints may be lost, because the checkers of the other processes compare their feeds with the table. Activities may
         // be lost, too.
-        tracing::warn!(error = report(&error), "hints for other processes could not be sent");
+        tracing::warn!(error = report(&error), "sending hints and activities to other processes failed");
     }
 }
 

@@ -91,7 +91,10 @@ impl Checker {
                 }
             }
             // While PostgreSQL does not respond, no user counts as deleted.
-            Err(error) => tracing::debug!(error = report(&error), "the users of connections could not be checked"),
+            Err(error) => tracing::warn!(
+                error = report(&error),
+                "looking for deleted users among the connected ones failed, retrying later"
+            ),
         }
     }
 

@@ -88,7 +88,7 @@ impl Broker for PostgresBroker {
         timeout(TIMEOUT, send).await.unwrap_or_else(|_| {
             Err(sqlx::Error::Io(io::Error::new(
                 io::ErrorKind::TimedOut,
-                "the notification was not sent within 5 seconds",
+                format!("the notification was not sent within {TIMEOUT:?}"),
             )))
         })
     }

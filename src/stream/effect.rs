@@ -89,7 +89,7 @@ pub enum EffectError {
     #[error(transparent)]
     Table(#[from] TableError),
     /// The transaction conflicted with other transactions. A later retry can succeed.
-    #[error("other transactions held the rows")]
+    #[error("the transaction conflicts with other transactions")]
     Conflicting,
     /// The rows changed after each read, or the reads did not suffice for a plan. The number of retries must be limited.
     #[error("the rows changed after each read")]

@@ -102,7 +102,11 @@ impl<S, T: RepairTable + SetAsideTable, R: GroupRows> Repairer<'_, S, T, R> {
             };
             match pass.filter(|pass| pass.position.is_some()) {
                 Some(pass) => {
-                    tracing::warn!(request = pass.covers, groups = tally.groups, "continuing the repair of all groups");
+                    tracing::warn!(
+                        request = pass.covers,
+                        groups = tally.groups,
+                        "continuing a repair of all groups that another process began"
+                    );
                     self.pass(pass, tally, &mut step).await?;
                 }
                 None => {

@@ -416,7 +416,7 @@ fn workers_that_are_killed_or_stopped_lose_and_duplicate_nothing() {
                 .env("METRICS_ADDR", "127.0.0.1:0");
             command.env("AWS_REGION", "us-east-1").env("AWS_ACCESS_KEY_ID", "x").env("AWS_SECRET_ACCESS_KEY", "x");
             let mut process = Running::start(&mut command);
-            let consumes = |line: &str| line.contains("consuming").then_some(());
+            let consumes = |line: &str| line.contains("stream consumer started").then_some(());
             tokio::task::block_in_place(|| process.wait_for("that it consumes", consumes));
             process
         };

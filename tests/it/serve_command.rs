@@ -50,7 +50,7 @@ fn the_operators_commands_prepare_real_services_and_serve_runs_on_them() {
         let mut worker = Running::start(configured(&["worker"]).env("METRICS_ADDR", metrics.to_string()));
         let serving = |line: &str| {
             let line: serde_json::Value = serde_json::from_str(line).expect("a line of JSON");
-            (line["message"] == "serving").then(|| line["address"].as_str().map(str::to_owned)).flatten()
+            (line["message"] == "API started").then(|| line["address"].as_str().map(str::to_owned)).flatten()
         };
         let address =
             tokio::task::block_in_place(|| server.wait_for("its address", serving)).parse().expect("an address");

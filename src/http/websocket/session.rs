@@ -33,6 +33,7 @@ use crate::instant::format_instant;
 use crate::metrics::{self, Limit};
 use crate::outcome::Code;
 use crate::registration::RegistrationError;
+use crate::report;
 use crate::telemetry;
 
 /// Maximum time for the arrival of `connection_init`.
@@ -364,7 +365,10 @@ async fn admit(api: Arc<Api>, authorization: Option<String>) -> Result<Box<Admit
     let token = of_token(&api, token.trim()).await.map_err(rejected)?;
     let user = match api.messaging.users().by_cognito_user_id(&token.cognito_user_id).await {
         Ok(user) => user.ok_or(Close::forbidden("Forbidden: no user belongs to the token"))?,
-        Err(_) => return Err(Close::try_again_later("The user cannot be found at the moment")),
+        Err(error) => {
+            tracing::warn!(error = report(&error), "looking up the user of a socket failed");
+            return Err(Close::try_again_later("The user cannot be found at the moment"));
+        }
     };
     match Lifetime::start(&api, user.uuid, token.clone()) {
         Ok(lifetime) => Ok(Box::new(Admitted { token, lifetime })),

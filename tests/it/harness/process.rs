@@ -53,7 +53,7 @@ pub fn token_for(issuer: &LocalIssuer, sub: &str) -> String {
 
 /// The address that a line of `serve`'s log says it listens at.
 pub fn listening(line: &str) -> Option<String> {
-    line.contains("serving").then(|| line.split("address=").nth(1)?.split(' ').next().map(str::to_owned)).flatten()
+    line.contains("API started").then(|| line.split("address=").nth(1)?.split(' ').next().map(str::to_owned)).flatten()
 }
 
 /// Runs it to its end; one that hangs is killed.
