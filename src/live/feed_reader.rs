@@ -9,15 +9,20 @@ use std::time::Duration;
 use std::vec;
 
 use super::Live;
-use super::hub::Signals;
+use super::hub::{Signal, Signals};
 use crate::backoff::Backoff;
 use crate::messaging::{FeedCursor, FeedEvent, FeedPage, Messaging, MessagingError};
 use crate::model::User;
 use crate::report;
+use crate::running::Running;
 
 /// First and maximum wait between attempts to read a page.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const MAX_WAIT: Duration = Duration::from_secs(10);
+
+/// The running reads of pages, by the place at which the page starts and the signal that caused the read. The devices of a user
+/// get a signal at the same time, and one of them reads for all. A later signal needs a later read, so it is a part of the key.
+pub type PageReads = Running<(FeedCursor, Signal), Result<Arc<FeedPage>, Arc<MessagingError>>>;
 
 /// An item that a subscription of a feed delivers.
 #[derive(Debug)]
@@ -88,12 +93,15 @@ impl FeedReader {
     async fn read(&mut self, messaging: &Messaging) {
         let mut backoff = Backoff::new(FIRST_WAIT, MAX_WAIT);
         loop {
-            let read = {
+            let read = async || {
                 let _permit = self.live.hub().reads.acquire().await;
-                messaging.for_query().feed_after(&self.user, self.end.clone()).await
+                let page = messaging.for_query().feed_after(&self.user, self.end.clone()).await;
+                page.map(Arc::new).map_err(Arc::new)
             };
-            match read {
-                Ok(FeedPage { events, end, has_next }) => {
+            let key = (self.end.place(), self.signals.last());
+            match self.live.pages.share(key, read).await {
+                Ok(page) => {
+                    let FeedPage { events, end, has_next } = Arc::unwrap_or_clone(page);
                     self.events = events.into_iter();
                     (self.end, self.may_have_more) = (end, has_next);
                     return;
@@ -108,8 +116,9 @@ impl FeedReader {
 #[cfg(all(test, feature = "embedded"))]
 mod tests {
     use futures::FutureExt;
+    use futures::future::join;
     use tokio::net::TcpListener;
-    use tokio::time::{sleep, timeout};
+    use tokio::time::timeout;
     use uuid::Uuid;
 
     use super::*;
@@ -117,41 +126,108 @@ mod tests {
     use crate::aws::Aws;
     use crate::embedded::dynamodb::EmbeddedDynamoDb;
     use crate::environment::SystemEnvironment;
-    use crate::messages_table::MessagesTable;
+    use crate::messages_table::feed::{FeedContent, FeedEntry};
     use crate::messages_table::schema::{Billing, load_messages_table};
-    use crate::model::UserUuid;
+    use crate::messages_table::{Applied, MessagesTable};
+    use crate::model::{MessageGroupUuid, UserUuid};
     use crate::users::Users;
 
     const DEADLINE: Duration = Duration::from_secs(30);
+    /// Read units of a short page.
+    const READ: f64 = 1.0;
+
+    /// An empty feed, and what its readers need.
+    struct Feed {
+        messaging: Messaging,
+        table: MessagesTable,
+        live: Arc<Live>,
+        user: Arc<User>,
+        _engine: EmbeddedDynamoDb,
+    }
+
+    impl Feed {
+        async fn new() -> Self {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            let engine = EmbeddedDynamoDb::start(None, listener).expect("an engine");
+            let aws = Aws::local(engine.url()).await;
+            load_messages_table(&aws.dynamodb, "messages", Billing::FREE_TIER).await.expect("a table");
+            let table = MessagesTable::new(aws.dynamodb, "messages");
+            // Reading a feed needs no users.
+            let users = Users::new(pool("postgresql://nobody@127.0.0.1:9/nothing", 1, None).expect("a pool"));
+            let messaging = Messaging::new(table.clone(), users, Arc::new(SystemEnvironment), 0, 16);
+            let user = User { uuid: UserUuid(Uuid::new_v4()), handle: "ana".into(), display_name: "Ana".into() };
+            Self { messaging, table, live: Live::in_process(), user: Arc::new(user), _engine: engine }
+        }
+
+        /// A reader that waits for new events.
+        async fn reader(&self) -> FeedReader {
+            let started = FeedReader::start(&self.messaging, &self.live, self.user.clone(), None).await;
+            let mut reader = started.expect("a reader");
+            assert!(matches!(reader.next(&self.messaging).await, FeedItem::Ready(_)));
+            reader
+        }
+
+        /// Appends an entry at `position`, and sends the hint about it.
+        async fn append(&self, position: u64) {
+            let entry = FeedEntry {
+                owner: self.user.uuid,
+                position,
+                id: position.to_string(),
+                events: position,
+                written_at: 0,
+                expires_at: None,
+                content: FeedContent::Reset(MessageGroupUuid(Uuid::new_v4())),
+            };
+            assert_eq!(self.table.apply(&[], &[entry]).await.expect("an entry"), Applied::Done);
+            self.live.hub().hint(self.user.uuid, position);
+        }
+
+        fn read_units(&self) -> f64 {
+            self.table.consumed().read
+        }
+    }
+
+    async fn event(reader: &mut FeedReader, feed: &Feed) -> FeedCursor {
+        match timeout(DEADLINE, reader.next(&feed.messaging)).await.expect("an event") {
+            FeedItem::Event(cursor, _) => cursor,
+            FeedItem::Ready(_) => panic!("it was ready before"),
+        }
+    }
 
     /// An event stream drops the wait for an event when it has to send something else, such as a sign of life.
     #[tokio::test]
     async fn a_read_that_was_dropped_is_made_again() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let engine = EmbeddedDynamoDb::start(None, listener).expect("an engine");
-        let aws = Aws::local(engine.url()).await;
-        load_messages_table(&aws.dynamodb, "messages", Billing::FREE_TIER).await.expect("a table");
-        let table = MessagesTable::new(aws.dynamodb, "messages");
-        // Reading a feed needs no users.
-        let users = Users::new(pool("postgresql://nobody@127.0.0.1:9/nothing", 1, None).expect("a pool"));
-        let messaging = Messaging::new(table.clone(), users, Arc::new(SystemEnvironment), 0, 1);
-        let user = User { uuid: UserUuid(Uuid::new_v4()), handle: "ana".into(), display_name: "Ana".into() };
-        let (live, uuid) = (Live::in_process(), user.uuid);
-        let started = FeedReader::start(&messaging, &live, Arc::new(user), None).await;
-        let mut reader = started.expect("a reader");
-        assert!(matches!(reader.next(&messaging).await, FeedItem::Ready(_)));
+        let feed = Feed::new().await;
+        let mut reader = feed.reader().await;
+        feed.append(1).await;
+        assert!(reader.next(&feed.messaging).now_or_never().is_none(), "the read takes longer than one poll");
+        assert_eq!(event(&mut reader, &feed).await.position(), 1);
+    }
 
-        live.hub().hint(uuid, 1);
-        assert!(reader.next(&messaging).now_or_never().is_none(), "the read takes longer than one poll");
-        let before = table.consumed().read;
-        let read = async {
-            while table.consumed().read == before {
-                sleep(Duration::from_millis(5)).await;
-            }
-        };
-        tokio::select! {
-            item = reader.next(&messaging) => panic!("the feed is empty: {item:?}"),
-            read = timeout(DEADLINE, read) => read.expect("a read"),
+    #[tokio::test]
+    async fn the_devices_of_a_user_share_the_read_of_a_new_event() {
+        let feed = Feed::new().await;
+        let (mut one, mut other) = (feed.reader().await, feed.reader().await);
+        for position in 1..=3 {
+            feed.append(position).await;
+            let before = feed.read_units();
+            let cursors = join(event(&mut one, &feed), event(&mut other, &feed)).await;
+            assert_eq!(cursors.0, cursors.1);
+            assert_eq!(cursors.0.position(), position);
+            assert_eq!(feed.read_units() - before, READ);
         }
+    }
+
+    /// The read of the first device may have missed the event of a later signal, so the second device does not wait for it.
+    #[tokio::test]
+    async fn a_read_is_not_shared_after_a_later_signal() {
+        let feed = Feed::new().await;
+        let (mut one, mut other) = (feed.reader().await, feed.reader().await);
+        feed.live.hub().checked(feed.user.uuid, 1);
+        // A read that goes on for the rest of the test.
+        let mut slow = Box::pin(one.next(&feed.messaging));
+        assert!((&mut slow).now_or_never().is_none());
+        feed.append(1).await;
+        assert_eq!(event(&mut other, &feed).await.position(), 1);
     }
 }

@@ -18,7 +18,7 @@ const MAX_ACTIVITIES: usize = 16;
 const CONCURRENT_READS: usize = 64;
 
 /// What the subscriptions and connections of a user wait for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Signal {
     /// The highest position in a hint. The feed has reached it, unless the table was restored from a backup.
     pub hinted: u64,
@@ -180,6 +180,11 @@ impl Signals {
         if let Ok(signal) = self.receiver.wait_for(is_news).await {
             self.last = *signal;
         }
+    }
+
+    /// The signal that [`Signals::moved`] returned last.
+    pub fn last(&self) -> Signal {
+        self.last
     }
 
     /// Waits until the user is deleted.

@@ -28,6 +28,7 @@ use tokio::sync::Notify;
 
 use self::activity::{Activity, TypingSignals};
 use self::broker::Outbox;
+use self::feed_reader::PageReads;
 use self::hub::Hub;
 use crate::environment::Environment;
 use crate::metrics;
@@ -36,6 +37,7 @@ use crate::model::{MessageGroupUuid, Participant, UserUuid};
 /// The live updates of one process.
 pub struct Live {
     hub: Arc<Hub>,
+    pages: PageReads,
     /// Sends to other processes. `None` if there are none.
     outbox: Option<Outbox>,
     listening: Listening,
@@ -95,7 +97,7 @@ impl Live {
 
     fn new(outbox: Option<Outbox>) -> Arc<Self> {
         let (listening, typing) = (Listening::default(), TypingSignals::default());
-        Arc::new(Self { hub: Hub::new(), outbox, listening, typing })
+        Arc::new(Self { hub: Hub::new(), pages: PageReads::default(), outbox, listening, typing })
     }
 
     /// The subscriptions of this process.

@@ -18,7 +18,7 @@ const FEED: &str = "f1";
 const END: &str = "end";
 
 /// A position in a user's feed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct FeedCursor {
     /// User who owns the feed.
     pub(super) owner: UserUuid,
@@ -33,7 +33,7 @@ pub struct FeedCursor {
 
 /// Hints that a page gives to the next one. They affect how much the server reads, but never the events that it
 /// returns.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Pace {
     /// A page checks whether the reader is too far behind if at least this number of events of the feed are before the page.
     pub check_from: u64,
@@ -42,7 +42,7 @@ pub(super) struct Pace {
 }
 
 /// Identifies an entry of a feed and the events of it that are before a cursor.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct EntryName {
     /// Position of the entry, at least 1.
     pub position: u64,
@@ -53,7 +53,7 @@ pub(super) struct EntryName {
 }
 
 /// Which events of an entry are before a cursor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Through {
     /// The first *n* events. *n* is at least 1.
     Events(usize),
@@ -67,6 +67,12 @@ impl FeedCursor {
     pub(super) fn at_end(owner: UserUuid, head: Option<FeedHead>, now: i64) -> Self {
         let entry = head.map(|FeedHead { position, id, .. }| EntryName { position, id, through: Through::End });
         Self { owner, entry, since: now, pace: Pace::default() }
+    }
+
+    /// The cursor without its time, so cursors at the same place of a feed are equal. Only for comparisons: the time says when a
+    /// cursor expires.
+    pub fn place(&self) -> Self {
+        Self { since: 0, ..self.clone() }
     }
 
     /// Position of the entry before the cursor, or 0 at the start of a feed.
