@@ -213,8 +213,14 @@ fn events_arrive_while_postgres_does_not_respond() {
         let (_postgres, relay, users) = relayed().await;
         let (ana, ben) = (user_in(&users, "ana").await, user_in(&users, "ben").await);
         let issuer = &shared().await.token_issuer;
-        let of_ben = world.server_with(users.clone(), issuer.clone()).await.client(&ben);
+        let other = world.server_with(users.clone(), issuer.clone()).await;
+        let (of_ana, of_ben) = (other.client(&ana), other.client(&ben));
         let group = of_ben.send_to(&ana, "first").await["messageGroup"]["uuid"].clone();
+        let first = || async {
+            let page = of_ana.data("{ feed { events { cursor } } }", json!({})).await;
+            page["feed"]["events"][0].is_object().then_some(())
+        };
+        eventually("the first event", first).await;
         // A server that has not cached Ben's names.
         let server = world.server_with(Users::new(users.pool().clone()), issuer.clone()).await;
         let mut stream = EventStream::start(&server.client(&ana), FEED, json!({})).await;
