@@ -18,7 +18,8 @@ export default defineConfig({
     launchOptions: { executablePath, args: ['--no-sandbox'] },
     locale: 'en-GB',
     timezoneId: 'Europe/Lisbon',
-    trace: 'retain-on-failure',
+    // Without pictures of each moment, which would slow down every test.
+    trace: { mode: 'retain-on-failure', screenshots: false },
     actionTimeout: 10_000,
   },
   projects: [
