@@ -37,7 +37,6 @@ test('1: a message whose response is lost is unknown, and the retry does not sen
     await route.fetch();
     await route.abort('connectionreset');
   });
-  // The feed would confirm the message, so it must not arrive.
   const text = unique('Lost response');
   await write(page, text);
   await expect(bubble(page, text)).toHaveAttribute('data-state', 'sent');
