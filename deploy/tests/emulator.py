@@ -29,6 +29,7 @@ REGION, ACCOUNT = "eu-central-1", "000000000000"
 TABLE, LEASES = "cruddur-messages", "cruddur-messages-leases"
 TABLES_ARN = f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table"
 APP = "https://chat.example.com"
+TEMPLATES = "templates"
 PASSWORD = "correct horse battery 7"
 SERVER = os.environ["SERVER"]
 DATABASE = os.environ["DATABASE_URL"]
@@ -109,8 +110,14 @@ class Emulator:
         formation = self.client("cloudformation")
         given = [{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()]
         stack_name = f"cruddur-{name}"
+        # A request may contain at most 51,200 bytes of a template.
+        bucket = self.client("s3")
+        if not bucket.list_buckets()["Buckets"]:
+            bucket.create_bucket(Bucket=TEMPLATES, CreateBucketConfiguration={"LocationConstraint": REGION})
+        bucket.put_object(Bucket=TEMPLATES, Key=name, Body=body)
         formation.create_stack(
-            StackName=stack_name, TemplateBody=body, Parameters=given, Capabilities=["CAPABILITY_IAM"]
+            StackName=stack_name, TemplateURL=f"{self.url}/{TEMPLATES}/{name}", Parameters=given,
+            Capabilities=["CAPABILITY_IAM"],
         )
         describe = lambda: formation.describe_stacks(StackName=stack_name)["Stacks"][0]
         stack = until("the stack is finished", lambda: (it := describe()) and not it["StackStatus"].endswith("PROGRESS") and it)
