@@ -9,20 +9,15 @@ use std::time::Duration;
 use std::vec;
 
 use super::Live;
-use super::hub::{Signal, Signals};
+use super::hub::Signals;
 use crate::backoff::Backoff;
 use crate::messaging::{FeedCursor, FeedEvent, FeedPage, Messaging, MessagingError};
 use crate::model::User;
 use crate::report;
-use crate::running::Running;
 
 /// First and maximum wait between attempts to read a page.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const MAX_WAIT: Duration = Duration::from_secs(10);
-
-/// The running reads of pages, by the place at which the page starts and the signal that caused the read. The devices of a user
-/// get a signal at the same time, and one of them reads for all. A later signal needs a later read, so it is a part of the key.
-pub type PageReads = Running<(FeedCursor, Signal), Result<Arc<FeedPage>, Arc<MessagingError>>>;
 
 /// An item that a subscription of a feed delivers.
 #[derive(Debug)]
@@ -99,7 +94,7 @@ impl FeedReader {
                 page.map(Arc::new).map_err(Arc::new)
             };
             let key = (self.end.place(), self.signals.last());
-            match self.live.pages.share(key, read).await {
+            match self.live.hub().pages.share(key, read).await {
                 Ok(page) => {
                     let FeedPage { events, end, has_next } = Arc::unwrap_or_clone(page);
                     self.events = events.into_iter();

@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Semaphore, broadcast, watch};
 
 use super::activity::Activity;
+use crate::messaging::{FeedCursor, FeedPage, MessagingError};
 use crate::model::UserUuid;
+use crate::running::Running;
 
 /// Maximum number of activities that wait for one subscription. If there are more, the oldest ones are lost.
 const MAX_ACTIVITIES: usize = 16;
@@ -28,11 +30,17 @@ pub struct Signal {
     pub is_gone: bool,
 }
 
+/// The running reads of pages, by the place at which the page starts and the signal that caused the read. The devices of a user
+/// get a signal at the same time, and one of them reads for all. A later signal needs a later read, so it is a part of the key.
+pub type PageReads = Running<(FeedCursor, Signal), Result<Arc<FeedPage>, Arc<MessagingError>>>;
+
 /// The subscriptions and connections of all users in this process.
 pub struct Hub {
     users: Mutex<HashMap<UserUuid, Entry>>,
     /// One permit for each feed page that a subscription reads.
     pub reads: Semaphore,
+    /// The running reads of feed pages.
+    pub pages: PageReads,
 }
 
 #[derive(Default)]
@@ -69,7 +77,7 @@ pub struct Activities {
 impl Hub {
     /// A hub without subscriptions.
     pub fn new() -> Arc<Self> {
-        Arc::new(Self { users: Mutex::default(), reads: Semaphore::new(CONCURRENT_READS) })
+        Arc::new(Self { users: Mutex::default(), reads: Semaphore::new(CONCURRENT_READS), pages: PageReads::default() })
     }
 
     /// Subscribes to the signals of a user.

@@ -28,7 +28,6 @@ use tokio::sync::Notify;
 
 use self::activity::{Activity, TypingSignals};
 use self::broker::Outbox;
-use self::feed_reader::PageReads;
 use self::hub::Hub;
 use crate::environment::Environment;
 use crate::metrics;
@@ -37,7 +36,6 @@ use crate::model::{MessageGroupUuid, Participant, UserUuid};
 /// The live updates of one process.
 pub struct Live {
     hub: Arc<Hub>,
-    pages: PageReads,
     /// Sends to other processes. `None` if there are none.
     outbox: Option<Outbox>,
     listening: Listening,
@@ -97,7 +95,7 @@ impl Live {
 
     fn new(outbox: Option<Outbox>) -> Arc<Self> {
         let (listening, typing) = (Listening::default(), TypingSignals::default());
-        Arc::new(Self { hub: Hub::new(), pages: PageReads::default(), outbox, listening, typing })
+        Arc::new(Self { hub: Hub::new(), outbox, listening, typing })
     }
 
     /// The subscriptions of this process.
