@@ -12,6 +12,8 @@ export default defineConfig({
   forbidOnly: process.env['CI'] !== undefined,
   timeout: 45_000,
   globalTimeout: 20 * 60_000,
+  // On a busy machine, two browsers and a server can miss a deadline. The report says which tests needed a second try.
+  retries: 1,
   expect: { timeout: 10_000 },
   reporter: [['list']],
   use: {
