@@ -88,13 +88,14 @@ impl FeedReader {
     async fn read(&mut self, messaging: &Messaging) {
         let mut backoff = Backoff::new(FIRST_WAIT, MAX_WAIT);
         loop {
-            let read = async || {
-                let _permit = self.live.hub().reads.acquire().await;
-                let page = messaging.for_query().feed_after(&self.user, self.end.clone()).await;
-                page.map(Arc::new).map_err(Arc::new)
+            let (hub, for_query) = (self.live.hub().clone(), messaging.for_query());
+            let (user, end) = (self.user.clone(), self.end.clone());
+            let read = async move {
+                let _permit = hub.reads.acquire().await;
+                for_query.feed_after(&user, end).await.map(Arc::new).map_err(Arc::new)
             };
             let key = (self.end.place(), self.signals.last());
-            match self.live.hub().pages.share(key, read).await {
+            match self.live.hub().share_read(key, read).await {
                 Ok(page) => {
                     let FeedPage { events, end, has_next } = Arc::unwrap_or_clone(page);
                     self.events = events.into_iter();
@@ -108,16 +109,17 @@ impl FeedReader {
     }
 }
 
-#[cfg(all(test, feature = "embedded"))]
+#[cfg(feature = "embedded")]
+#[cfg(test)]
 mod tests {
     use futures::FutureExt;
     use futures::future::join;
+    use sqlx::PgPool;
     use tokio::net::TcpListener;
     use tokio::time::timeout;
     use uuid::Uuid;
 
     use super::*;
-    use crate::app::pool;
     use crate::aws::Aws;
     use crate::embedded::dynamodb::EmbeddedDynamoDb;
     use crate::environment::SystemEnvironment;
@@ -148,7 +150,7 @@ mod tests {
             load_messages_table(&aws.dynamodb, "messages", Billing::FREE_TIER).await.expect("a table");
             let table = MessagesTable::new(aws.dynamodb, "messages");
             // Reading a feed needs no users.
-            let users = Users::new(pool("postgresql://nobody@127.0.0.1:9/nothing", 1, None).expect("a pool"));
+            let users = Users::new(PgPool::connect_lazy("postgresql://nobody@127.0.0.1:9/nothing").expect("a pool"));
             let messaging = Messaging::new(table.clone(), users, Arc::new(SystemEnvironment), 0, 16);
             let user = User { uuid: UserUuid(Uuid::new_v4()), handle: "ana".into(), display_name: "Ana".into() };
             Self { messaging, table, live: Live::in_process(), user: Arc::new(user), _engine: engine }
@@ -197,6 +199,17 @@ mod tests {
         feed.append(1).await;
         assert!(reader.next(&feed.messaging).now_or_never().is_none(), "the read takes longer than one poll");
         assert_eq!(event(&mut reader, &feed).await.position(), 1);
+    }
+
+    /// A device that reads nothing does not poll its reader.
+    #[tokio::test]
+    async fn a_device_does_not_wait_for_another_one_that_stands_still() {
+        let feed = Feed::new().await;
+        let (mut one, mut other) = (feed.reader().await, feed.reader().await);
+        feed.append(1).await;
+        let mut still = Box::pin(one.next(&feed.messaging));
+        assert!((&mut still).now_or_never().is_none());
+        assert_eq!(event(&mut other, &feed).await.position(), 1);
     }
 
     #[tokio::test]

@@ -6,12 +6,13 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use futures::FutureExt;
+use futures::future::{BoxFuture, WeakShared};
 use tokio::sync::{Semaphore, broadcast, watch};
 
 use super::activity::Activity;
 use crate::messaging::{FeedCursor, FeedPage, MessagingError};
 use crate::model::UserUuid;
-use crate::running::Running;
 
 /// Maximum number of activities that wait for one subscription. If there are more, the oldest ones are lost.
 const MAX_ACTIVITIES: usize = 16;
@@ -30,17 +31,19 @@ pub struct Signal {
     pub is_gone: bool,
 }
 
-/// The running reads of pages, by the place at which the page starts and the signal that caused the read. The devices of a user
-/// get a signal at the same time, and one of them reads for all. A later signal needs a later read, so it is a part of the key.
-pub type PageReads = Running<(FeedCursor, Signal), Result<Arc<FeedPage>, Arc<MessagingError>>>;
+/// The read of a page of a feed.
+type PageRead = BoxFuture<'static, Result<Arc<FeedPage>, Arc<MessagingError>>>;
+
+/// Identifies a read: the place at which the page starts, and the signal that caused the read. A later signal needs a later read.
+type PageKey = (FeedCursor, Signal);
 
 /// The subscriptions and connections of all users in this process.
 pub struct Hub {
     users: Mutex<HashMap<UserUuid, Entry>>,
     /// One permit for each feed page that a subscription reads.
     pub reads: Semaphore,
-    /// The running reads of feed pages.
-    pub pages: PageReads,
+    /// The running reads of pages.
+    pages: Mutex<HashMap<PageKey, WeakShared<PageRead>>>,
 }
 
 #[derive(Default)]
@@ -77,7 +80,7 @@ pub struct Activities {
 impl Hub {
     /// A hub without subscriptions.
     pub fn new() -> Arc<Self> {
-        Arc::new(Self { users: Mutex::default(), reads: Semaphore::new(CONCURRENT_READS), pages: PageReads::default() })
+        Arc::new(Self { users: Mutex::default(), reads: Semaphore::new(CONCURRENT_READS), pages: Mutex::default() })
     }
 
     /// Subscribes to the signals of a user.
@@ -135,6 +138,27 @@ impl Hub {
         self.lock().values().map(|entry| entry.connections).sum()
     }
 
+    /// Makes a read, or waits for the running read with the same `key`. The devices of a user get a signal at the same time, and
+    /// share one read. Each of them drives it, so no device waits for another one that stands still.
+    pub async fn share_read(
+        &self,
+        key: PageKey,
+        read: impl Future<Output = <PageRead as Future>::Output> + Send + 'static,
+    ) -> <PageRead as Future>::Output {
+        let shared = {
+            let mut pages = lock(&self.pages);
+            let running = pages.get(&key).and_then(WeakShared::upgrade);
+            running.unwrap_or_else(|| {
+                let read = read.boxed().shared();
+                // The map has no entry only for a read that has just ended.
+                pages.extend(read.downgrade().map(|weak| (key.clone(), weak)));
+                read
+            })
+        };
+        let _ended = EndedRead { hub: self, key };
+        shared.await
+    }
+
     fn change(&self, user: UserUuid, change: impl FnOnce(&mut Signal)) {
         if let Some(entry) = self.lock().get(&user) {
             entry.signal.send_if_modified(|signal| {
@@ -145,9 +169,26 @@ impl Hub {
         }
     }
 
-    /// Ignores the poisoning of the lock, because a panic cannot leave an incomplete change.
     fn lock(&self) -> MutexGuard<'_, HashMap<UserUuid, Entry>> {
-        self.users.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.users)
+    }
+}
+
+/// Ignores the poisoning of a lock, because a panic cannot leave an incomplete change.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Removes a read when one of its callers has the page, so that a later caller reads again. If a caller is cancelled, the others
+/// go on, and only later callers do not share their read.
+struct EndedRead<'a> {
+    hub: &'a Hub,
+    key: PageKey,
+}
+
+impl Drop for EndedRead<'_> {
+    fn drop(&mut self) {
+        lock(&self.hub.pages).remove(&self.key);
     }
 }
 
