@@ -6,7 +6,8 @@ use cruddur_messaging::embedded::dynamodb::EmbeddedDynamoDb;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
-/// An embedded DynamoDB in a file in memory. Only the stream of a file has indexes, and each write to a disk waits for the disk.
+/// An embedded DynamoDB whose file is in `/dev/shm`, if that exists. Without a file, its stream would have no index. With a file on
+/// a disk, each write would wait for the disk.
 pub struct Engine {
     pub dynamodb: EmbeddedDynamoDb,
     _folder: TempDir,

@@ -34,7 +34,7 @@ def allowed_calls():
             assert statement["Effect"] == "Allow" and list(condition) == [operator] and list(condition[operator]) == [name], statement
             for action in as_list(statement["Action"]):
                 service, action = action.split(":")
-                # The tests of the user pool have another server: see scripts/with-cognito.
+                # Calls to the user pool are not recorded: their tests use another server, see scripts/with-cognito.
                 if service == "dynamodb":
                     for it in as_list(statement["Resource"]):
                         yield from ((role, action, resource(it), key) for key in as_list(condition[operator][name]))

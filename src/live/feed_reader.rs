@@ -77,7 +77,7 @@ impl FeedReader {
                     return FeedItem::Ready(self.end.clone());
                 }
                 self.signals.moved(self.end.position()).await;
-                // A signal counts once, and the read after it can be dropped.
+                // `moved` returns once for each signal. If the read below is dropped, the next call reads again.
                 self.may_have_more = true;
             }
             // Boxed, so that a subscription that waits for a signal takes little memory.
@@ -191,7 +191,7 @@ mod tests {
         }
     }
 
-    /// An event stream drops the wait for an event when it has to send something else, such as a sign of life.
+    /// An event stream drops the wait for an event when it has to send something else, such as a keep-alive comment.
     #[tokio::test]
     async fn a_read_that_was_dropped_is_made_again() {
         let feed = Feed::new().await;

@@ -58,7 +58,7 @@ test('1: a message that cannot be delivered is unknown, survives a reload, and i
   await expect(page.getByRole('status').filter({ hasText: 'Not confirmed yet' })).toBeVisible();
   await page.reload();
   await expect(bubble(page, text)).toHaveAttribute('data-state', 'unknown');
-  // In this order, because the client also tries by itself, which would remove the button.
+  // The click comes first, because a retry of the client could succeed and remove the button.
   await page.getByRole('button', { name: 'Try now' }).click();
   isDown = false;
   await expect(bubble(page, text)).toHaveAttribute('data-state', 'sent');
