@@ -17,7 +17,7 @@ from pathlib import Path
 
 import template
 
-# In a mount namespace. Each command replaces the one before it, so the process id stays the same.
+# In a mount namespace. sh, setpriv and chroot each replace themselves by the next program, so the process id stays the same.
 START = """
 mount --bind "$1" "$1"
 mount -o remount,bind,ro "$1"

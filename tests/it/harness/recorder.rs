@@ -69,7 +69,7 @@ fn resource(action: &str, target: &Value) -> String {
 
 /// The part of the partition key that is the same for all items of a kind, such as `MSG#*`.
 fn key_prefix(target: &Value) -> String {
-    // A Query of the index has another name for its key, and the index contains all kinds of rows.
+    // A Query of the index has a message group as its key (`:group`), which has no prefix.
     let keys = [&target["Item"]["pk"], &target["Key"]["pk"], &target["ExpressionAttributeValues"][":pk"]];
     match keys.iter().find_map(|key| key["S"].as_str()) {
         Some(key) => key.split_once('#').map_or(key.to_owned(), |(kind, _)| format!("{kind}#*")),
