@@ -58,7 +58,8 @@ pub async fn execute(
     request: Request,
     context: &Arc<RequestContext>,
 ) -> Result<(Response, Outcome), Vec<ServerError>> {
-    limited(schema.execute(with_context(request, context)), context).await
+    // Boxed, because the future is large, and each future that contains it would be more than twice as large.
+    limited(Box::pin(schema.execute(with_context(request, context))), context).await
 }
 
 /// Starts a planned subscription. The step of `context` must be [`Step::Start`].

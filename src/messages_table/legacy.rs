@@ -35,7 +35,8 @@ impl MessagesTable {
     pub async fn adopt_legacy_group(&self, membership: &Membership) -> Result<(), TableError> {
         let participants = &membership.participants;
         if self.group_of_pair(participants).await?.is_none() {
-            let newest = self.newest_legacy_group_of_pair(participants).await?.unwrap_or(membership.group);
+            // Boxed, because the future is large and rarely needed.
+            let newest = Box::pin(self.newest_legacy_group_of_pair(participants)).await?.unwrap_or(membership.group);
             self.put_pair(participants, newest).await?;
         }
         self.put_membership(membership).await.map(drop)

@@ -76,8 +76,8 @@ impl Messaging {
         if legacy_is_adopted {
             return Err(MessagingError::NoSuchGroup);
         }
-        // The group may be a legacy group that was not adopted.
-        match self.legacy_membership(user, group).await? {
+        // The group may be a legacy group that was not adopted. Boxed, because the future is large and rarely needed.
+        match Box::pin(self.legacy_membership(user, group)).await? {
             Some((membership, is_stored)) => Self::member_of(user, membership, is_stored),
             None => Err(MessagingError::NoSuchGroup),
         }
