@@ -1,4 +1,4 @@
-//! The state that all handlers share.
+//! The type [`Api`].
 
 use std::sync::Arc;
 

@@ -58,7 +58,7 @@ fn caching(path: &str) -> Caching {
 fn configuration(web: &WebClient, headers: &HeaderMap) -> Response {
     let (authority, logout_url) = match &web.issuer {
         SignInIssuer::ThisServer => (local_origin(headers), Some("/logout")),
-        // At sign-out, the client revokes and deletes the tokens. The session of Cognito's managed login stays.
+        // The client signs out at the address that the pool publishes.
         SignInIssuer::UserPool(issuer) => (issuer.clone(), None),
     };
     let configuration =

@@ -1,5 +1,4 @@
-//! Workarounds for problems of the GraphQL engine, async-graphql 8.0.0-rc.5. When the engine no longer has a problem, its
-//! module can be deleted, and the rest of the program stays nearly the same.
+//! Workarounds for problems of the GraphQL engine, async-graphql 8.0.0-rc.5.
 //!
 //! | module | problem of the engine | upstream |
 //! |---|---|---|
@@ -8,7 +7,7 @@
 //! | [`operation`] | if a field is selected twice, it resolves it twice, and its parser rejects valid documents | [`container.rs`], [#1039] |
 //!
 //! Tests of each module show the problem in the engine itself. Such a test fails when a new version of the engine no longer
-//! has the problem. Then the module can be deleted.
+//! has the problem. Then the module can be deleted, and the rest of the program stays nearly the same.
 //!
 //! [#1354]: https://github.com/async-graphql/async-graphql/issues/1354
 //! [#1039]: https://github.com/async-graphql/async-graphql/issues/1039
