@@ -397,16 +397,6 @@ def test(emulator, folder):
 
     for role in (api_role, worker_role, operator):
         check(f"{role.name}: the emulator and the policies agree about every call", not role.policies.mismatches, role.policies.mismatches[:3])
-        unused = []
-        for statement in role.policy["Statement"]:
-            for action in statement["Action"]:
-                for resource in statement["Resource"] if isinstance(statement["Resource"], list) else [statement["Resource"]]:
-                    prefixes = statement.get("Condition", {}).get("ForAllValues:StringLike", {}).get("dynamodb:LeadingKeys", [None])
-                    for prefix in prefixes:
-                        where = resource.rsplit("table/", 1)[-1]
-                        if not any(it[:2] == (action, where) and prefix in (None, it[2]) for it in role.policies.seen):
-                            unused.append(f"{action.split(':')[1]} {where} {prefix or ''}".strip())
-        print(f"     {role.name}: allowed, but not needed in this run: {', '.join(unused) or 'nothing'}")
 
 
 def refusals(api_role, worker_role):

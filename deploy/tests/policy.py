@@ -17,22 +17,11 @@ STREAM_CALLS = {"DescribeStream", "GetShardIterator", "GetRecords"}
 LEADING_KEYS = ("ForAllValues:StringLike", "dynamodb:LeadingKeys")
 
 
-def prefix_of(key):
-    """The part of a partition key that its kind of item determines, such as `MSG#*`."""
-    return key.split("#", 1)[0] + "#*" if "#" in key else key
-
-
 class Call:
     """One action on one resource. `key` is the partition key, or `None` if the action has none."""
 
     def __init__(self, action, resource, key=None):
         self.action, self.resource, self.key = f"dynamodb:{action}", resource, key
-
-    def seen(self):
-        """The call without what differs from item to item."""
-        resource = re.sub(r"/stream/.*", "/stream/*", self.resource)
-        key = None if self.key is None or "/index/" in resource else prefix_of(self.key)
-        return self.action, resource.rsplit("table/", 1)[-1], key
 
 
 def as_list(value):
@@ -84,11 +73,11 @@ def without(policy, sid, action):
 
 
 class Policies:
-    """The policy of one role, what the proxy has seen, and what was denied."""
+    """The policy of one role, the actions that were denied, and the calls about which the emulator decided otherwise."""
 
     def __init__(self, role, tables_arn):
         self.role, self.tables_arn, self.policy = role, tables_arn, None
-        self.seen, self.denied, self.mismatches, self.iterators = set(), set(), [], {}
+        self.denied, self.mismatches, self.iterators = set(), [], {}
         self.lock = threading.Lock()
 
     def calls(self, operation, body):
@@ -126,7 +115,7 @@ class Policies:
                 self.iterators[response[name]] = stream
 
     def was_denied(self, action):
-        return any(it[0] == action for it in self.denied)
+        return action in self.denied
 
 
 def with_index_status(answer):
@@ -165,7 +154,7 @@ def start_proxy(policies, upstream):
             refused = [it for it in calls if not allows(policy, it)]
             refused_by_emulator = [it for it in calls if not allows(policy, it, with_conditions=False)]
             if refused and not refused_by_emulator:
-                policies.denied.update(it.seen() for it in refused)
+                policies.denied.update(it.action for it in refused)
                 text = f"User is not authorized to perform: {refused[0].action} on resource: {refused[0].resource}"
                 error = {"__type": "com.amazon.coral.service#AccessDeniedException", "Message": text}
                 self.answer(400, [("Content-Type", "application/x-amz-json-1.0")], json.dumps(error).encode())
@@ -184,13 +173,11 @@ def start_proxy(policies, upstream):
             with policies.lock:
                 # A call that runs while the policy changes may see either.
                 if is_denied != bool(refused_by_emulator) and policy is policies.policy:
-                    policies.mismatches.append((operation, [it.seen() for it in calls], answered[:300]))
+                    policies.mismatches.append((operation, [vars(it) for it in calls], answered[:300]))
                 if refused_by_emulator:
-                    policies.denied.update(it.seen() for it in refused_by_emulator)
-                else:
-                    policies.seen.update(it.seen() for it in calls)
-                    if operation in STREAM_CALLS and response.status == 200:
-                        policies.note_iterators(body, json.loads(answered))
+                    policies.denied.update(it.action for it in refused_by_emulator)
+                elif operation in STREAM_CALLS and response.status == 200:
+                    policies.note_iterators(body, json.loads(answered))
             headers = response.getheaders()
             if operation == "DescribeTable" and response.status == 200:
                 headers, answered = [it for it in headers if it[0].lower() != "x-amz-crc32"], with_index_status(answered)
