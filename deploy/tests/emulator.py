@@ -170,21 +170,20 @@ class Role:
         }
 
 
-def task_environment(emulator, family, secret):
-    """The environment that the task definition gives to the program, with the addresses of this machine."""
+def task_environment(emulator, name, secret):
+    """The environment and the command that a task definition gives to the program, with the addresses of this machine."""
+    family = f"cruddur-{name}"
     container = emulator.client("ecs").describe_task_definition(taskDefinition=family)["taskDefinition"]["containerDefinitions"][0]
     environment = {it["name"]: str(it["value"]) for it in container["environment"]}
     # The emulator loses the secrets of a container.
-    tasks = [it["Properties"] for it in template.load("service")["Resources"].values() if it["Type"] == "AWS::ECS::TaskDefinition"]
-    task = next(it for it in tasks if it["Family"] == {"Fn::Sub": family.replace("cruddur", "${Name}")})
-    names = {it["Name"] for it in task["ContainerDefinitions"][0]["Secrets"] if "Name" in it}
+    names = {it["Name"] for it in template.containers()[name]["Secrets"] if "Name" in it}
     check(f"{family} gets the user and the password of PostgreSQL as secrets", names == {"PGUSER", "PGPASSWORD"}, names)
     here = urllib.parse.urlsplit(DATABASE)
-    for name in ("DATABASE_URL", "DATABASE_LISTEN_URL"):
-        if name in environment:
-            url = urllib.parse.urlsplit(environment[name])
-            check(f"{family}: {name} has no password and requires TLS", url.username is None and url.query == "sslmode=require")
-            environment[name] = url._replace(netloc=here.netloc.split("@")[-1], query="sslmode=disable").geturl()
+    for setting in ("DATABASE_URL", "DATABASE_LISTEN_URL"):
+        if setting in environment:
+            url = urllib.parse.urlsplit(environment[setting])
+            check(f"{family}: {setting} has no password and requires TLS", url.username is None and url.query == "sslmode=require")
+            environment[setting] = url._replace(netloc=here.netloc.split("@")[-1], query="sslmode=disable").geturl()
     return environment | {"PGUSER": secret["username"], "PGPASSWORD": secret["password"]}, container["command"]
 
 
@@ -313,7 +312,7 @@ def test(emulator, folder):
     # As in RDS, the master user is not a superuser: it owns the database and may create roles.
     master = "cruddur_admin"
     psql(f"CREATE ROLE {master} LOGIN CREATEDB CREATEROLE;\nCREATE DATABASE cruddur OWNER {master};", "postgres")
-    operator_env, _ = task_environment(emulator, "cruddur-operator", secret)
+    operator_env, _ = task_environment(emulator, "operator", secret)
     operator_env |= {"PGUSER": master, "PGPASSWORD": "unused"}
     status, output = run(operator, operator_env, "ddb", "schema-load", "--prod")
     check("`ddb schema-load --prod` finds the tables of the template as it wants them", status == 0 and "DIFFERS" not in output, output)
@@ -346,8 +345,8 @@ def test(emulator, folder):
     check("users sign in with the app client, an authorization code and PKCE", ana.count(".") == 2)
 
     jwks = f"{emulator.url}/{data['UserPoolId']}/.well-known/jwks.json"
-    api_env, api_command = task_environment(emulator, "cruddur-api", secret)
-    worker_env, worker_command = task_environment(emulator, "cruddur-worker", secret)
+    api_env, api_command = task_environment(emulator, "api", secret)
+    worker_env, worker_command = task_environment(emulator, "worker", secret)
     start_api = lambda wait=True: Api(folder, api_role, api_env | {"COGNITO_JWKS_URL": jwks}, api_command, wait)
     start_worker = lambda: Process(folder, worker_role, worker_env, worker_command)
     api, worker = start_api(), start_worker()

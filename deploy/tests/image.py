@@ -34,14 +34,6 @@ def check(what, condition, detail=""):
     print(f"ok   {what}", flush=True)
 
 
-def containers():
-    """The containers of service.yaml that run the image."""
-    for resource in template.load("service")["Resources"].values():
-        for it in resource.get("Properties", {}).get("ContainerDefinitions", []):
-            if it["Image"] == {"Ref": "Image"}:
-                yield it
-
-
 def start(root, config, command, **settings):
     environment = dict(it.split("=", 1) for it in config.get("Env") or [])
     return subprocess.Popen(
@@ -60,7 +52,8 @@ def main():
     root, config = sys.argv[1], json.loads(Path(sys.argv[2]).read_text())["Docker"]["config"]
     user, _, group = config["User"].partition(":")
     check(f"the image has the user {config['User']}, a number that is not 0", user.isdigit() and group.isdigit() and int(user) and int(group))
-    for it in containers():
+    containers = template.containers()
+    for it in containers.values():
         confined = it["ReadonlyRootFilesystem"] is True and it["LinuxParameters"]["Capabilities"]["Drop"] == ["ALL"]
         check(f"{it['Name']}: the task has this user, a read-only file system and no capabilities", confined and it["User"] == user, it)
 
@@ -72,7 +65,7 @@ def main():
     check("it prints one line, which names a setting", is_one_line, (output, errors))
     print(f"     {errors.strip()}")
 
-    api = next(it for it in containers() if it["Name"] == "api")
+    api = containers["api"]
     # Nothing listens on port 9. The process starts without its stores and is not ready.
     nowhere, port = "127.0.0.1:9", free_port()
     process = start(

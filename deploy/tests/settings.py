@@ -24,23 +24,20 @@ def settings_of(server, command):
 
 def main(server):
     problems, count = [], 0
-    tasks = [it["Properties"] for it in template.load("service")["Resources"].values() if it["Type"] == "AWS::ECS::TaskDefinition"]
-    programs = {"api": ["serve"], "worker": ["worker"], "operator": None}
-    operator = settings_of(server, ["stream", "status"]) | settings_of(server, ["db", "update-cognito-user-ids"])
-    for task in tasks:
-        for container in task["ContainerDefinitions"]:
-            if container["Name"] not in programs:
-                continue
-            command = programs[container["Name"]]
-            known = (settings_of(server, command) if command else operator) | LIBRARIES | PLANNED
-            for setting in container["Environment"] + container["Secrets"]:
-                # A secret that depends on a condition is the second element of Fn::If.
-                setting = setting if "Name" in setting else setting["Fn::If"][1]
-                count += 1
-                if setting["Name"] not in known:
-                    problems.append(f"service.yaml: {container['Name']} has no setting {setting['Name']}")
+    of_program = {
+        "api": settings_of(server, ["serve"]), "worker": settings_of(server, ["worker"]),
+        "operator": settings_of(server, ["stream", "status"]) | settings_of(server, ["db", "update-cognito-user-ids"]),
+    }
+    for name, container in template.containers().items():
+        known = of_program[name] | LIBRARIES | PLANNED
+        for setting in container["Environment"] + container["Secrets"]:
+            # A secret that depends on a condition is the second element of Fn::If.
+            setting = setting if "Name" in setting else setting["Fn::If"][1]
+            count += 1
+            if setting["Name"] not in known:
+                problems.append(f"service.yaml: {name} has no setting {setting['Name']}")
     compose = yaml.safe_load((template.FOLDER / "compose.yaml").read_text())
-    known = settings_of(server, ["serve"]) | settings_of(server, ["ddb", "schema-load"]) | LIBRARIES
+    known = of_program["api"] | settings_of(server, ["ddb", "schema-load"]) | LIBRARIES
     for name in compose["services"]["server"]["environment"]:
         count += 1
         if name not in known:

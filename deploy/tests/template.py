@@ -34,6 +34,13 @@ def load(name):
     return yaml.load((FOLDER / f"{name}.yaml").read_text(), Loader=_Loader)
 
 
+def containers():
+    """Returns the containers of service.yaml that run the program, by name."""
+    tasks = [it for it in load("service")["Resources"].values() if it["Type"] == "AWS::ECS::TaskDefinition"]
+    definitions = [it for task in tasks for it in task["Properties"]["ContainerDefinitions"]]
+    return {it["Name"]: it for it in definitions if it["Image"] == {"Ref": "Image"}}
+
+
 def replace_references(value, values):
     """Replaces `Ref` of a parameter in `values` with its value."""
     if isinstance(value, dict):
