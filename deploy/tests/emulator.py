@@ -9,11 +9,9 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -22,7 +20,9 @@ from pathlib import Path
 
 import boto3
 
+import checks
 import template
+from checks import check, free_port, until
 from policy import Call, Policies, allows, for_emulator, start_proxy, without
 
 REGION, ACCOUNT = "eu-central-1", "000000000000"
@@ -39,30 +39,6 @@ UNKNOWN_TYPES = {
     "AWS::ApplicationAutoScaling::ScalableTarget",
     "AWS::ApplicationAutoScaling::ScalingPolicy",
 }
-passed = 0
-
-
-def check(what, condition, detail=""):
-    global passed
-    if not condition:
-        raise SystemExit(f"FAILED: {what}\n{detail}")
-    passed += 1
-    print(f"ok   {what}", flush=True)
-
-
-def until(what, condition, seconds=20):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if found := condition():
-            return found
-        time.sleep(0.1)
-    raise SystemExit(f"FAILED: {what} within {seconds} s")
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 class Emulator:
@@ -76,13 +52,7 @@ class Emulator:
         }
         command = [Path(sys.executable).parent / "ministack"]
         self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=folder)
-        until("the emulator starts", self.responds, 60)
-
-    def responds(self):
-        try:
-            return urllib.request.urlopen(f"{self.url}/_ministack/health", timeout=2).status == 200
-        except OSError:
-            return False
+        until("the emulator starts", lambda: checks.status(f"{self.url}/_ministack/health") == 200, 60)
 
     def client(self, service, url=None, credentials=("test", "test", None)):
         key, secret, token = credentials
@@ -215,12 +185,7 @@ class Api(Process):
             until("the API is ready", lambda: self.status("/health/ready") == 200)
 
     def status(self, path):
-        try:
-            return urllib.request.urlopen(self.url + path, timeout=5).status
-        except urllib.error.HTTPError as error:
-            return error.code
-        except OSError:
-            return None
+        return checks.status(self.url + path)
 
     def query(self, token, query, **variables):
         request = urllib.request.Request(
@@ -615,4 +580,4 @@ def remove_from_operator(role, environment, root, emulator):
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as temporary:
         main(Path(temporary))
-    print(f"{passed} passed, 0 failed")
+    print(f"{checks.passed} passed, 0 failed")

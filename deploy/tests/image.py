@@ -8,14 +8,13 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from pathlib import Path
 
+import checks
 import template
+from checks import check, free_port, until
 
 # In a mount namespace. sh, setpriv and chroot each replace themselves by the next program, so the process id stays the same.
 START = """
@@ -25,13 +24,7 @@ root=$1 user=$2
 shift 2
 exec setpriv --no-new-privs chroot --userspec="$user" --groups= "$root" "$@"
 """
-STOPPED_BY_TIMEOUT = 30
-
-
-def check(what, condition, detail=""):
-    if not condition:
-        sys.exit(f"FAILED: {what}\n{detail}")
-    print(f"ok   {what}", flush=True)
+TIMEOUT = 30
 
 
 def start(root, config, command, **settings):
@@ -40,12 +33,6 @@ def start(root, config, command, **settings):
         ["unshare", "--mount", "sh", "-euc", START, "sh", root, config["User"], *config["Entrypoint"], *command],
         env={"PATH": os.environ["PATH"]} | environment | settings, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 def main():
@@ -58,7 +45,7 @@ def main():
         check(f"{it['Name']}: the task has this user, a read-only file system and no capabilities", confined and it["User"] == user, it)
 
     process = start(root, config, config["Cmd"])
-    output, errors = process.communicate(timeout=STOPPED_BY_TIMEOUT)
+    output, errors = process.communicate(timeout=TIMEOUT)
     name = " ".join([*config["Entrypoint"], *config["Cmd"]])
     check(f"`{name}` without settings exits with status 2", process.returncode == 2, (process.returncode, output, errors))
     is_one_line = output == "" and re.fullmatch(r"[^\n]*\b[A-Z]+(_[A-Z]+)+\b[^\n]*\n", errors)
@@ -75,16 +62,10 @@ def main():
         AWS_COGNITO_USER_POOL_CLIENT_ID="test", COGNITO_JWKS_URL=f"http://{nowhere}/keys",
     )
     try:
-        deadline = time.monotonic() + STOPPED_BY_TIMEOUT
-        status = None
-        while status is None and process.poll() is None and time.monotonic() < deadline:
-            try:
-                status = urllib.request.urlopen(f"http://127.0.0.1:{port}/health/live", timeout=5).status
-            except OSError:
-                time.sleep(0.1)
-        if status != 200:
-            process.kill()
-        check(f"`{' '.join(api['Command'])}` with settings responds", status == 200, status or process.communicate())
+        responds = lambda: checks.status(f"http://127.0.0.1:{port}/health/live") == 200
+        until("the program responds or exits", lambda: responds() or process.poll() is not None, TIMEOUT)
+        is_running = process.poll() is None
+        check(f"`{' '.join(api['Command'])}` with settings responds", is_running, is_running or process.communicate())
         proc = Path("/proc") / str(process.pid)
         state = dict(line.split(":\t", 1) for line in (proc / "status").read_text().splitlines() if ":\t" in line)
         mounts = [line.split() for line in (proc / "mountinfo").read_text().splitlines()]
@@ -93,7 +74,7 @@ def main():
         check("it has no capabilities and no other groups", int(state["CapEff"], 16) == 0 and not state["Groups"].strip(), state)
         check("its file system is the image and read-only", os.path.samefile(proc / "root", root) and "ro" in options, options)
         process.send_signal(signal.SIGTERM)
-        check("it stops with status 0", process.wait(STOPPED_BY_TIMEOUT) == 0, process.communicate())
+        check("it stops with status 0", process.wait(TIMEOUT) == 0, process.communicate())
     finally:
         process.kill()
 
