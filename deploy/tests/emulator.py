@@ -53,6 +53,8 @@ class Emulator:
         command = [Path(sys.executable).parent / "ministack"]
         self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=folder)
         until("the emulator starts", lambda: checks.status(f"{self.url}/_ministack/health") == 200, 60)
+        # A request may contain at most 51,200 bytes of a template, so CloudFormation reads templates from this bucket.
+        self.client("s3").create_bucket(Bucket=TEMPLATES, CreateBucketConfiguration={"LocationConstraint": REGION})
 
     def client(self, service, url=None, credentials=("test", "test", None)):
         key, secret, token = credentials
@@ -80,11 +82,7 @@ class Emulator:
         formation = self.client("cloudformation")
         given = [{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()]
         stack_name = f"cruddur-{name}"
-        # A request may contain at most 51,200 bytes of a template.
-        bucket = self.client("s3")
-        if not bucket.list_buckets()["Buckets"]:
-            bucket.create_bucket(Bucket=TEMPLATES, CreateBucketConfiguration={"LocationConstraint": REGION})
-        bucket.put_object(Bucket=TEMPLATES, Key=name, Body=body)
+        self.client("s3").put_object(Bucket=TEMPLATES, Key=name, Body=body)
         formation.create_stack(
             StackName=stack_name, TemplateURL=f"{self.url}/{TEMPLATES}/{name}", Parameters=given,
             Capabilities=["CAPABILITY_IAM"],
