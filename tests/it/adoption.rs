@@ -15,15 +15,12 @@ use crate::consumer::rows;
 use crate::harness::fault_proxy::Fault::Answer;
 use crate::harness::fault_proxy::LIST_QUERY;
 use crate::harness::legacy::{self, LegacyGroup};
-use crate::harness::process::{command, run};
-use crate::harness::recorder::OPERATOR;
+use crate::harness::process::{command_at, run};
 use crate::harness::{TestUser, World, eventually, test, user};
 
 /// The exit status of the command, the values that it prints, and what it says beside them.
 fn adopt(world: &World) -> (i32, Vec<Value>, String) {
-    let mut command = command();
-    command.args(["ddb", "adopt-legacy", "--json", "--units-per-second", "100000"]);
-    command.env("AWS_ENDPOINT_URL", world.proxy.url_of(OPERATOR));
+    let mut command = command_at(&world.proxy, &["ddb", "adopt-legacy", "--json", "--units-per-second", "100000"]);
     let output = block_in_place(|| run(&mut command));
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let values = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();

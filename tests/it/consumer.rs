@@ -19,8 +19,7 @@ use uuid::Uuid;
 
 use crate::harness::fault_proxy::Fault::{Answer, LoseAnswer};
 use crate::harness::fault_proxy::INDEX_QUERY;
-use crate::harness::process::{Running, command, run};
-use crate::harness::recorder::{OPERATOR, WORKER};
+use crate::harness::process::{Running, command_at, run};
 use crate::harness::{Client, TABLE, TestUser, World, eventually, test, user};
 
 /// Waits until the list of the client has this order.
@@ -366,9 +365,7 @@ fn a_message_without_participants_and_malformed_items_do_not_stop_others() {
         assert!(consumer.finish().await);
         // Each of them is set aside.
         let stream = |arguments: &[&str]| {
-            let mut command = command();
-            command.arg("stream").args(arguments).env("AWS_ENDPOINT_URL", world.proxy.url_of(OPERATOR));
-            let output = tokio::task::block_in_place(|| run(&mut command));
+            let output = tokio::task::block_in_place(|| run(command_at(&world.proxy, &["stream"]).args(arguments)));
             (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
         };
         let (_, listed) = stream(&["set-aside", "list"]);
@@ -409,11 +406,8 @@ fn workers_that_are_killed_or_stopped_lose_and_duplicate_nothing() {
             users.push(user("chaos").await);
         }
         let worker = || {
-            let mut command = command();
-            command
-                .arg("worker")
-                .env("AWS_ENDPOINT_URL", world.proxy.url_of(WORKER))
-                .env("METRICS_ADDR", "127.0.0.1:0");
+            let mut command = command_at(&world.proxy, &["worker"]);
+            command.env("METRICS_ADDR", "127.0.0.1:0");
             command.env("AWS_REGION", "us-east-1").env("AWS_ACCESS_KEY_ID", "x").env("AWS_SECRET_ACCESS_KEY", "x");
             let mut process = Running::start(&mut command);
             let consumes = |line: &str| line.contains("stream consumer started").then_some(());

@@ -14,8 +14,7 @@ use uuid::Uuid;
 use crate::consumer::in_order;
 use crate::consumer_faults::group_uuid;
 use crate::harness::client::text_of;
-use crate::harness::process::{command, run};
-use crate::harness::recorder::OPERATOR;
+use crate::harness::process::{command_at, run};
 use crate::harness::{Client, DEADLINE, Server, TABLE, TestUser, World, eventually, eventually_within, test, user};
 
 const LIST: &str = "{ messageGroups { nodes { uuid unreadCount } } }";
@@ -41,9 +40,8 @@ async fn conversations(world: &World) -> Conversations {
 
 /// The output of `stream reconcile`, and whether it succeeds.
 fn reconcile(world: &World, arguments: &[&str]) -> (bool, String) {
-    let mut command = command();
-    command.args(["stream", "reconcile"]).args(arguments).env("AWS_ENDPOINT_URL", world.proxy.url_of(OPERATOR));
-    let output = tokio::task::block_in_place(|| run(&mut command));
+    let mut command = command_at(&world.proxy, &["stream", "reconcile"]);
+    let output = tokio::task::block_in_place(|| run(command.args(arguments)));
     let text = [output.stdout, output.stderr].concat();
     (output.status.success(), String::from_utf8_lossy(&text).into_owned())
 }
@@ -113,9 +111,9 @@ fn stream_status_counts_what_waits_and_shows_the_head_of_a_feed() {
         assert!(consumer.finish().await);
         client.send_to(&ben, "3").await;
         client.send_to(&ben, "4").await;
-        let mut command = command();
-        command.args(["stream", "status", "--json", "--feed", &ben.uuid().to_string()]);
-        let output = tokio::task::block_in_place(|| run(command.env("AWS_ENDPOINT_URL", world.proxy.url_of(OPERATOR))));
+        let feed_of = ben.uuid().to_string();
+        let mut command = command_at(&world.proxy, &["stream", "status", "--json", "--feed", &feed_of]);
+        let output = tokio::task::block_in_place(|| run(&mut command));
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
         assert_eq!((&lines[0]["messagesWaiting"], &lines[0]["moreWait"]), (&json!(2), &json!(false)), "{text}");
@@ -184,8 +182,7 @@ fn messages_that_were_written_while_the_stream_was_off_are_repaired() {
         assert!(consumer.finish().await);
         let table = ConsumerTable::new(world.aws.dynamodb.clone(), TABLE);
         assert_eq!(SetAsideTable::list(&table).await.expect("a list"), []);
-        let mut command = command();
-        command.args(["stream", "status", "--json"]).env("AWS_ENDPOINT_URL", world.proxy.url_of(OPERATOR));
+        let mut command = command_at(&world.proxy, &["stream", "status", "--json"]);
         let output = tokio::task::block_in_place(|| run(&mut command)).stdout;
         let lines: Vec<Value> =
             String::from_utf8_lossy(&output).lines().map(|it| serde_json::from_str(it).expect("JSON")).collect();

@@ -15,8 +15,7 @@ use crate::harness::client::{CREATE, MESSAGES, code_and_reason};
 use crate::harness::fault_proxy::Fault::Body;
 use crate::harness::fault_proxy::{INDEX_QUERY, LIST_QUERY};
 use crate::harness::legacy::{LegacyGroup, without_marker};
-use crate::harness::process::{Running, command, run};
-use crate::harness::recorder::{OPERATOR, WORKER};
+use crate::harness::process::{Running, command_at, run};
 use crate::harness::{TABLE, TestUser, World, test, user};
 use crate::stopping::{served_with, wait_for};
 
@@ -214,10 +213,7 @@ fn a_first_contact_of_a_user_whose_list_is_too_long_is_unavailable_until_the_gro
         // A page is read completely, and it can cost 256 units.
         assert!(reads[0] < 300.0, "{reads:?}");
         assert!(reads[1] - reads[0] <= 4.0, "the list is not read again: {reads:?}");
-        let mut command = command();
-        command
-            .args(["ddb", "adopt-legacy", "--units-per-second", "1000000"])
-            .env("AWS_ENDPOINT_URL", world.proxy.url_of(OPERATOR));
+        let mut command = command_at(&world.proxy, &["ddb", "adopt-legacy", "--units-per-second", "1000000"]);
         let output = tokio::task::block_in_place(|| run(&mut command));
         assert!(output.status.success(), "{output:?}");
         let server = world.server_where(|parts| parts.requests.http.legacy_read_units = 200).await;
@@ -250,9 +246,8 @@ fn the_log_and_the_metrics_name_the_limit_and_the_command() {
         let counted = "limits_reached_total{limit=\"MAX_LEGACY_READ_UNITS\"} 1";
         assert!(numbers.as_ref().is_ok_and(|numbers| numbers.contains(counted)), "{numbers:?}");
 
-        let mut worker = command();
-        let url = served.world.proxy.url_of(WORKER);
-        worker.arg("worker").env("AWS_ENDPOINT_URL", url).env("METRICS_ADDR", "127.0.0.1:0");
+        let mut worker = command_at(&served.world.proxy, &["worker"]);
+        worker.env("METRICS_ADDR", "127.0.0.1:0");
         worker.env("AWS_REGION", "us-east-1").env("AWS_ACCESS_KEY_ID", "x").env("AWS_SECRET_ACCESS_KEY", "x");
         let mut worker = Running::start(&mut worker);
         wait_for(&mut worker, "the command to run", |line| line.contains("until `ddb adopt-legacy`").then_some(()));

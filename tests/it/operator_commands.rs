@@ -12,7 +12,7 @@ use cruddur_messaging::embedded::postgres::EmbeddedPostgres;
 use serde_json::Value;
 
 use crate::harness::fault_proxy::Fault::{Answer, Body};
-use crate::harness::process::{command, run};
+use crate::harness::process::{command, command_at, run};
 use crate::harness::recorder::OPERATOR;
 use crate::harness::{FaultProxy, embedded_dynamodb, embedded_postgres, test};
 
@@ -143,9 +143,8 @@ fn json_output_is_one_value_for_each_line() {
             "stream set-aside replay",
             "ddb drop",
         ] {
-            let mut command = command();
-            command.args(line.split(' ')).arg("--json");
-            command.env("AWS_ENDPOINT_URL", machine.proxy.url_of(OPERATOR)).env("DATABASE_URL", machine.postgres.url());
+            let mut command = command_at(&machine.proxy, &line.split(' ').collect::<Vec<_>>());
+            command.arg("--json").env("DATABASE_URL", machine.postgres.url());
             let output = tokio::task::block_in_place(|| run(command.env("DATABASE_MAX_CONNECTIONS", "1")));
             assert!(output.status.success(), "{line}: {output:?}");
             let text = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -7,7 +7,8 @@ use std::time::Instant;
 
 use cruddur_messaging::embedded::issuer::LocalIssuer;
 
-use super::DEADLINE;
+use super::recorder::role_of;
+use super::{DEADLINE, FaultProxy};
 
 /// The binary with a clean environment.
 pub fn command() -> Command {
@@ -19,6 +20,13 @@ pub fn command() -> Command {
         }
     }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// The binary with these arguments, for the engine behind `proxy`, which records the calls under the role of the command.
+pub fn command_at(proxy: &FaultProxy, arguments: &[&str]) -> Command {
+    let mut command = command();
+    command.args(arguments).env("AWS_ENDPOINT_URL", proxy.url_of(role_of(arguments)));
     command
 }
 
