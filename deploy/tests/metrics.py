@@ -1,4 +1,5 @@
-"""Checks that every metric in the rules, the dashboards and the alarms is one of the server: metrics.py [FILE …].
+"""Checks that every metric in the rules, the dashboards and the alarms is one of the server: metrics.py [FILE …]. It also
+compares the number of metrics of the alarms with costs.py.
 
 Without files, the names are those in src/metrics.rs. The files are responses of /metrics of running processes.
 """
@@ -13,6 +14,9 @@ from pathlib import Path
 import yaml
 
 import template
+
+sys.path.append(str(template.FOLDER))
+import costs
 
 ROOT = template.FOLDER.parent
 NAME = re.compile(r"\b((?:consumer|live|http|graphql|dynamodb|postgres|feed|limits|cache|clock|websocket)_[a-z_]+)\b")
@@ -41,14 +45,17 @@ def expressions():
             yield f"dashboard.json: {panel['title']}", target["expr"]
 
 
+def alarms():
+    return [it["Properties"] for it in template.load("service")["Resources"].values() if it["Type"] == "AWS::CloudWatch::Alarm"]
+
+
 def names_of_collector():
     """The metrics that the collector keeps, and those that alarms and the dashboard of CloudWatch use."""
     resources = template.load("service")["Resources"]
     config = yaml.safe_load(resources["CollectorConfig"]["Properties"]["Value"]["Fn::Sub"].replace("${", "").replace("}'", "'"))
     scrape = config["receivers"]["prometheus"]["config"]["scrape_configs"][0]
     kept = scrape["metric_relabel_configs"][0]["regex"]
-    alarms = [it["Properties"] for it in resources.values() if it["Type"] == "AWS::CloudWatch::Alarm"]
-    own = {it["MetricName"] for it in alarms if it.get("Namespace") == {"Ref": "Name"}} - {"internal_errors"}
+    own = {it["MetricName"] for it in alarms() if it.get("Namespace") == {"Ref": "Name"}} - {"internal_errors"}
     board = json.dumps(resources["Dashboard"])
     return kept, own | {it for it in NAME.findall(board) if "role" in board}
 
@@ -70,6 +77,10 @@ def main(files):
     collected = {name for name in known if re.fullmatch(kept, name)}
     for name in sorted(known - used):
         problems.append(f"dashboard.json has no panel for {name}")
+    # An alarm on an expression has several metrics.
+    count = sum("MetricName" in it or sum("MetricStat" in metric for metric in it["Metrics"]) for it in alarms())
+    if count != costs.ALARMS:
+        problems.append(f"the alarms in service.yaml have {count} metrics, and costs.py has {costs.ALARMS}")
     if files:
         seen = exported(files)
         # A counter with labels appears when it counts for the first time.
