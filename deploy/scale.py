@@ -21,6 +21,9 @@ READS, RENEWALS, LEASE_BYTES, HINT_BYTES = 4, 1 / 2.2, 300, 53
 LISTED_FOR_OPEN, SHARDS_OF_PAGE, DESCRIBES, LISTING_SECONDS = 7, 100, 10, 10
 # Connections of an API process to PostgreSQL, and what RDS allows by default for each class.
 CONNECTIONS, MAX_CONNECTIONS = 11, {"db.t4g.micro": 112, "db.m7g.large": 900, "db.m7g.4xlarge": 5_000}
+# The default quota of write units per second for a table. The addresses for tasks in the two /24 subnets of service.yaml: AWS uses
+# five of a subnet, and the load balancer eight.
+TABLE_WRITES, ADDRESSES = 40_000, 2 * (256 - 5 - 8)
 # Bytes per second of notifications that an instance can send, besides its other work: half of the network of db.m7g.large.
 NOTIFY_BYTES = 50e6
 
@@ -100,6 +103,10 @@ def limits():
         ("worker processes × open shards (reads of the partition of leases)", lease_reads),
         ("messages per second (notifications of PostgreSQL)", notify),
         ("users (notifications of PostgreSQL)", notify * users_of_rate),
+    ]
+    rows += [
+        ("users (default quota of write units of a table)", TABLE_WRITES / write_units() * users_of_rate),
+        ("API and worker tasks (addresses of the public subnets)", ADDRESSES),
     ]
     for instance, connections in MAX_CONNECTIONS.items():
         tasks = (connections - 10) // CONNECTIONS
