@@ -51,14 +51,15 @@ const detectRegistrationProblems: Exchange =
 const authorizedFetch: typeof fetch = async (input, init = {}) => {
   const token = await accessToken();
   const response = await timedFetch(input, init, token);
-  if (response.status !== 401 || (await isAboutRegistration(response))) return response;
+  if (!(await isTokenRejected(response))) return response;
   const second = await timedFetch(input, init, await replaceToken(token));
-  if (second.status === 401) end();
+  if (await isTokenRejected(second)) end();
   return second;
 };
 
-/** Whether the server has accepted the token, but has no user for it. */
-async function isAboutRegistration(response: Response): Promise<boolean> {
+/** The server also responds 401 if it accepts the token, but has no user for it. */
+async function isTokenRejected(response: Response): Promise<boolean> {
+  if (response.status !== 401) return false;
   interface Body {
     errors?: { extensions?: { reason?: unknown } }[];
   }
@@ -66,7 +67,7 @@ async function isAboutRegistration(response: Response): Promise<boolean> {
     .clone()
     .json()
     .catch(() => null)) as Body | null;
-  return isRegistrationProblem(body?.errors?.[0]?.extensions?.reason);
+  return !isRegistrationProblem(body?.errors?.[0]?.extensions?.reason);
 }
 
 async function timedFetch(input: RequestInfo | URL, init: RequestInit, token: string): Promise<Response> {
