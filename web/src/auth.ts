@@ -77,8 +77,7 @@ async function untilReachable(step: () => Promise<void>): Promise<void> {
 }
 
 async function restoreOrSignIn(): Promise<void> {
-  const { manager } = await oidc();
-  if (location.pathname === CALLBACK_PATH) await finishSignIn(manager);
+  if (location.pathname === CALLBACK_PATH) await finishSignIn();
   else if (location.pathname === SIGNED_OUT_PATH) session.set({ kind: 'signedOut', why: 'left' });
   else if (storedUser()) await restore();
   else await goToSignIn();
@@ -108,7 +107,8 @@ async function goToSignIn(): Promise<void> {
   await manager.signinRedirect({ state: here });
 }
 
-async function finishSignIn(manager: UserManager): Promise<void> {
+async function finishSignIn(): Promise<void> {
+  const { manager } = await oidc();
   try {
     const user = await manager.signinRedirectCallback();
     history.replaceState(null, '', pathOf(user.state));
