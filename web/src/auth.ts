@@ -154,28 +154,25 @@ export function registrationFailed(reason: RegistrationProblem): void {
 }
 
 export async function signOut(): Promise<void> {
-  // Not every user pool publishes where its session ends.
-  let endpoint: string | undefined;
-  let clientId = '';
+  let url: string | undefined;
   try {
     const { manager, logoutUrl } = await oidc();
-    clientId = manager.settings.client_id;
-    endpoint = logoutUrl ?? undefined;
-    endpoint ??= await manager.metadataService.getEndSessionEndpoint();
+    // Not every user pool publishes where its session ends.
+    const endpoint = logoutUrl ?? (await manager.metadataService.getEndSessionEndpoint());
+    if (endpoint !== undefined) url = signOutUrl(endpoint, manager.settings.client_id);
     if (await manager.metadataService.getRevocationEndpoint()) await manager.revokeTokens(['refresh_token']);
   } catch {
     // The user wants to leave, also if the user pool is unreachable.
   }
   forgetStoredUsers();
-  if (endpoint === undefined) {
-    session.set({ kind: 'signedOut', why: 'left' });
-    return;
-  }
-  // Cognito's logout is not that of OpenID Connect: https://github.com/authts/oidc-client-ts/issues/1385
-  const url = new URL(endpoint, location.href);
-  url.searchParams.set('client_id', clientId);
-  url.searchParams.set('logout_uri', location.origin + SIGNED_OUT_PATH);
-  location.assign(url);
+  if (url === undefined) session.set({ kind: 'signedOut', why: 'left' });
+  else location.assign(url);
+}
+
+/** Cognito's logout is not that of OpenID Connect: https://github.com/authts/oidc-client-ts/issues/1385 */
+function signOutUrl(endpoint: string, clientId: string): string {
+  const query = new URLSearchParams({ client_id: clientId, logout_uri: location.origin + SIGNED_OUT_PATH });
+  return `${endpoint}?${query.toString()}`;
 }
 
 async function renewOrEnd(): Promise<User> {
