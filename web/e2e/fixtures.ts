@@ -8,7 +8,6 @@ import { test as base, expect, type BrowserContext, type Page, type Route } from
 import type { Account, Handle } from './signIn';
 
 export { expect, type Page };
-export type { Handle };
 
 export const baseUrl = (): string => process.env['BASE_URL'] ?? '';
 const accountOf = (handle: Handle): Account => {

@@ -43,7 +43,7 @@ const STORED_PREFIX = 'oidc.user:';
 
 /** The reasons with which the API rejects a valid token because it has no user for the account. */
 const REGISTRATION_PROBLEMS = ['handle_taken', 'handle_missing', 'profile_refused', 'user_unknown'] as const;
-export type RegistrationProblem = (typeof REGISTRATION_PROBLEMS)[number];
+type RegistrationProblem = (typeof REGISTRATION_PROBLEMS)[number];
 
 export const session = createStore<Session>({ kind: 'starting' });
 

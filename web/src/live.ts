@@ -9,7 +9,7 @@ import { createEmitter, createStore } from './store';
 import { keyFor, read, write } from './storage';
 import { startedTyping, stoppedTyping } from './typing';
 
-export type Connection = 'connecting' | 'live' | 'reconnecting' | 'offline';
+type Connection = 'connecting' | 'live' | 'reconnecting' | 'offline';
 
 type AddedMessage = Extract<FeedSubscription['feed'], { __typename: 'MessageAdded' }>;
 

@@ -14,7 +14,7 @@ import { Outbox, UNREACHABLE, type SendResult } from './outbox';
 import { ReadMarks } from './readMarks';
 import { createEmitter, createStore, type Emitter } from './store';
 
-export interface Services {
+interface Services {
   userId: string;
   client: Client;
   live: Live;
