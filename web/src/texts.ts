@@ -177,7 +177,6 @@ export const texts = {
       text: 'You are signed in, but this service has no user for your account.',
       advice: 'Contact the operator of this service, or use another account.',
     },
-    retry: 'Try again',
     otherAccount: 'Use another account',
   },
 

@@ -42,7 +42,7 @@ function Content({ session }: { session: NotSignedIn }) {
       <Notice icon="person" title={title} text={text} isAnnounced>
         <p>{advice}</p>
         <button type="button" className="button" autoFocus onClick={() => location.reload()}>
-          {texts.notRegistered.retry}
+          {texts.errors.retry}
         </button>
         {/* Also signs out at the user pool. Otherwise it would sign in the same account again. */}
         <button type="button" className="text-button" onClick={() => void signOut()}>
