@@ -10,6 +10,8 @@ import {
   groupRow,
   isRequest,
   messages,
+  noGroups,
+  OLDER,
   pill,
   readAll,
   rejectRequests,
@@ -17,6 +19,7 @@ import {
   signedIn,
   test,
   times,
+  typeUntil,
   write,
   type Page,
 } from './fixtures';
@@ -66,7 +69,7 @@ for (const colorScheme of ['light', 'dark'] as const) {
     await expect(pill(page)).toHaveCount(0);
     await write(page, 'See you at the gate then 🌱');
     await expect(page.locator('.read-mark')).toBeVisible();
-    await whileTyping(ben, () => expect(page.locator('.typing')).toBeVisible({ timeout: 4_000 }));
+    await typeUntil(ben, () => expect(page.locator('.typing')).toBeVisible({ timeout: 4_000 }));
     await shoot(page, 'typing');
 
     await messages(page).evaluate((element) => element.scrollBy(0, -1_500));
@@ -76,7 +79,7 @@ for (const colorScheme of ['light', 'dark'] as const) {
     await shoot(page, 'jump');
 
     await page.goto(`${baseUrl()}/messages`);
-    await whileTyping(ben, () => expect(page.locator('.preview-typing')).toBeVisible({ timeout: 4_000 }));
+    await typeUntil(ben, () => expect(page.locator('.preview-typing')).toBeVisible({ timeout: 4_000 }));
     await shoot(page, 'list-typing-and-draft');
 
     await page.goto(`${baseUrl()}/messages/${await texture()}`);
@@ -148,17 +151,12 @@ for (const colorScheme of ['light', 'dark'] as const) {
     const page = await open('ana', '', { colorScheme });
     let mode: 'loading' | 'error' | 'empty' | 'older-failed' = 'loading';
     await page.route('**/graphql', (route) => {
-      const body = route.request().postData() ?? '';
-      if (body.includes('query Me')) return route.fallback();
+      if (isRequest(route, 'query Me')) return route.fallback();
       if (mode === 'loading') return undefined;
       if (mode === 'error')
         return route.fulfill({ status: 503, json: { errors: [{ message: '', extensions: { code: 'UNAVAILABLE' } }] } });
-      if (mode === 'empty' && body.includes('query Groups')) {
-        const pageInfo = { __typename: 'PageInfo', hasNextPage: false, endCursor: null };
-        const messageGroups = { __typename: 'MessageGroupConnection', nodes: [], pageInfo };
-        return route.fulfill({ json: { data: { messageGroups } } });
-      }
-      if (mode === 'older-failed' && /"before":"/.test(body)) return route.abort('connectionrefused');
+      if (mode === 'empty' && isRequest(route, 'query Groups')) return route.fulfill({ json: { data: noGroups } });
+      if (mode === 'older-failed' && isRequest(route, OLDER)) return route.abort('connectionrefused');
       return route.fallback();
     });
     const show = async (path: string, text: string) => {
@@ -245,14 +243,6 @@ for (const colorScheme of ['light', 'dark'] as const) {
     await groupRow(page, 'Ben').waitFor();
     await context.close();
   });
-}
-
-/** Writes until the other page shows it, because a signal can be lost. */
-async function whileTyping(page: Page, check: () => Promise<void>): Promise<void> {
-  await expect(async () => {
-    await composer(page).pressSequentially('Bring');
-    await check();
-  }).toPass();
 }
 
 /** A short conversation between Ana and Ben that reads like one. */

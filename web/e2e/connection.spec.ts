@@ -7,6 +7,7 @@ import {
   groupRow,
   isRequest,
   messages,
+  OLDER,
   pill,
   readAll,
   send,
@@ -49,10 +50,10 @@ test('11: the client reconnects when the stream breaks, and resumes from its cur
   const cursors: (string | null)[] = [];
   let isDown = false;
   await page.route('**/graphql', async (route) => {
-    const body = route.request().postData() ?? '';
     if (isDown) return route.abort('connectionrefused');
-    if (!body.includes('subscription Feed')) return route.fallback();
-    cursors.push((JSON.parse(body) as { variables: { after: string | null } }).variables.after);
+    if (!isRequest(route, 'subscription Feed')) return route.fallback();
+    const { variables } = route.request().postDataJSON() as { variables: { after: string | null } };
+    cursors.push(variables.after);
     // The first stream ends after its first event.
     if (cursors.length > 1) return route.fallback();
     isDown = true;
@@ -184,7 +185,7 @@ test('older messages that cannot be loaded can be tried again', async ({ open })
   const page = await open('ana', '');
   let isDown = true;
   await page.route('**/graphql', (route) =>
-    isDown && /"before":"/.test(route.request().postData() ?? '') ? route.abort('connectionrefused') : route.fallback(),
+    isDown && isRequest(route, OLDER) ? route.abort('connectionrefused') : route.fallback(),
   );
   await page.goto(`${baseUrl()}/messages/${uuid}`);
   await expect(page.getByText('Older messages could not be loaded.')).toBeVisible();

@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 
-import { test as base, expect, type BrowserContext, type Page, type Route } from '@playwright/test';
+import { test as base, expect, type BrowserContext, type Page, type Response, type Route } from '@playwright/test';
 
 import type { Account, Handle } from './signIn';
 
@@ -147,7 +147,27 @@ export async function write(page: Page, text: string): Promise<void> {
   await composer(page).press('Enter');
 }
 
-/** Whether the request has a part of a document, such as `query Groups`. */
-export function isRequest(route: Route, part: string): boolean {
-  return route.request().postData()?.includes(part) ?? false;
+/** Writes in a page until `check` succeeds on another one, because a typing signal can be lost. */
+export async function typeUntil(page: Page, check: () => Promise<void>): Promise<void> {
+  await expect(async () => {
+    await composer(page).pressSequentially('I am wri');
+    await check();
+  }).toPass();
 }
+
+/** Whether the body of the request has a part such as `query Groups`. */
+export function isRequest(source: Route | Response, part: string): boolean {
+  return source.request().postData()?.includes(part) ?? false;
+}
+
+/** Part of a query for older messages. The first page has `"before":null`. */
+export const OLDER = '"before":"';
+
+/** The data of `query Groups` if there are no conversations. */
+export const noGroups = {
+  messageGroups: {
+    __typename: 'MessageGroupConnection',
+    nodes: [],
+    pageInfo: { __typename: 'PageInfo', hasNextPage: false, endCursor: null },
+  },
+};

@@ -7,6 +7,7 @@ import {
   groupRow,
   isRequest,
   messages,
+  noGroups,
   pill,
   readAll,
   rejectRequests,
@@ -235,15 +236,8 @@ test('15: states: nothing open, no conversations, loading, no such handle, onese
   await expect(page.getByRole('heading', { name: 'Page not found' })).toBeVisible();
 
   const empty = await open('ana', '');
-  const none = {
-    messageGroups: {
-      __typename: 'MessageGroupConnection',
-      nodes: [],
-      pageInfo: { __typename: 'PageInfo', hasNextPage: false, endCursor: null },
-    },
-  };
   await empty.route('**/graphql', (route) =>
-    isRequest(route, 'query Groups') ? route.fulfill({ json: { data: none } }) : route.fallback(),
+    isRequest(route, 'query Groups') ? route.fulfill({ json: { data: noGroups } }) : route.fallback(),
   );
   await empty.goto(`${baseUrl()}/messages`);
   await expect(empty.getByRole('heading', { name: 'No conversations yet' })).toBeVisible();

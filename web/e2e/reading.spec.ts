@@ -4,12 +4,15 @@ import {
   composer,
   expect,
   groupRow,
+  isRequest,
   messages,
+  OLDER,
   pill,
   readAll,
   send,
   test,
   times,
+  typeUntil,
   unique,
   write,
   type Page,
@@ -59,8 +62,7 @@ test('2: loading older messages moves nothing on the screen', async ({ open }) =
   const gates: (() => void)[] = [];
   let isGated = true;
   await page.route('**/graphql', async (route) => {
-    if (isGated && /"before":"/.test(route.request().postData() ?? ''))
-      await new Promise<void>((resolve) => gates.push(resolve));
+    if (isGated && isRequest(route, OLDER)) await new Promise<void>((resolve) => gates.push(resolve));
     await route.continue();
   });
   await groupRow(page, 'Esi').click();
@@ -87,7 +89,7 @@ test('3: new messages scroll into view only at the bottom', async ({ open }) => 
   const page = await open('dmitri', `/messages/${uuid}`);
   await composer(page).waitFor();
   const first = unique('At the bottom');
-  const marked = page.waitForResponse((response) => response.request().postData()?.includes('MarkRead') ?? false);
+  const marked = page.waitForResponse((response) => isRequest(response, 'MarkRead'));
   await send('esi', 'dmitri', first);
   await expect(bubble(page, first)).toBeInViewport();
   // Otherwise the button counts this message too.
@@ -228,10 +230,7 @@ test('16: typing is shown, and the read mark is under the last message read', as
   await composer(ana).waitFor();
   await composer(ben).waitFor();
   await expect(ana.locator('.typing')).toHaveCount(0);
-  await expect(async () => {
-    await composer(ben).pressSequentially('I am wri');
-    await expect(ana.locator('.typing')).toBeVisible({ timeout: 4_000 });
-  }).toPass();
+  await typeUntil(ben, () => expect(ana.locator('.typing')).toBeVisible({ timeout: 4_000 }));
   const text = unique('Read me');
   await write(ben, text);
   await expect(bubble(ana, text)).toBeVisible();
