@@ -1,4 +1,4 @@
-import { useCallback, useEffect, useEffectEvent, useMemo } from 'react';
+import { useCallback, useEffect, useEffectEvent, useMemo, useState } from 'react';
 import { useQuery, type AnyVariables, type UseQueryArgs } from 'urql';
 
 import { firstGroups } from './firstQueries';
@@ -8,20 +8,33 @@ import { useStore } from './store';
 import { texts } from './texts';
 
 const MAX_PAGE = 100;
+const RETRY_MS = 10_000;
 
 /**
- * A query that runs again if it has failed, as soon as the client is connected. `retry` runs it again at once. While there is
- * data, a failure is not an error: the data is only older.
+ * A query that runs again if it has failed: at once when the client connects, and later while it is connected. `retry` runs it
+ * again at once. While there is data, a failure is not an error: the data is only older.
  */
 export function useLoaded<Data, Variables extends AnyVariables>(query: UseQueryArgs<Variables, Data>) {
   const { live } = useServices();
-  const [{ data, error, fetching }, reexecute] = useQuery(query);
-  const connection = useStore(live.connection);
+  const [{ data: newest, error, fetching }, reexecute] = useQuery(query);
+  // The result of a failed query has no data, even if the query was successful before.
+  const [data, setData] = useState(newest);
+  if (newest && newest !== data) setData(newest);
+
+  const isLive = useStore(live.connection) === 'live';
   const hasFailed = error !== undefined;
   const retry = useCallback(() => reexecute({ requestPolicy: 'network-only' }), [reexecute]);
+  const onLive = useEffectEvent(() => {
+    if (hasFailed) retry();
+  });
   useEffect(() => {
-    if (hasFailed && connection === 'live') retry();
-  }, [hasFailed, connection, retry]);
+    if (isLive) onLive();
+  }, [isLive]);
+  // Not at once: the server can reject the query again and again, although the client is connected.
+  useEffect(() => {
+    const timer = hasFailed && isLive ? setTimeout(retry, RETRY_MS) : undefined;
+    return () => clearTimeout(timer);
+  }, [hasFailed, isLive, retry]);
   return { data, error: data ? undefined : error, fetching, retry };
 }
 
