@@ -13,8 +13,9 @@ import {
 } from './generated/graphql';
 
 /**
- * Fields that only the cache has. They are links, so a query that reads them renders again when they change, and a page that is
- * queried again cannot remove a message that arrived in the meantime.
+ * Fields that only the cache has: the messages and message groups that arrived in events. A query does not overwrite them, so a
+ * message that its response does not contain yet is not lost. They are links, so queries that read them render again when they
+ * change.
  */
 const ARRIVALS = 'arrivals';
 const NEW_GROUPS = 'newGroups';
@@ -24,7 +25,7 @@ interface Connection {
   pageInfo: { hasPreviousPage: boolean };
 }
 
-// With the default, `inwards`, the pages before the first one would follow the newest messages.
+// With the default, `inwards`, older pages would be added after the newest messages.
 const pages = relayPagination({ mergeMode: 'outwards' });
 
 const messages: Resolver = (parent, args, cache, info) => {
@@ -43,8 +44,8 @@ const messageGroups: Resolver = (parent, args, cache, info) => {
 };
 
 /**
- * Adds messages to a list that is sorted by time. The newest message can arrive before an older one, so each of them goes to
- * its place. Messages from before the first loaded one belong to a page that is not loaded yet.
+ * Adds messages to a list that is sorted by time. Messages can arrive in another order, so each is inserted at its place. If
+ * there are older pages, a message that is older than the first loaded one is left to its page.
  */
 export function mergeArrivals(
   loaded: readonly string[],

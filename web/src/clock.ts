@@ -2,7 +2,7 @@
 
 import { createStore, useStore } from './store';
 
-/** Smaller differences are caused by the latency and by the header's resolution of one second. */
+/** Smaller differences are ignored: the latency and the header's resolution of one second cause them. */
 const TOLERANCE_MS = 5_000;
 const TICK_MS = 15_000;
 
@@ -33,7 +33,7 @@ export function startClock(): void {
   document.addEventListener('visibilitychange', tick);
 }
 
-/** Returns the time of the server; the component renders again while time passes. */
+/** Returns the time of the server. The component renders again at each tick. */
 export function useNow(): number {
   return useStore(now);
 }

@@ -15,28 +15,28 @@ type AddedMessage = Extract<FeedSubscription['feed'], { __typename: 'MessageAdde
 
 const FIRST_WAIT_MS = 500;
 const MAX_WAIT_MS = 15_000;
-/** A message can be in a query shortly after its event, so the stored cursor lags behind. */
+/** Shortly after an event, a query can still miss its message. So the cursor is not stored at once. */
 const STORE_CURSOR_AFTER_MS = 2_000;
 /**
- * With an older cursor, the feed would repeat messages that the first queries return anyway. Without a cursor, the client
- * queries once more when the feed is ready.
+ * A stored cursor that is older is not used: the feed would repeat messages that the first queries return. Without a cursor, the
+ * client queries once more when the feed is ready.
  */
 const CURSOR_VALID_MS = 60_000;
-/** Activities of a tab that is hidden for longer are not needed, and browsers limit the connections to a server. */
+/** A tab that is hidden for longer closes its stream of activities, because browsers limit the connections to a server. */
 const HIDDEN_MS = 20_000;
 
 export class Live {
   readonly connection = createStore<Connection>('connecting');
   readonly added = createEmitter<AddedMessage>();
   /**
-   * How often the client may have missed changes, such as read markers or events before a reset of the feed. When it grows, the
-   * page queries again. It is a value, so a component that is rendered later can compare it.
+   * Number of times that the client may have missed changes, such as read markers or events before a reset of the feed. When it
+   * grows, components query again. A component that is rendered later compares it with the number at its own query.
    */
   readonly resyncs = createStore(0);
 
   readonly #client: Client;
   readonly #cursorKey: string;
-  /** The position in the feed. A stored one makes a gap between the first queries and the subscription impossible. */
+  /** The position in the feed. A stored one is older than the first queries, so the feed has each message that they miss. */
   #cursor: string | null;
   #hasStarted = false;
   #hasBeenLive = false;

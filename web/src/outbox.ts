@@ -1,5 +1,5 @@
-// Messages that are not confirmed yet. They live outside the cache, survive a reload, and are sent until the server has
-// accepted or rejected them. Each has an idempotency key, so it is stored once however often it is sent.
+// Messages that are not confirmed yet. They live outside the cache and survive a reload. The outbox sends each message until the
+// server has accepted or rejected it. Each has an idempotency key, so the server stores it only once.
 
 import type { Failure } from './api';
 import { createStore, type Store } from './store';
@@ -52,7 +52,7 @@ const MAX_WAIT_MS = 30_000;
 
 export class Outbox {
   readonly items: Store<readonly OutboxItem[]>;
-  /** The keys of messages that this page has sent, by the uuid of the message, so that a list can keep their elements. */
+  /** Maps the uuid of a message that this page has sent to its key. The list keeps this key, so React keeps the element. */
   readonly sentKeys = new Map<string, string>();
   readonly #options: OutboxOptions;
   readonly #prefix: string;
@@ -107,7 +107,7 @@ export class Outbox {
     }
   }
 
-  /** The feed has brought a message of the signed-in user. Hides the unconfirmed message that it probably is. */
+  /** Handles a message of the signed-in user from the feed. Hides an unconfirmed message that is probably the same one. */
   seen(messageUuid: string, messageGroupUuid: string, body: string): void {
     if (this.sentKeys.has(messageUuid)) return;
     const item = this.items

@@ -24,7 +24,7 @@ export function isFewEmoji(text: string): boolean {
   return text.length <= 60 && FEW_EMOJI.test(text);
 }
 
-/** For names and previews: without control characters, on one line. */
+/** Removes `BIDI_CONTROLS` and puts the text on one line, for names and previews. */
 export function plain(text: string): string {
   return text.replace(new RegExp(BIDI_CONTROLS, 'g'), '').replace(/\s+/g, ' ');
 }
@@ -32,7 +32,7 @@ export function plain(text: string): string {
 export function RichText({ text }: { text: string }) {
   const parts: ReactNode[] = [];
   let end = 0;
-  // The expressions of the library are compiled when they are first used, which most conversations do not need.
+  // The library compiles its expressions at the first use. Most conversations have no link, so they do not need them.
   const links = text.includes('://') ? linkify.match(text) : null;
   for (const { index, lastIndex, url } of links ?? []) {
     if (!/^https?:\/\//i.test(url)) continue;

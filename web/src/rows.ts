@@ -19,14 +19,15 @@ interface Placement {
   startsDay: boolean;
   /** Whether the divider of unread messages precedes the message. */
   startsUnread: boolean;
-  /** Whether the message is the first, and the last, of consecutive messages of its author. */
+  /** Whether the message is the first of consecutive messages of its author. */
   startsGroup: boolean;
+  /** Whether it is the last of them. */
   endsGroup: boolean;
 }
 
 /**
- * If there are older messages, the oldest loaded one is not shown yet: its look depends on the one before it. So a page that
- * is added later changes no row that is on the screen.
+ * If there are older messages, the oldest loaded one is not shown yet, because its date and group depend on the message before
+ * it. So adding an older page does not change a shown row.
  */
 export function buildRows<Item extends RowSource>(
   items: readonly Item[],

@@ -23,7 +23,7 @@ interface Services {
   readMarks: ReadMarks;
   /** The first message to a handle has created this message group. */
   started: Emitter<{ handle: string; messageGroupUuid: string }>;
-  /** Starts the live connection after the responses of the first queries, with which it would compete. */
+  /** Starts the live connection after the responses of the first queries, so that it does not delay them. */
   startLive: () => void;
   stop: () => void;
 }

@@ -15,7 +15,7 @@ const longDayAndYear = new Intl.DateTimeFormat(LOCALE, { day: 'numeric', month: 
 const shortDate = new Intl.DateTimeFormat(LOCALE, { day: 'numeric', month: 'short', year: 'numeric' });
 const full = new Intl.DateTimeFormat(LOCALE, { dateStyle: 'full', timeStyle: 'medium' });
 
-/** Time since an event, such as "5m ago". Never in the future: the event has happened. */
+/** Time since an event, such as "5m ago". A time in the future counts as now, because the clocks can differ. */
 export function formatRelative(iso: string, now: number): string {
   const then = Date.parse(iso);
   const elapsed = Math.max(0, now - then);
@@ -55,7 +55,7 @@ export function dayOf(iso: string): string {
   return day;
 }
 
-/** A long conversation asks for the days of all its messages whenever one arrives. */
+/** The results of `dayOf`, because a long conversation needs the days of all its messages whenever one arrives. */
 const days = new Map<string, string>();
 const MAX_DAYS = 50_000;
 

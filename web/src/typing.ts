@@ -1,11 +1,11 @@
-// Who is writing at this moment, and telling the other participant that the signed-in user is.
+// Typing signals: shows who is writing, and tells the other participant that the signed-in user is writing.
 
 import type { Client } from '@urql/core';
 
 import { SignalTypingDocument } from './generated/graphql';
 import { createStore } from './store';
 
-/** The server says for how long a signal is valid, but its clock may differ from ours, so the client measures the time itself. */
+/** A signal is valid for this time. The client does not use its `expiresAt`, because the clock of the server can differ. */
 const VALID_MS = 6_000;
 const SIGNAL_EVERY_MS = 3_000;
 

@@ -7,8 +7,8 @@ import { texts } from '../texts';
 const KEPT = 20;
 
 /**
- * Announces messages that arrive to screen readers. The visible list cannot be the log: it adds elements whenever the user
- * scrolls, because it only has those that are on the screen.
+ * Lets screen readers announce new messages. The visible list cannot do this, because it also adds elements when the user
+ * scrolls.
  */
 export function Announcer({ groupUuid }: { groupUuid: string }) {
   const { live } = useServices();

@@ -19,7 +19,7 @@ function countCodePoints(text: string): number {
 interface ComposerProps {
   /** Identifies the draft. */
   conversation: string;
-  /** Without a message group, nobody can be told that the user is writing. */
+  /** Undefined before the first message. Then the client sends no typing signals. */
   groupUuid?: string;
   name: string;
   onSend: (body: string) => void;

@@ -26,7 +26,7 @@ import { Notice } from './Notice';
 import { nameOf } from './Person';
 
 const PAGE = 100;
-/** A conversation opens at its first unread message, unless that is further up than this. */
+/** Maximum number of messages that are loaded to open a conversation at its first unread message. */
 const MAX_UNREAD_LOADED = 1_000;
 
 type Group = NonNullable<ConversationQuery['messageGroup']>;
@@ -54,7 +54,7 @@ function LoadedConversation({ uuid }: { uuid: string }) {
 
 interface OpenConversationProps {
   group: Group;
-  /** Messages that were added before a later resync can be missing. */
+  /** `live.resyncs` at the query of the group. If it has grown since, messages can be missing. */
   resyncsAtQuery: number;
 }
 
@@ -81,7 +81,7 @@ function OpenConversation({ group, resyncsAtQuery }: OpenConversationProps) {
     if (resyncs > resyncsAtQuery) onResync();
   }, [resyncs, resyncsAtQuery]);
 
-  // The position of the divider stays where it was when the conversation was opened, although reading clears the count.
+  // Reading clears the unread count, but the divider stays where it was when the conversation was opened.
   const [unreadAtOpen] = useState(unreadCount);
   const [firstUnread, setFirstUnread] = useState<string | null | undefined>(undefined);
   const [hasGivenUp, setGivenUp] = useState(false);

@@ -14,7 +14,7 @@ interface ConversationHeaderProps {
   groupUuid?: string;
 }
 
-/** Without a user, only the way back, which a narrow screen needs while the conversation loads. */
+/** Without a user, shows only the link to the list, which a narrow screen needs while the conversation loads. */
 export function ConversationHeader({ user, groupUuid }: ConversationHeaderProps) {
   const isTyping = useStore(typing).has(groupUuid ?? '');
   return (
@@ -51,7 +51,7 @@ export function ConversationHeader({ user, groupUuid }: ConversationHeaderProps)
   );
 }
 
-/** A pane without a conversation: the way back, and what there is to say. */
+/** A pane without a conversation: the link to the list, and `children`. */
 export function UntitledPane({ children }: { children: ReactNode }) {
   return (
     <div className="conversation">

@@ -42,12 +42,12 @@ export function MessageList(props: MessageListProps) {
   const lastRead = useMemo(() => lastReadOf(items, otherReadCursor), [items, otherReadCursor]);
   const older = useOlder(props);
 
-  // The virtualiser keeps the position when rows are added above only if it knows that they are.
+  // If rows are added above, the virtualiser keeps the position only with `shift`.
   const [shown, setShown] = useState({ rows, isPrepended: false });
   if (shown.rows !== rows) setShown({ rows, isPrepended: isPrepend(shown.rows, rows) });
 
   const [isAtEnd, setAtEnd] = useState(true);
-  /** Whether the list follows its end. */
+  /** Whether the list stays at its end when rows are added or change their size. */
   const follows = useRef(false);
   const last = useRef({ scrollTop: 0, scrollHeight: 0, clientHeight: 0 });
   const isPlaced = useRef(false);
@@ -55,8 +55,8 @@ export function MessageList(props: MessageListProps) {
   const newCount = isAtEnd ? 0 : unreadCount;
 
   /**
-   * `scrollToIndex` of the virtualiser corrects the position for a moment afterwards, against a user who scrolls. The observer
-   * below corrects it only while the list follows its end.
+   * Not with `scrollToIndex`: for a moment, the virtualiser would correct the position again and again, even if the user scrolls.
+   * The observer below corrects it only while the list follows its end.
    */
   const scrollToEnd = (behavior: ScrollBehavior = 'instant') => {
     scroller.current?.scrollTo({ top: scroller.current.scrollHeight, behavior });
@@ -84,7 +84,7 @@ export function MessageList(props: MessageListProps) {
     if (!scroller.current || !isPlaced.current) return;
     const { scrollTop, scrollHeight, clientHeight } = scroller.current;
     const { current: before } = last;
-    // Rows that are measured change the size and the offset. Only the user scrolls up in a list whose size stays the same.
+    // When rows are measured, both the size and the position change. If only the position changes, the user has scrolled.
     const isSameSize = scrollHeight === before.scrollHeight && clientHeight === before.clientHeight;
     if (scrollHeight - scrollTop - clientHeight < AT_BOTTOM_PX) follows.current = true;
     else if (isSameSize && scrollTop < before.scrollTop) follows.current = false;
@@ -128,7 +128,7 @@ export function MessageList(props: MessageListProps) {
   const onReadMark = useEffectEvent(keepEnd);
   useLayoutEffect(() => onReadMark(), [lastRead]);
 
-  // The list may stay at its start without another scroll event.
+  // After a page has loaded, the list can still be near its start, without another scroll event.
   const onLoaded = useEffectEvent(loadIfNear);
   useEffect(() => onLoaded(), [older.state, rows]);
 
@@ -237,7 +237,7 @@ function isPrepend(before: Rows, after: Rows): boolean {
   return after.length > before.length && after[0]?.key !== first && after.some(({ key }) => key === first);
 }
 
-/** The newest own message that the other user has read. Once the other user has replied, it says nothing new. */
+/** Returns the key of the newest own message that the other user has read, or null if there is none or a later reply shows it. */
 function lastReadOf(items: readonly ListItem[], cursor: string | null): string | null {
   const read = cursor === null ? -1 : items.findLastIndex(({ message }) => message?.cursor === cursor);
   if (read === -1) return null;

@@ -56,7 +56,7 @@ export function Shell() {
   );
 }
 
-/** After the first message to a handle, the page becomes that of the new message group. */
+/** After the first message to a handle, opens the message group that the message has created. */
 function useStartedConversations(): void {
   const { started } = useServices();
   const [location, navigate] = useLocation();
