@@ -67,8 +67,8 @@ MESSAGE_BYTES, ENTRY_BYTES, KEY_BYTES, ROW_BYTES = 500, 500, 350, 700
 REQUEST_LOG_BYTES, RESPONSE_BYTES = 400, 4_000
 # One unit of the load balancer (LCU) is 25 new connections a second, 3,000 active connections, or 1 GB an hour.
 CONNECTIONS_OF_LCU = 3_000
-# A partition of a table has at most this many GB, and each partition has one shard that is read 4 times a second.
-PARTITION_GB, READS_OF_SHARD = 10, 4
+# A partition of a table has at most this many GB, and each partition has one shard that is read at most 5 times a second.
+PARTITION_GB, READS_OF_SHARD = 10, 5
 # `serve` accepts 10,000 connections. A worker moves about 300 conversations per second (README.md).
 CONNECTIONS_OF_TASK, MOVES_OF_WORKER = 8_000, 250
 # Metrics: 4 of the API, 5 of the worker, and `internal_errors`. An alarm costs as much as it has metrics: deploy/tests/metrics.py

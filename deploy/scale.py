@@ -15,8 +15,8 @@ from costs import CONNECTIONS_OF_TASK, MESSAGES_OF_USER, PEAK, REQUESTS, SECONDS
 PARTITION_WRITES, PARTITION_READS = 1_000, 3_000
 # One message in the list of a user: the row is deleted and put again in a transaction. One entry in the feed of a user.
 ROW_UNITS, ENTRY_UNITS = 4, 2
-# The consumer: reads of a shard per second, renewals of a lease per second, and the sizes of a lease and of a hint in bytes.
-READS, RENEWALS, LEASE_BYTES, HINT_BYTES = 4, 1 / 2.2, 300, 53
+# The consumer: reads of a busy shard per second, renewals of a lease per second, and the sizes of a lease and of a hint in bytes.
+READS, RENEWALS, LEASE_BYTES, HINT_BYTES = 5, 1 / 2.2, 300, 53
 # Shards roll over every four hours and stay listed for a day. `DescribeStream` returns 100 shards, at most 10 times a second.
 LISTED_FOR_OPEN, SHARDS_OF_PAGE, DESCRIBES, LISTING_SECONDS = 7, 100, 10, 10
 # Connections of an API process to PostgreSQL, and what RDS allows by default for each class.

@@ -33,8 +33,8 @@
 //! 6. [`progress`] creates a checkpoint of the batch, which is written under the lease.
 //!
 //! # Trade-offs
-//! - Each shard is read four times per second. DynamoDB allows five reads per second. Most of the time between the arrival of a
-//!   message and the move of its rows is the wait for the next read.
+//! - Each shard is read four times per second, and nearly five times while messages arrive. DynamoDB allows five reads per
+//!   second. Most of the time between the arrival of a message and the move of its rows is the wait for the next read.
 //! - The messages of one group in one batch cause one move and share one entry in each feed, so under load a message costs
 //!   less than one move.
 //! - A record that is set aside has no position in a feed. When it is replayed, later messages may already have a position, so

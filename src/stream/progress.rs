@@ -10,8 +10,10 @@ use super::source::{Batch, Position};
 use crate::backoff::Backoff;
 use crate::environment::Environment;
 
-/// Interval between two reads of a shard: four reads per second. DynamoDB allows five.
+/// Interval between the starts of two reads of a shard: four reads per second.
 const READ_INTERVAL: Duration = Duration::from_millis(250);
+/// The same while the shard is busy: nearly five reads per second, which is what DynamoDB allows.
+const BUSY_READ_INTERVAL: Duration = Duration::from_millis(210);
 /// Minimum time between the last written checkpoint and a checkpoint after records without an effect.
 const IDLE_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -27,6 +29,8 @@ pub struct Progress {
     is_at_end: bool,
     /// Time at which the next read is due.
     next_read: Instant,
+    /// Whether the last batch had an effect. Then more messages probably follow.
+    is_busy: bool,
     /// Waits after reads that failed.
     backoff: Backoff,
     /// The checkpoint that is not written yet.
@@ -49,6 +53,7 @@ impl Progress {
             iterator: None,
             is_at_end: false,
             next_read: now,
+            is_busy: false,
             backoff: retry_backoff(),
             unwritten: None,
             checkpoint_due: now,
@@ -64,7 +69,7 @@ impl Progress {
 
     /// Records that a read starts. Returns the iterator to use, if there is one.
     pub fn start_read(&mut self) -> Option<String> {
-        self.next_read = Instant::now() + READ_INTERVAL;
+        self.next_read = Instant::now() + if self.is_busy { BUSY_READ_INTERVAL } else { READ_INTERVAL };
         self.iterator.take()
     }
 
@@ -76,15 +81,17 @@ impl Progress {
     /// Records that a read returned no records, so all records until `now` are handled. At the end of a closed shard this is not
     /// true: records that were written after the shard was closed, at an unknown time, are in its children.
     pub fn on_empty_batch(&mut self, batch: &Batch, now: i64) {
+        self.is_busy = false;
         if batch.next.is_some() {
             self.complete_since = Some(now);
         }
     }
 
     /// Records that all records of a batch are handled. If one of them had an effect (`had_effect`), the checkpoint is due at
-    /// once.
+    /// once, and the shard is busy.
     pub fn on_batch(&mut self, batch: &Batch, had_effect: bool) {
         let Some(last) = batch.records.last() else { return };
+        self.is_busy = had_effect;
         self.position = Position::After(last.sequence_number.clone());
         self.complete_since = last.created_at.or(self.complete_since);
         self.unwritten = Some(self.update(Checkpoint::At(last.sequence_number.clone()), last.created_at));
@@ -159,6 +166,23 @@ mod tests {
         tokio::time::advance(IDLE_CHECKPOINT_INTERVAL).await;
         assert!(progress.take_due_checkpoint().is_some());
         assert_eq!((progress.position, progress.complete_since), (Position::After("2".into()), Some(7)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_shard_is_read_more_often_while_its_records_have_an_effect() {
+        let mut progress = Progress::new(Position::TrimHorizon, None);
+        let mut next_read = |had_effect| {
+            progress.on_batch(&batch("1"), had_effect);
+            progress.start_read();
+            progress.next_read() - Instant::now()
+        };
+        assert_eq!([next_read(true), next_read(false)], [BUSY_READ_INTERVAL, READ_INTERVAL]);
+        // DynamoDB allows five reads per second.
+        assert!(5 * BUSY_READ_INTERVAL > Duration::from_secs(1));
+        progress.on_batch(&batch("1"), true);
+        progress.on_empty_batch(&Batch { records: Vec::new(), next: Some("iterator".to_owned()) }, 5);
+        progress.start_read();
+        assert_eq!(progress.next_read() - Instant::now(), READ_INTERVAL);
     }
 
     #[tokio::test(start_paused = true)]
