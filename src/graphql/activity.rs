@@ -44,8 +44,8 @@ object! {
         "messageGroupUuid" message_group_uuid: UuidText = UuidText(self.group.0);
         /// User who is typing.
         "user" user: ParticipantObject<'_> = ParticipantObject(&self.user);
-        /// Time at which clients should stop showing that the user is typing, 6 seconds after the signal. Another
-        /// `TypingStarted` replaces it.
+        /// Time at which clients should stop showing that the user is typing, 6 seconds after the signal. If another
+        /// `TypingStarted` arrives before that, use its `expiresAt` instead.
         "expiresAt" expires_at: Instant = self.expires_at;
     }
 }
@@ -66,7 +66,7 @@ object! {
         "messageGroupUuid" message_group_uuid: UuidText = UuidText(self.group.0);
         /// User who has read the messages.
         "user" user: ParticipantObject<'_> = ParticipantObject(&self.user);
-        /// Cursor up to which the user has read the messages of the group.
+        /// Cursor of the newest message that the user has read. All earlier messages count as read too.
         "readCursor" read_cursor: &str = &self.read_cursor;
         /// Number of messages that the user has not read. Null unless the user is the signed-in user.
         "unreadCount" unread_count: Option<i32> = self.unread_count;

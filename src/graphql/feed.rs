@@ -16,7 +16,8 @@ use crate::messaging::{FeedEvent, FeedPage, FeedResetReason};
     field(
         name = "cursor",
         ty = "String",
-        desc = "Cursor of the event, for the argument `after`. Every server accepts it, and it stays valid after a restart."
+        desc = "Cursor of the event, for the argument `after` of `feed`. Every server accepts it, also after a restart. If\n\
+            it has expired, the next event is a `FeedReset`."
     )
 )]
 #[expect(clippy::large_enum_variant, reason = "almost all events have the largest variant")]
@@ -50,11 +51,13 @@ object! {
     /// One of the participants added a message to a message group of the signed-in user.
     "MessageAdded" for MessageAdded;
     fields(&self) {
-        /// Cursor of the event, for the argument `after`. Every server accepts it, and it stays valid after a restart.
+        /// Cursor of the event, for the argument `after` of `feed`. Every server accepts it, also after a restart. If
+        /// it has expired, the next event is a `FeedReset`.
         "cursor" cursor: &str = &self.cursor;
         /// The message.
         "message" message: &MessageObject = &self.message;
-        /// The message group after this message and after all messages that the server processed together with it.
+        /// The message group when the server added the event to the feed. Its `lastMessage` can be newer than
+        /// `message`.
         "messageGroup" message_group: &MessageGroupObject = &self.message_group;
     }
 }
@@ -65,10 +68,12 @@ pub struct FeedReady {
 }
 
 object! {
-    /// The client has received the events that it missed. All later events are new. The feed does not store this event.
+    /// All later events of the subscription are new. If `after` is set, the client has received the events that it
+    /// missed. Only subscriptions send this event.
     "FeedReady" for FeedReady;
     fields(&self) {
-        /// Cursor of the event, for the argument `after`. Every server accepts it, and it stays valid after a restart.
+        /// Cursor of the event, for the argument `after` of `feed`. Every server accepts it, also after a restart. If
+        /// it has expired, the next event is a `FeedReset`.
         "cursor" cursor: &str = &self.cursor;
     }
 }
@@ -84,7 +89,8 @@ object! {
     /// later events. To continue with queries, pass `cursor` as `after`.
     "FeedReset" for FeedReset;
     fields(&self) {
-        /// Cursor of the event, for the argument `after`. Every server accepts it, and it stays valid after a restart.
+        /// Cursor of the event, for the argument `after` of `feed`. Every server accepts it, also after a restart. If
+        /// it has expired, the next event is a `FeedReset`.
         "cursor" cursor: &str = &self.cursor;
         /// Reason why events are missing.
         "reason" reason: FeedResetReasonValue = self.reason.into();

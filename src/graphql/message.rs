@@ -65,7 +65,7 @@ object! {
     fields(&self) {
         /// The message.
         "node" node: &MessageObject = &self.node;
-        /// Cursor of the message, for the arguments `after` and `before`.
+        /// Cursor of the message, for the arguments `after` and `before` of `messages`.
         "cursor" cursor: &str = &self.cursor;
     }
 }

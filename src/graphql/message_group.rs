@@ -47,32 +47,33 @@ object! {
         "id" id: ID = self.uuid.0.into();
         /// Unique identifier of the message group. Never changes.
         "uuid" uuid: UuidText = UuidText(self.uuid.0);
-        /// The two users of the conversation. The signed-in user is the first. A group of the legacy system can have only
-        /// one user.
+        /// The two users of the conversation. The signed-in user is the first. If a user has written to themselves in
+        /// an earlier system, the list has one element.
         "participants" participants: List<ParticipantObject<'_>> = self.both_participants();
-        /// The other user of the conversation.
+        /// The other user of the conversation. In a group with one participant, the signed-in user.
         "otherParticipant" other_participant: ParticipantObject<'_> = ParticipantObject(&self.other);
         /// The newest message.
         "lastMessage" last_message: &MessageObject = &self.last_message;
         /// Time at which the server received the newest message.
         "lastMessageAt" last_message_at: Instant = Instant(self.last_message.0.created_at);
-        /// Number of messages from the other participant that the signed-in user has not read. If `markRead` marks a
-        /// message that is not the newest one, the server counts only among the first 1,000 messages after it.
+        /// Number of messages from the other participant that the signed-in user has not read. If `markRead` marks an
+        /// older message, the server counts only the first 1,000 messages after it, so the number can be too small. It
+        /// still counts messages that arrive later.
         "unreadCount" unread_count: UnreadCount<'_> = UnreadCount(&self.reading);
-        /// Cursor up to which the signed-in user has read the messages of the group. Null if no message is marked as
-        /// read.
+        /// Cursor of the newest message that the signed-in user has read. All earlier messages count as read too. Null
+        /// if no message is marked as read.
         "readCursor" read_cursor: ReadCursor<'_> = ReadCursor(&self.reading);
     }
     resolvers {
-        /// Cursor up to which the other participant has read the messages of the group. Null if no message is marked as
-        /// read.
+        /// Cursor of the newest message that the other participant has read. All earlier messages count as read too.
+        /// Null if no message is marked as read.
         async fn other_read_cursor(&self, context: &Context<'_>) -> Result<Option<String>> {
             let read = self.reading.other_cursor(RequestContext::of(context));
             Box::pin(read.instrument(trace_span!("MessageGroup.otherReadCursor"))).await
         }
 
-        /// Messages of the group, from oldest to newest. If neither `first` nor `last` is set, returns the last 40
-        /// messages.
+        /// Messages of the group, from oldest to newest. `after` and `before` select a range of messages. If neither
+        /// `first` nor `last` is set, returns the last 40 messages of this range.
         async fn messages(
             &self,
             context: &Context<'_>,
@@ -116,7 +117,7 @@ object! {
     fields(&self) {
         /// The message group.
         "node" node: &MessageGroupObject = &self.node;
-        /// Cursor of the message group, for the argument `after`.
+        /// Cursor of the message group, for the argument `after` of `messageGroups`.
         "cursor" cursor: &str = &self.cursor;
     }
 }

@@ -56,7 +56,8 @@ object! {
     fields(&self) {
         /// The message that was stored.
         "message" message: &MessageObject = &self.message;
-        /// The message group of the message. Its `lastMessage` is `message`.
+        /// The message group directly after this message: `lastMessage` is `message`, even if the group has newer
+        /// messages now.
         "messageGroup" message_group: &MessageGroupObject = &self.message_group;
     }
 }

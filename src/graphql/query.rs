@@ -76,8 +76,8 @@ impl Query {
         Box::pin(read.instrument(trace_span!("Query.messageGroup"))).await.transpose()
     }
 
-    /// Messages of a message group, from oldest to newest. If neither `first` nor `last` is set, returns the last 40
-    /// messages.
+    /// Messages of a message group, from oldest to newest. `after`, `before`, `createdFrom` and `createdTo` select a
+    /// range of messages. If neither `first` nor `last` is set, returns the last 40 messages of this range.
     #[allow(clippy::too_many_arguments, reason = "the arguments are those of the schema")]
     async fn messages(
         &self,
@@ -106,7 +106,7 @@ impl Query {
 
     /// A page of the signed-in user's feed. The feed contains each message of the user's message groups once, in a
     /// fixed order. To read all of it, pass `endCursor` of each page as `after` of the next request. If events are
-    /// missing, the page ends with a `FeedReset`.
+    /// missing, the page contains a `FeedReset`.
     async fn feed(
         &self,
         context: &Context<'_>,

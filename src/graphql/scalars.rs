@@ -29,11 +29,13 @@ impl ScalarType for Instant {
     }
 }
 
-/// A UUID in RFC 9562 format, in lower case with hyphens: `6c1e0a2e-7c5e-4c39-9d0e-2f6c5f1f3f57`.
+/// A UUID in RFC 9562 format with hyphens: `6c1e0a2e-7c5e-4c39-9d0e-2f6c5f1f3f57`. Responses use lower case.
+/// Input may use upper case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UuidText(pub Uuid);
 
-/// A UUID in RFC 9562 format, in lower case with hyphens: `6c1e0a2e-7c5e-4c39-9d0e-2f6c5f1f3f57`.
+/// A UUID in RFC 9562 format with hyphens: `6c1e0a2e-7c5e-4c39-9d0e-2f6c5f1f3f57`. Responses use lower case.
+/// Input may use upper case.
 #[Scalar(name = "UUID", specified_by_url = "https://datatracker.ietf.org/doc/html/rfc9562")]
 impl ScalarType for UuidText {
     fn parse(value: Value) -> InputValueResult<Self> {

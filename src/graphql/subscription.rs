@@ -26,8 +26,8 @@ impl Subscription {
     /// New events in the feed of the signed-in user. With `after`, the subscription starts with the events that the client
     /// missed, then sends a `FeedReady`, and then each new event. A client that stores the cursor of each event and passes
     /// the last one as `after` when it connects again receives every message once and in order. To load the first screen
-    /// without a gap, a client subscribes, waits for the `FeedReady`, and then queries the message groups. A message that
-    /// both an event and a query return has the same `uuid` in both.
+    /// without a gap, a client subscribes, waits for the `FeedReady`, and then queries the message groups. An event and a
+    /// query can return the same message; a client merges them by `uuid`.
     async fn feed(
         &self,
         context: &Context<'_>,

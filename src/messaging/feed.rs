@@ -1,9 +1,10 @@
 //! Reads a user's feed. The feed contains each message of the user's groups once, in the order in which the stream
 //! delivered the messages.
 //!
-//! A page continues exactly after its cursor, or it ends with a reset, which says that events are missing. Usually one
-//! Query reads a page. A further Query reads the head of the feed (its last entry) if the page ends with a reset, and once
-//! for every [`CHECK_EVERY`] events while the reader catches up.
+//! A page continues exactly after its cursor. If events are missing, it contains a reset, which says so: one that the
+//! consumer has stored in the feed, or one that the server adds at the end of the page. Usually one Query reads a page. A
+//! further Query reads the head of the feed (its last entry) if the server adds a reset, and once for every [`CHECK_EVERY`]
+//! events while the reader catches up.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,7 +45,7 @@ pub enum FeedEvent {
     MessageAdded {
         /// The message.
         message: Message,
-        /// The group after this message and after all messages that the stream delivered together with it.
+        /// The group when the server added the event to the feed. Its last message can be newer than this message.
         group: GroupView,
     },
     /// Events are missing.
