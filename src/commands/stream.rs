@@ -31,34 +31,41 @@ pub struct Options {
 
 #[derive(Subcommand, Debug)]
 enum Command {
-    /// Print the shards with their owners, checkpoints and waiting messages, the repair, and the number of set-aside records
+    /// Print the shards with their owners, checkpoints and waiting messages, the state of the repair after lost stream
+    /// records, and the number of set-aside records and groups
     #[command(after_help = "Example:\n  cruddur-messaging stream status --prod")]
     Status {
-        /// Also print how many events the feed of this user has
+        /// Also print how many events were written to the feed of this user since its beginning, including expired events
         #[arg(long, value_name = "USER_UUID")]
         feed: Option<Uuid>,
     },
-    /// Move message groups to their newest messages in the conversation lists: all groups in a list, or one group
+    /// Correct the position of each message group in the lists of both participants; safe during live traffic
+    ///
+    /// If the command moves a group, it adds a reset to the feeds of both participants.
     #[command(after_help = "Example:\n  cruddur-messaging stream reconcile --prod")]
     Reconcile {
-        /// Reconcile only this group
+        /// Check only this group instead of all groups that are in a list
         #[arg(long, value_name = "UUID")]
         group: Option<Uuid>,
-        /// Also add a reset to the feeds of both participants, and count their unread messages again
+        /// Add a reset to the feeds of both participants of all groups that the command checks, and count their unread messages
+        /// again
         #[arg(long)]
         reset_feeds: bool,
     },
-    /// List or replay the records that failed permanently
+    /// List or replay the records and groups that failed permanently
     #[command(subcommand)]
     SetAside(SetAsideCommand),
 }
 
 #[derive(Subcommand, Debug)]
 enum SetAsideCommand {
-    /// Print the set-aside records with their reasons
+    /// Print the set-aside records and groups with their reasons
     #[command(after_help = "Example:\n  cruddur-messaging stream set-aside list --prod --json")]
     List,
-    /// Process the set-aside records again, and remove those that succeed
+    /// Process the set-aside records and groups again, and remove those that succeed
+    ///
+    /// The command adds a reset to the feeds of both participants of each message that it replays, and of each group that it
+    /// moves.
     #[command(after_help = "Example:\n  cruddur-messaging stream set-aside replay --prod")]
     Replay,
 }

@@ -19,7 +19,8 @@ const ACCOUNT_TIMEOUT: Duration = Duration::from_secs(4);
 /// The flag that allows access to AWS and to every other host that is not local.
 #[derive(Args, Debug)]
 pub struct Prod {
-    /// Allow access to AWS, with the account and region that the environment configures, and to hosts that are not local
+    /// Allow the command to use AWS and other hosts that are not local. The environment selects the account and region of
+    /// AWS
     #[arg(long, global = true)]
     pub prod: bool,
     #[command(flatten)]

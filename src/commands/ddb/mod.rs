@@ -26,9 +26,9 @@ pub struct Options {
 enum Command {
     /// Create or check the messages table, its index and stream, and the stream consumer's table
     ///
-    /// For existing tables, the command prints the properties that match. It enables the stream, time to live and, with --prod,
-    /// deletion protection and point-in-time recovery. It does not change any other property; if one differs, it exits with
-    /// status 3.
+    /// For existing tables, the command prints the properties that match. It enables the stream and time to live, and with
+    /// --prod, or if their flags are `true`, also deletion protection and point-in-time recovery. It does not change any other
+    /// property; if one differs, it exits with status 3.
     #[command(after_help = schema_load::EXAMPLE)]
     SchemaLoad(schema_load::Options),
     /// Print the names of all tables of the endpoint
@@ -40,11 +40,11 @@ enum Command {
     /// Write the seed conversations; PostgreSQL must have the seed users
     #[command(after_help = seed::EXAMPLE)]
     Seed(seed::Options),
-    /// Write the pair and membership items of all groups of the legacy system
+    /// Migrate all groups of the legacy system, so that requests no longer need to read its items
     ///
-    /// First stop the legacy system. The command is safe while `serve` and `worker` run, and you can interrupt it and run it
-    /// again. After it has written the items of all groups, it writes a marker. Then requests and the stream consumer no longer
-    /// read legacy rows to find groups.
+    /// The legacy system is an earlier program that wrote to the same tables. First stop it. The command is safe while `serve`
+    /// and `worker` run, and you can interrupt it and run it again. After it has migrated all groups, it writes a marker. Then
+    /// requests and the stream consumer no longer read items of the legacy system to find groups.
     #[command(after_help = adopt_legacy::EXAMPLE)]
     AdoptLegacy(adopt_legacy::Options),
     /// Print the items of the messages table in no particular order; for development
@@ -57,7 +57,7 @@ enum Command {
 
 #[derive(Subcommand, Debug)]
 enum Patterns {
-    /// Print the newest messages of a conversation, the oldest of them first
+    /// Print the newest messages of a conversation, from oldest to newest
     #[command(after_help = get_conversation::EXAMPLE)]
     GetConversation(get_conversation::Options),
     /// Print the conversations of a user, with the most recent message first

@@ -25,10 +25,12 @@ pub struct Options {
     /// Provisioned write units per second, for each table and for the index
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(i64).range(1..))]
     write_capacity: i64,
-    /// Whether deletion protection is enabled [default: true with --prod, otherwise not checked]
+    /// Whether deletion protection should be enabled; `true` enables it, `false` only checks that it is disabled [default:
+    /// true with --prod, otherwise not checked]
     #[arg(long)]
     deletion_protection: Option<bool>,
-    /// Whether point-in-time recovery is enabled [default: true with --prod, otherwise not checked]
+    /// Whether point-in-time recovery should be enabled; `true` enables it, `false` only checks that it is disabled
+    /// [default: true with --prod, otherwise not checked]
     #[arg(long)]
     point_in_time_recovery: Option<bool>,
 }

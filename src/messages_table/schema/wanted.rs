@@ -17,7 +17,8 @@ pub enum Billing {
 }
 
 impl Billing {
-    /// The capacity that the AWS free tier covers.
+    /// The default capacity of each table and of the index, 15 read units and 15 write units in total. The AWS free tier has 25
+    /// of each.
     pub const FREE_TIER: Self = Self::Provisioned { read: 5, write: 5 };
 
     pub(super) fn mode(self) -> BillingMode {
