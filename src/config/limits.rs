@@ -29,13 +29,14 @@ pub struct HttpLimits {
     #[arg(long = "messages-per-minute", env = "MESSAGES_PER_MINUTE", value_name = "MESSAGES_PER_MINUTE",
         default_value_t = Self::DEFAULT.messages_per_minute)]
     pub messages_per_minute: u32,
-    /// Maximum number of read units for reading the list of one user to find legacy groups; if a list needs more, the first
-    /// message to or from this user fails with UNAVAILABLE. The limit has no effect after `ddb adopt-legacy`
+    /// Maximum number of read units to read the conversation list of one user when the server looks for groups of the legacy
+    /// system; if a list needs more, some messages to or from this user fail with UNAVAILABLE. The limit has no effect after
+    /// `ddb adopt-legacy`
     #[arg(long = "max-legacy-read-units", env = "MAX_LEGACY_READ_UNITS", value_name = "MAX_LEGACY_READ_UNITS",
         default_value_t = Self::DEFAULT.legacy_read_units, value_parser = clap::value_parser!(u32).range(1..))]
     pub legacy_read_units: u32,
-    /// Maximum size of a response in bytes: the size of its strings in JSON, and 100 for each value; a larger response is
-    /// replaced by an error
+    /// Maximum size of a response in bytes. The server counts the bytes of its strings in JSON and 100 bytes for each value;
+    /// a larger response becomes an error
     #[arg(long = "graphql-max-response-bytes", env = "GRAPHQL_MAX_RESPONSE_BYTES", value_name = "GRAPHQL_MAX_RESPONSE_BYTES",
         default_value_t = Self::DEFAULT.response_bytes, value_parser = RangedU64ValueParser::<usize>::new().range(1_024..=U32_MAX))]
     pub response_bytes: usize,
@@ -76,19 +77,19 @@ pub struct ConnectionLimits {
     #[arg(long = "max-unread-bytes", env = "MAX_UNREAD_BYTES", value_name = "MAX_UNREAD_BYTES",
         default_value_t = Self::DEFAULT.unread_bytes, value_parser = RangedU64ValueParser::<usize>::new().range(1_024..))]
     pub unread_bytes: usize,
-    /// Maximum number of requests of which the server is receiving the body or verifying the token; if there are more, the
-    /// oldest one of the client address with the most requests gets 503
+    /// Maximum number of requests whose body is incomplete or whose token is not verified yet. For a further request, the
+    /// server responds 503 to the oldest request of the client address that has the most of these requests
     #[arg(long = "max-requests-receiving", env = "MAX_REQUESTS_RECEIVING", value_name = "MAX_REQUESTS_RECEIVING",
         default_value_t = Self::DEFAULT.receiving, value_parser = RangedU64ValueParser::<usize>::new().range(1..=U32_MAX))]
     pub receiving: usize,
-    /// Maximum number of such requests from one IPv4 address or IPv6 network (/64): see MAX_REQUESTS_RECEIVING; if there are
-    /// more, the oldest one from this address or network gets 503
+    /// Maximum number of requests from one IPv4 address or IPv6 network (/64) whose body is incomplete or whose token is not
+    /// verified yet. For a further request, the oldest one gets 503
     #[arg(long = "max-requests-receiving-per-peer", env = "MAX_REQUESTS_RECEIVING_PER_PEER",
         value_name = "MAX_REQUESTS_RECEIVING_PER_PEER",
         default_value_t = Self::DEFAULT.receiving_per_peer, value_parser = RangedU64ValueParser::<usize>::new().range(1..=U32_MAX))]
     pub receiving_per_peer: usize,
-    /// Maximum number of bytes of all incomplete bodies, and of all incomplete heads; above it, the request with the oldest
-    /// body gets 503, or the connection with the oldest head is closed
+    /// Maximum number of bytes of all incomplete bodies; above it, the oldest request with such a body gets 503. The same
+    /// limit applies separately to incomplete heads; above it, the server closes the connection with the oldest one
     #[arg(long = "max-receiving-bytes", env = "MAX_RECEIVING_BYTES", value_name = "MAX_RECEIVING_BYTES",
         default_value_t = Self::DEFAULT.receiving_bytes, value_parser = RangedU64ValueParser::<usize>::new().range(1_024..))]
     pub receiving_bytes: usize,

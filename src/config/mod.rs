@@ -46,7 +46,8 @@ pub struct RequestSettings {
     pub live: LiveLimits,
     #[command(flatten)]
     pub cors: CorsSettings,
-    /// File with GraphQL documents by name: {"name": "document", …}. The server executes only these documents
+    /// File with GraphQL documents: {"name": "document", …} or an apollo-persisted-query-manifest. If it is set, the server
+    /// executes only these documents [default: all documents are allowed]
     #[arg(long, env = "TRUSTED_DOCUMENTS", value_name = "TRUSTED_DOCUMENTS")]
     pub trusted_documents: Option<PathBuf>,
 }

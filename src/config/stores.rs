@@ -55,7 +55,8 @@ pub struct DatabaseSettings {
     /// URL of the PostgreSQL database with the users table: `postgresql://user:password@host:5432/database`
     #[arg(long, global = true, env = "DATABASE_URL", value_name = "DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<String>,
-    /// Maximum number of connections to PostgreSQL
+    /// Maximum number of connections to PostgreSQL for each process. An API process has one more, which receives
+    /// notifications; `worker` uses only one
     #[arg(
         long,
         env = "DATABASE_MAX_CONNECTIONS",
@@ -119,8 +120,8 @@ pub enum HintBroker {
 /// Settings of the hints between processes.
 #[derive(Args, Clone, Debug)]
 pub struct HintSettings {
-    /// How processes tell each other of new messages; with `none`, subscriptions receive a message of another process up to 90
-    /// seconds late
+    /// How processes notify each other of new messages; with `none`, subscriptions receive a message of another process up
+    /// to 90 seconds late
     #[arg(long, env = "HINT_BROKER", value_name = "HINT_BROKER", default_value = "postgres")]
     pub hint_broker: HintBroker,
 }
