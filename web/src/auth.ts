@@ -171,8 +171,11 @@ export async function signOut(): Promise<void> {
 
 /** Cognito's logout is not that of OpenID Connect: https://github.com/authts/oidc-client-ts/issues/1385 */
 function signOutUrl(endpoint: string, clientId: string): string {
-  const query = new URLSearchParams({ client_id: clientId, logout_uri: location.origin + SIGNED_OUT_PATH });
-  return `${endpoint}?${query.toString()}`;
+  // The endpoint can be a path, and can have a query.
+  const url = new URL(endpoint, location.href);
+  url.searchParams.set('client_id', clientId);
+  url.searchParams.set('logout_uri', location.origin + SIGNED_OUT_PATH);
+  return url.href;
 }
 
 async function renewOrEnd(): Promise<User> {
