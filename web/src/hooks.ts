@@ -13,6 +13,7 @@ const RETRY_MS = 10_000;
 /**
  * A query that runs again if it has failed: at once when the client connects, and later while it is connected. `retry` runs it
  * again at once. While there is data, a failure is not an error: the data is only older.
+ * If the variables change, the hook keeps the earlier data until the new data arrives. Therefore, give the component a `key`.
  */
 export function useLoaded<Data, Variables extends AnyVariables>(query: UseQueryArgs<Variables, Data>) {
   const { live } = useServices();
