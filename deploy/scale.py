@@ -103,8 +103,6 @@ def limits():
         ("worker processes × open shards (reads of the partition of leases)", lease_reads),
         ("messages per second (notifications of PostgreSQL)", notify),
         ("users (notifications of PostgreSQL)", notify * users_of_rate),
-    ]
-    rows += [
         ("users (default quota of write units of a table)", TABLE_WRITES / write_units() * users_of_rate),
         ("API and worker tasks (addresses of the public subnets)", ADDRESSES),
     ]
