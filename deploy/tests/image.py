@@ -35,6 +35,13 @@ def start(root, config, command, **settings):
     )
 
 
+def health(root, config, metrics, expected):
+    """Runs the health check of the image. Returns whether it exits with the expected status, and its output."""
+    process = start(root, config | {"Entrypoint": config["Healthcheck"]["Test"][1:]}, [], METRICS_ADDR=metrics)
+    output = process.communicate(timeout=TIMEOUT)
+    return process.returncode == expected, (process.returncode, output)
+
+
 def main():
     root, config = sys.argv[1], json.loads(Path(sys.argv[2]).read_text())["Docker"]["config"]
     user, _, group = config["User"].partition(":")
@@ -43,6 +50,11 @@ def main():
     for it in containers.values():
         confined = it["ReadonlyRootFilesystem"] is True and it["LinuxParameters"]["Capabilities"]["Drop"] == ["ALL"]
         check(f"{it['Name']}: the task has this user, a read-only file system and no capabilities", confined and it["User"] == user, it)
+
+    test = (config.get("Healthcheck") or {}).get("Test")
+    tests = {name: it.get("HealthCheck", {}).get("Command") for name, it in containers.items()}
+    check("the image has a health check, which the tasks of API and worker also have",
+          test and tests == {"api": test, "worker": test, "operator": None}, (test, tests))
 
     process = start(root, config, config["Cmd"])
     output, errors = process.communicate(timeout=TIMEOUT)
@@ -54,9 +66,9 @@ def main():
 
     api = containers["api"]
     # Nothing listens on port 9. The process starts without its stores and is not ready.
-    nowhere, port = "127.0.0.1:9", free_port()
+    nowhere, port, metrics = "127.0.0.1:9", free_port(), f"0.0.0.0:{free_port()}"
     process = start(
-        root, config, api["Command"], LISTEN_ADDR=f"127.0.0.1:{port}", METRICS_ADDR="127.0.0.1:0", AWS_REGION="eu-central-1",
+        root, config, api["Command"], LISTEN_ADDR=f"127.0.0.1:{port}", METRICS_ADDR=metrics, AWS_REGION="eu-central-1",
         AWS_ACCESS_KEY_ID="test", AWS_SECRET_ACCESS_KEY="test", AWS_ENDPOINT_URL=f"http://{nowhere}",
         DATABASE_URL=f"postgresql://x@{nowhere}/x", AWS_COGNITO_USER_POOL_ID="eu-central-1_test",
         AWS_COGNITO_USER_POOL_CLIENT_ID="test", COGNITO_JWKS_URL=f"http://{nowhere}/keys",
@@ -73,8 +85,10 @@ def main():
         check(f"its user is {user} and its group {group}", state["Uid"].split() == [user] * 4 and state["Gid"].split() == [group] * 4, state)
         check("it has no capabilities and no other groups", int(state["CapEff"], 16) == 0 and not state["Groups"].strip(), state)
         check("its file system is the image and read-only", os.path.samefile(proc / "root", root) and "ro" in options, options)
+        check("its health check succeeds", *health(root, config, metrics, 0))
         process.send_signal(signal.SIGTERM)
         check("it stops with status 0", process.wait(TIMEOUT) == 0, process.communicate())
+        check("its health check fails afterwards", *health(root, config, metrics, 1))
     finally:
         process.kill()
 

@@ -167,7 +167,7 @@ async fn start(
     for (handle, id) in users.token_subjects(&user_uuids()).await? {
         tokens.push((handle, issuer.token(&id)?));
     }
-    serve_metrics(options.metrics.metrics_addr, shutdown).await?;
+    serve_metrics(&options.metrics, shutdown).await?;
     // The consumer always has the same name, so it takes the leases of an earlier run at once, even if that run crashed. This is
     // safe, because only one process uses the data folder.
     let live = Live::in_process();

@@ -7,6 +7,7 @@ mod ddb;
 #[cfg(feature = "embedded")]
 pub mod dev;
 mod failure;
+mod health;
 mod logging;
 mod output;
 mod schema;
@@ -56,6 +57,9 @@ enum Command {
     Db(db::Options),
     /// Inspect and repair the stream consumer
     Stream(stream::Options),
+    /// Check whether a `serve` or `worker` on this machine responds, for the health checks of containers
+    #[command(after_help = "Example:\n  cruddur-messaging health http://127.0.0.1:4567/health/ready")]
+    Health(health::Options),
     /// Print the GraphQL schema
     #[command(after_help = "Example:\n  cruddur-messaging schema > schema.graphql")]
     Schema,
@@ -108,6 +112,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Ddb(options) => ddb::run(options).await,
         Command::Db(options) => db::run(options).await,
         Command::Stream(options) => stream::run(options).await,
+        Command::Health(options) => health::run(options).await,
         Command::Schema => schema::run(),
         Command::Completions(options) => completions::completions(&options, Cli::command()),
         Command::Man(options) => completions::man(&options, Cli::command()),

@@ -74,7 +74,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let table = options.table.ddb_message_table;
     let shutdown = Shutdown::default();
     let introspection = options.http.graphql_introspection.unwrap_or(false);
-    serve_metrics(options.metrics.metrics_addr, &shutdown).await?;
+    serve_metrics(&options.metrics, &shutdown).await?;
     if let Err(error) = tokio::try_join!(check_tables(&aws, &table, !options.no_worker), check_migrations(&users)) {
         users.close().await;
         return Err(error);

@@ -46,7 +46,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         }
         HintBroker::None => None,
     };
-    serve_metrics(options.metrics.metrics_addr, &shutdown).await?;
+    serve_metrics(&options.metrics, &shutdown).await?;
     check_tables(&aws, &table, true).await?;
     let live = match &pool {
         Some(pool) => live_with_postgres(pool.clone(), None, &shutdown)?,

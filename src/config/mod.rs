@@ -8,7 +8,7 @@ mod setting;
 mod stores;
 mod web;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::Args;
@@ -58,6 +58,16 @@ pub struct MetricsSettings {
     /// Address of the metrics [default: 127.0.0.1:9464; if that port is in use, metrics are disabled]
     #[arg(long, env = "METRICS_ADDR", value_name = "METRICS_ADDR", value_parser = socket_address)]
     pub metrics_addr: Option<SocketAddr>,
+}
+
+impl MetricsSettings {
+    /// Address of the metrics if no other one is set.
+    pub const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9464);
+
+    /// Returns the address of the metrics.
+    pub fn address(&self) -> SocketAddr {
+        self.metrics_addr.unwrap_or(Self::DEFAULT)
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! Serves the metrics on a separate address: `GET /metrics`.
+//! Serves the metrics on a separate address: `GET /metrics`. `GET /health/live` is there too, because `worker` has no other
+//! address.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -10,31 +10,28 @@ use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
 use tokio::net::TcpListener;
 
+use super::health::live;
 use super::server::{Connections, serve};
-use crate::config::ConnectionLimits;
+use crate::config::{ConnectionLimits, MetricsSettings};
 use crate::metrics::collect;
 use crate::shutdown::Shutdown;
 
-/// Default address of the metrics.
-const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9464);
 /// Maximum number of connections of clients that read the metrics.
 const MAX_CONNECTIONS: usize = 100;
 /// Interval at which the recorder summarizes its samples, so that its memory does not grow.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Serves the metrics on `address`, or on the default address, until shutdown. If the default address is in use, logs a
+/// Serves the metrics until shutdown. If the default address is in use, logs a
 /// warning and disables the metrics. If a configured address is in use, returns an error.
-pub async fn serve_metrics(address: Option<SocketAddr>, shutdown: &Shutdown) -> anyhow::Result<()> {
-    let listener = match (address, TcpListener::bind(address.unwrap_or(DEFAULT_ADDRESS)).await) {
-        (_, Ok(listener)) => listener,
-        (None, Err(error)) if error.kind() == io::ErrorKind::AddrInUse => {
-            tracing::warn!("metrics are disabled, because {DEFAULT_ADDRESS} is in use (METRICS_ADDR)");
+pub async fn serve_metrics(settings: &MetricsSettings, shutdown: &Shutdown) -> anyhow::Result<()> {
+    let address = settings.address();
+    let listener = match TcpListener::bind(address).await {
+        Ok(listener) => listener,
+        Err(error) if settings.metrics_addr.is_none() && error.kind() == io::ErrorKind::AddrInUse => {
+            tracing::warn!("metrics are disabled, because {address} is in use (METRICS_ADDR)");
             return Ok(());
         }
-        (address, Err(error)) => {
-            let address = address.unwrap_or(DEFAULT_ADDRESS);
-            return Err(error).with_context(|| format!("cannot listen on {address} (METRICS_ADDR)"));
-        }
+        Err(error) => return Err(error).with_context(|| format!("cannot listen on {address} (METRICS_ADDR)")),
     };
     let handle = collect()?;
     let (upkeep, stop) = (handle.clone(), shutdown.token());
@@ -47,7 +44,7 @@ pub async fn serve_metrics(address: Option<SocketAddr>, shutdown: &Shutdown) -> 
         }
     });
     let render = async move || ([(CONTENT_TYPE, "text/plain; version=0.0.4")], handle.render());
-    let router = Router::new().route("/metrics", get(render));
+    let router = Router::new().route("/metrics", get(render)).route("/health/live", get(live));
     let limits = ConnectionLimits { connections: MAX_CONNECTIONS, ..ConnectionLimits::DEFAULT };
     let server = serve(listener, router, Connections::new(limits), shutdown.token());
     shutdown.spawn_critical("metrics server", server);

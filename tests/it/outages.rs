@@ -19,6 +19,7 @@ use crate::harness::event_stream::EventStream;
 use crate::harness::fault_proxy::Fault::{Answer, Body};
 use crate::harness::live::{FEED, ready};
 use crate::harness::postgres_relay::relayed;
+use crate::harness::process::{command, one_line, run};
 use crate::harness::{
     Client, DEADLINE, Server, TestUser, World, embedded_postgres, eventually, shared, test, user, user_in,
 };
@@ -346,6 +347,44 @@ fn a_cancelled_request_is_logged_and_counted() {
         let numbers = reqwest::get(format!("http://{address}/metrics")).await.expect("metrics").text().await;
         let counted = "graphql_requests_total{field=\"messageGroups\",outcome=\"CANCELLED\"} 1";
         assert!(numbers.as_ref().is_ok_and(|numbers| numbers.contains(counted)), "{numbers:?}");
+    });
+}
+
+/// What container engines run. It follows no proxy, and names what it requested.
+#[test]
+fn the_command_health_shows_whether_a_process_responds() {
+    test(async {
+        let address = std::net::TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a port");
+        let mut served = served_with(&[("METRICS_ADDR", &address.to_string())]).await;
+        let health = |arguments: &[&str]| {
+            let mut health = command();
+            health.arg("health").args(arguments).env("METRICS_ADDR", format!("0.0.0.0:{}", address.port()));
+            health.env("HTTP_PROXY", "http://127.0.0.1:9").env("http_proxy", "http://127.0.0.1:9");
+            tokio::task::block_in_place(|| run(&mut health))
+        };
+        let output = health(&[]);
+        assert_eq!((output.status.code(), &*output.stdout), (Some(0), &b"live\n"[..]), "{output:?}");
+        let ready = served.client.url.replace("/graphql", "/health/ready");
+        let is_ready = || async { (health(&[&ready]).status.code() == Some(0)).then_some(()) };
+        eventually("that it is ready", is_ready).await;
+
+        served.world.proxy.cut(true);
+        let unready = || async {
+            let output = health(&[&ready]);
+            (output.status.code() == Some(1)).then(|| one_line(&output))
+        };
+        let line = eventually("that it is not ready", unready).await;
+        assert!(line.contains(&ready) && line.contains("503") && line.contains("\"dynamodb\":false"), "{line}");
+        assert_eq!(health(&[]).status.code(), Some(0), "it is alive");
+
+        served.process.signal("KILL");
+        tokio::task::block_in_place(|| served.process.wait());
+        let output = health(&[]);
+        let url = format!("http://{address}/health/live");
+        let line = one_line(&output);
+        assert!(output.status.code() == Some(1) && line.contains(&url) && line.contains("METRICS_ADDR"), "{line}");
+        let output = health(&["nonsense"]);
+        assert_eq!(output.status.code(), Some(2), "{}", one_line(&output));
     });
 }
 
