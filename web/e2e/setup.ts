@@ -7,7 +7,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-import { chromium, type FullConfig } from '@playwright/test';
+import { chromium, type Browser, type FullConfig } from '@playwright/test';
 
 import { HANDLES, signIn, type Account } from './signIn';
 
@@ -31,7 +31,7 @@ export default async function setup(config: FullConfig): Promise<() => Promise<v
       await untilReady(baseUrl, server);
     }
     process.env['BASE_URL'] = baseUrl;
-    const browser = await chromium.launch(config.projects[0]?.use.launchOptions);
+    const browser = await launch(config.projects[0]?.use.launchOptions);
     const accounts: Record<string, Account> = {};
     for (const handle of HANDLES) {
       const page = await browser.newPage();
@@ -44,6 +44,16 @@ export default async function setup(config: FullConfig): Promise<() => Promise<v
   } catch (error) {
     await stop();
     throw error;
+  }
+}
+
+/** Starts the browser. Like a test, it has a second try, because Chromium can crash while it starts. */
+async function launch(options: Parameters<typeof chromium.launch>[0]): Promise<Browser> {
+  try {
+    return await chromium.launch(options);
+  } catch (error) {
+    console.warn('The browser did not start. Second try.', error);
+    return await chromium.launch(options);
   }
 }
 
