@@ -56,7 +56,7 @@ object! {
         "cursor" cursor: &str = &self.cursor;
         /// The message.
         "message" message: &MessageObject = &self.message;
-        /// The message group when the server added the event to the feed. Its `lastMessage` can be newer than
+        /// The message group as it was when the server added the event to the feed. Its `lastMessage` can be newer than
         /// `message`.
         "messageGroup" message_group: &MessageGroupObject = &self.message_group;
     }
@@ -68,8 +68,8 @@ pub struct FeedReady {
 }
 
 object! {
-    /// All later events of the subscription are new. If `after` is set, the client has received the events that it
-    /// missed. Only subscriptions send this event.
+    /// All events after this one are new. If `after` is set, the client has received the events that it missed. Only
+    /// subscriptions send this event.
     "FeedReady" for FeedReady;
     fields(&self) {
         /// Cursor of the event, for the argument `after` of `feed`. Every server accepts it, also after a restart. If
