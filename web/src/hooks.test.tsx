@@ -15,7 +15,7 @@ const me = { __typename: 'User', id: 'u1', uuid: 'u1', handle: 'ana', displayNam
 
 /** A page that shows the handle, with a server and a live connection that the test controls. */
 function setup() {
-  const server = { isDown: false, requests: 0 };
+  const server = { isDown: false, requests: 0, delay: 0 };
   const exchange: Exchange = () => (operations) =>
     pipe(
       operations,
@@ -25,7 +25,11 @@ function setup() {
         const result = server.isDown
           ? makeErrorResult(operation, new Error('down'))
           : makeResult(operation, { data: { me } });
-        return fromPromise(Promise.resolve(result));
+        return fromPromise(
+          server.delay === 0
+            ? Promise.resolve(result)
+            : new Promise<typeof result>((resolve) => setTimeout(() => resolve(result), server.delay)),
+        );
       }),
     );
   const client = new Client({
@@ -82,7 +86,10 @@ describe('useLoaded', () => {
     await wait(1_000);
     expect(server.requests).toBe(1);
     server.isDown = false;
+    server.delay = 5_000;
     await wait(10_000);
+    expect(shown()).toBe('error');
+    await wait(5_000);
     expect(shown()).toBe('ana');
   });
 

@@ -21,6 +21,9 @@ export function useLoaded<Data, Variables extends AnyVariables>(query: UseQueryA
   // The result of a failed query has no data, even if the query was successful before.
   const [data, setData] = useState(newest);
   if (newest && newest !== data) setData(newest);
+  // While the query is repeated, it has no error. The page keeps showing the last one, so that it does not flicker.
+  const [lastError, setLastError] = useState(error);
+  if (error && error !== lastError) setLastError(error);
 
   const isLive = useStore(live.connection) === 'live';
   const hasFailed = error !== undefined;
@@ -36,7 +39,7 @@ export function useLoaded<Data, Variables extends AnyVariables>(query: UseQueryA
     const timer = hasFailed && isLive ? setTimeout(retry, RETRY_MS) : undefined;
     return () => clearTimeout(timer);
   }, [hasFailed, isLive, retry]);
-  return { data, error: data ? undefined : error, fetching, retry };
+  return { data, error: data ? undefined : lastError, fetching, retry };
 }
 
 /** The conversations, the one with the newest message first. */
