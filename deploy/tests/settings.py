@@ -1,4 +1,5 @@
-"""Checks that the settings in the templates and in compose.yaml are settings of the program: settings.py SERVER."""
+"""Checks that the settings in the templates and in compose.yaml are settings of the program, and that the user pool redirects to
+the pages of the web client: settings.py SERVER."""
 
 import re
 import subprocess
@@ -22,8 +23,17 @@ def settings_of(server, command):
     return set(re.findall(r"\[env: ([A-Z0-9_]+)", shown))
 
 
+def redirect_problems():
+    """Cognito redirects only to registered addresses, and `dev` to all of its own, so no other test notices a missing one."""
+    paths = dict(re.findall(r"const (\w+)_PATH = '(.+)';", (template.FOLDER.parent / "web/src/auth.ts").read_text()))
+    client = template.load("data")["Resources"]["UserPoolClient"]["Properties"]
+    registered = {"CALLBACK": client["CallbackURLs"], "SIGNED_OUT": client["LogoutURLs"]}
+    missing = [it for it, urls in registered.items() if {"Fn::Sub": "${AppUrl}" + paths[it]} not in urls]
+    return [f"data.yaml: the user pool does not redirect to {paths[it]}" for it in missing]
+
+
 def main(server):
-    problems, count = [], 0
+    problems, count = redirect_problems(), 0
     of_program = {
         "api": settings_of(server, ["serve"]), "worker": settings_of(server, ["worker"]),
         "operator": settings_of(server, ["stream", "status"]) | settings_of(server, ["db", "update-cognito-user-ids"]),
@@ -44,7 +54,7 @@ def main(server):
             problems.append(f"compose.yaml: the program has no setting {name}")
     if problems:
         sys.exit("\n".join(problems))
-    print(f"{count} settings are settings of the program")
+    print(f"{count} settings are settings of the program, and the user pool redirects to the pages of the web client")
 
 
 if __name__ == "__main__":
