@@ -60,13 +60,13 @@ object! {
         /// older message, the server counts only the first 1,000 messages after it, so the number can be too small. It
         /// still counts messages that arrive later.
         "unreadCount" unread_count: UnreadCount<'_> = UnreadCount(&self.reading);
-        /// Cursor of the newest message that the signed-in user has read. All earlier messages count as read too. Null
-        /// if no message is marked as read.
+        /// Cursor up to which the signed-in user has read the group. It is that of a message, except in some groups of
+        /// an earlier system. Null if no message is marked as read.
         "readCursor" read_cursor: ReadCursor<'_> = ReadCursor(&self.reading);
     }
     resolvers {
-        /// Cursor of the newest message that the other participant has read. All earlier messages count as read too.
-        /// Null if no message is marked as read.
+        /// Cursor up to which the other participant has read the group. It is that of a message, except in some groups of
+        /// an earlier system. Null if no message is marked as read.
         async fn other_read_cursor(&self, context: &Context<'_>) -> Result<Option<String>> {
             let read = self.reading.other_cursor(RequestContext::of(context));
             Box::pin(read.instrument(trace_span!("MessageGroup.otherReadCursor"))).await

@@ -35,11 +35,14 @@ impl ReadingOfGroup {
 
     /// Returns what the signed-in user has read. Reads it from the table if it is not known.
     async fn own(&self, request: &RequestContext) -> Result<&Reading> {
-        let read = async {
-            let member = self.member(request).await?;
-            request.messaging().reading(&member, &self.newest).await.map_err(messaging_error)
+        // Boxed, because the future is large, and the value is mostly known.
+        let read = || {
+            Box::pin(async {
+                let member = self.member(request).await?;
+                request.messaging().reading(&member, &self.newest).await.map_err(messaging_error)
+            })
         };
-        self.own.get_or_try_init(|| Box::pin(read)).await
+        self.own.get_or_try_init(read).await
     }
 
     /// Reads the cursor up to which the other participant has read the group.
