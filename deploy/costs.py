@@ -67,8 +67,9 @@ MESSAGE_BYTES, ENTRY_BYTES, KEY_BYTES, ROW_BYTES = 500, 500, 350, 700
 REQUEST_LOG_BYTES, RESPONSE_BYTES = 400, 4_000
 # One unit of the load balancer (LCU) is 25 new connections a second, 3,000 active connections, or 1 GB an hour.
 CONNECTIONS_OF_LCU = 3_000
-# A partition of a table has at most this many GB, and each partition has one shard that is read at most 5 times a second.
-PARTITION_GB, READS_OF_SHARD = 10, 5
+# A partition of a table has at most this many GB, and each partition has one shard. A shard is read 4 times a second, and
+# almost 5 times while each read returns messages.
+PARTITION_GB, READS_OF_SHARD, READS_OF_BUSY_SHARD = 10, 4, 5
 # `serve` accepts 10,000 connections. A worker moves about 300 conversations per second (README.md).
 CONNECTIONS_OF_TASK, MOVES_OF_WORKER = 8_000, 250
 # Metrics: 4 of the API, 5 of the worker, and `internal_errors`. An alarm costs as much as it has metrics: deploy/tests/metrics.py
@@ -102,7 +103,7 @@ class Size:
         lease_pages = math.ceil(self.shards * 300 / 4096)
         reads += (self.worker_tasks * 2 * 0.5 * lease_pages) * SECONDS
         # Leases are renewed every 2.2 s. A checkpoint follows each batch with messages; for other batches, one in 5 s is enough.
-        checkpoints = min(READS_OF_SHARD, self.rate / self.shards) + 0.2
+        checkpoints = min(READS_OF_BUSY_SHARD, self.rate / self.shards) + 0.2
         lease_writes = self.shards * (1 / 2.2 + checkpoints) * SECONDS
         if self.on_demand:
             tables = (writes + lease_writes) / 1e6 * price["write units, million"] + reads / 1e6 * price["read units, million"]
