@@ -158,14 +158,12 @@ export const texts = {
     handle_taken: {
       title: 'Your user name is taken here',
       text: 'You are signed in, but somebody else already uses the user name of your account as their handle.',
-      advice:
-        'Choose another user name in the profile of your account, then try again. If you cannot change it, contact the operator of this service.',
+      advice: 'Ask the operator of this service to change the user name of your account, then try again.',
     },
     handle_missing: {
       title: 'Your account has no user name',
       text: 'You are signed in, but the profile of your account has no user name that can be your handle.',
-      advice:
-        'Set a preferred user name in the profile of your account, then try again. If you cannot change it, contact the operator of this service.',
+      advice: 'Ask the operator of this service to set a user name for your account, then try again.',
     },
     profile_refused: {
       title: 'Your profile cannot be read',
