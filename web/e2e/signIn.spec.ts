@@ -1,3 +1,5 @@
+import type { Page } from '@playwright/test';
+
 import {
   baseUrl,
   bubble,
@@ -17,6 +19,14 @@ import { chooseUser, signIn } from './signIn';
 
 const storedUser = (content: string) =>
   Object.entries(JSON.parse(content) as Record<string, string>).find(([key]) => key.startsWith('oidc.user:'));
+
+const changeStoredUser = (page: Page, changes: object) =>
+  page.evaluate((changes) => {
+    for (const [key, value] of Object.entries(sessionStorage)) {
+      if (!key.startsWith('oidc.user:')) continue;
+      sessionStorage.setItem(key, JSON.stringify({ ...(JSON.parse(String(value)) as object), ...changes }));
+    }
+  }, changes);
 
 test('one click signs in, and leads to where the user wanted to go', async ({ page }) => {
   const uuid = await send('ben', 'ana', unique('Hello'));
@@ -53,13 +63,7 @@ test('an expired token is renewed without a trace', async ({ page }) => {
   const uuid = await send('ben', 'ana', unique('Hello'));
   await signIn(page, baseUrl(), 'ana', `/messages/${uuid}`);
   await composer(page).waitFor();
-  await page.evaluate(() => {
-    for (const [key, value] of Object.entries(sessionStorage)) {
-      if (!key.startsWith('oidc.user:')) continue;
-      const user = JSON.parse(String(value)) as { expires_at: number };
-      sessionStorage.setItem(key, JSON.stringify({ ...user, expires_at: 1, access_token: 'expired' }));
-    }
-  });
+  await changeStoredUser(page, { expires_at: 1, access_token: 'expired' });
   const text = unique('With a new token');
   await write(page, text);
   await expect(bubble(page, text)).toHaveAttribute('data-state', 'sent');
@@ -111,6 +115,20 @@ test('a revoked session leads to sign-in and loses no draft', async ({ page }) =
   await expect(page).toHaveURL(`${baseUrl()}/messages/${uuid}`);
   // It was sent just before the session ended, so the outbox sends it now.
   await expect(bubble(page, 'Half a sentence')).toHaveAttribute('data-state', 'sent');
+});
+
+test('a user pool that does not renew a session leaves a way to sign in again', async ({ page }) => {
+  await signIn(page, baseUrl(), 'ana');
+  await page.getByRole('heading', { name: 'Messages', exact: true }).waitFor();
+  await page.route('**/oauth2/token', (route) => route.abort());
+  await changeStoredUser(page, { expires_at: 1 });
+  await page.reload();
+  await expect(page.getByRole('heading', { name: 'The server cannot be reached' })).toBeVisible();
+  await page.getByRole('button', { name: 'Sign in again' }).click();
+  await page.waitForURL(/\/oauth2\/authorize/);
+  await page.unroute('**/oauth2/token');
+  await chooseUser(page, 'ana');
+  await expect(page.getByRole('heading', { name: 'Messages', exact: true })).toBeVisible();
 });
 
 test('a draft survives a revoked session', async ({ page }) => {

@@ -33,6 +33,10 @@ function Content({ session }: { session: NotSignedIn }) {
     return (
       <Notice icon="offline" title={t.unreachableTitle} text={t.unreachableText}>
         <Spinner label={texts.connection.reconnecting} />
+        {/* A browser hides a refusal without CORS headers, so it can look like a network error. */}
+        <button type="button" className="text-button" onClick={() => void signIn()}>
+          {t.again}
+        </button>
       </Notice>
     );
   }
