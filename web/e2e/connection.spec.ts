@@ -214,6 +214,47 @@ test('a connection that has died silently is replaced', async ({ open }) => {
   await expect(pill(page)).toHaveCount(0);
 });
 
+test('a page that was hidden does not trust its connection', async ({ open }) => {
+  const uuid = await send('ben', 'ana', unique('Hello'));
+  const page = await open('ana', '');
+  await page.clock.install();
+  let feeds = 0;
+  await page.route('**/graphql', (route) => {
+    if (isRequest(route, 'subscription Feed')) feeds += 1;
+    return route.fallback();
+  });
+  await page.goto(`${baseUrl()}/messages/${uuid}`);
+  await composer(page).waitFor();
+  await expect.poll(() => feeds).toBe(1);
+  const setHidden = (isHidden: boolean) =>
+    page.evaluate((isHidden) => {
+      Object.defineProperty(document, 'hidden', { value: isHidden, configurable: true });
+      document.dispatchEvent(new Event('visibilitychange'));
+    }, isHidden);
+  await setHidden(true);
+  await page.clock.runFor(5_000);
+  await setHidden(false);
+  await setHidden(true);
+  expect(feeds).toBe(1);
+  await page.clock.runFor(11_000);
+  await setHidden(false);
+  await expect.poll(() => feeds).toBe(2);
+  const text = unique('After the pause');
+  await send('ben', 'ana', text);
+  await expect(bubble(page, text)).toBeVisible();
+});
+
+test('a file of the client that cannot be loaded makes the page reload once', async ({ open }) => {
+  const page = await open('ana', '');
+  let failures = 1;
+  await page.route('**/assets/mount-*.js', (route) => (failures-- > 0 ? route.abort() : route.fallback()));
+  await page.goto(`${baseUrl()}/messages`);
+  await expect(page.getByRole('heading', { name: 'Messages', exact: true })).toBeVisible();
+  failures = Infinity;
+  await page.goto(`${baseUrl()}/messages`);
+  await expect(page.getByText('The server cannot be reached.')).toBeVisible();
+});
+
 test('messages to one conversation keep their order while the server is slow', async ({ open }) => {
   const uuid = await send('ben', 'ana', unique('Hello'));
   const page = await open('ana', `/messages/${uuid}`);

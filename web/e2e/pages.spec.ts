@@ -74,6 +74,62 @@ test('9: everything works by keyboard', async ({ open, isMobile }) => {
   await expect(page.getByRole('heading', { name: 'Nobody has the handle @nobody.has.this' })).toBeVisible();
 });
 
+test('9: on macOS, Option writes letters in a field, and is a shortcut elsewhere', async ({ open }) => {
+  const uuid = await send('ben', 'ana', unique('Hello'));
+  const userAgent = 'Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 Version/26.0 Safari/605.1.15';
+  const page = await open('ana', `/messages/${uuid}`, { userAgent });
+  await composer(page).fill('ma');
+  for (const key of ['Alt+n', 'Alt+ArrowDown']) {
+    await page.keyboard.press(key);
+    await expect(page).toHaveURL(`${baseUrl()}/messages/${uuid}`);
+    await expect(composer(page)).toBeFocused();
+  }
+  await composer(page).fill('');
+  await messages(page).focus();
+  await page.keyboard.press('Alt+n');
+  await expect(page).toHaveURL(`${baseUrl()}/messages/new`);
+});
+
+test('a page that the browser has translated keeps working', async ({ open, isMobile }) => {
+  test.skip(isMobile, 'the list is not beside a conversation');
+  const uuid = await send('ana', 'ben', unique('Mine'));
+  const page = await open('ana', `/messages/${uuid}`);
+  await expect(groupRow(page, 'Ben')).toContainText('You:');
+  // As Chrome does it.
+  await page.evaluate(() => {
+    const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    const nodes: Node[] = [];
+    while (walker.nextNode()) nodes.push(walker.currentNode);
+    for (const node of nodes) {
+      const translated = document.createElement('span');
+      translated.textContent = `${node.textContent}*`;
+      node.parentNode?.replaceChild(translated, node);
+    }
+  });
+  const text = unique('Theirs');
+  await send('ben', 'ana', text);
+  await expect(bubble(page, text)).toBeVisible();
+  await expect(groupRow(page, 'Ben')).not.toContainText('You:');
+});
+
+test('the keyboard of iOS, which resizes only the visual viewport, covers nothing', async ({ open }) => {
+  const uuid = await send('ben', 'ana', unique('Hello'));
+  const page = await open('ana', `/messages/${uuid}`);
+  await composer(page).waitFor();
+  const full = page.viewportSize()?.height ?? 0;
+  const setVisible = (height: number) =>
+    page.evaluate((height) => {
+      Object.defineProperty(visualViewport, 'height', { value: height, configurable: true });
+      visualViewport?.dispatchEvent(new Event('resize'));
+    }, height);
+  const height = async () => (await page.locator('.app').boundingBox())?.height;
+  await setVisible(full - 300);
+  await expect.poll(height).toBe(full - 300);
+  await expect(composer(page)).toBeInViewport();
+  await setVisible(full);
+  await expect.poll(height).toBe(full);
+});
+
 for (const colorScheme of ['light', 'dark'] as const) {
   test(`10: axe finds no violation on any page, ${colorScheme}`, async ({ open, browser, contextOptions }) => {
     await send('chloe', 'ana', unique('Unread'));

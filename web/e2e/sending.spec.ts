@@ -129,6 +129,19 @@ test('7: Enter sends and Shift+Enter breaks the line, but not while a compositio
   await expect(bubble(page, 'second line')).toHaveAttribute('data-state', 'sent');
 });
 
+test('7: the send key of an Android keyboard sends, although the last word is a composition', async ({ open }) => {
+  const uuid = await send('ben', 'ana', unique('Hello'));
+  const userAgent = 'Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 Chrome/156.0.0.0 Mobile Safari/537.36';
+  const page = await open('ana', `/messages/${uuid}`, { userAgent });
+  const text = unique('Typed');
+  await composer(page).fill(text);
+  await composer(page).evaluate((field) => {
+    const init = { key: 'Enter', keyCode: 13, isComposing: true, bubbles: true, cancelable: true };
+    field.dispatchEvent(new KeyboardEvent('keydown', init));
+  });
+  await expect(bubble(page, text)).toHaveAttribute('data-state', 'sent');
+});
+
 test('8: the counter counts code points, warns near the limit and blocks over it', async ({ open }) => {
   const uuid = await send('ben', 'ana', unique('Hello'));
   const page = await open('ana', `/messages/${uuid}`);

@@ -59,6 +59,18 @@ test('signing out ends the session, and forgets drafts', async ({ page }) => {
   await expect(page.getByRole('button', { name: 'Account of Ben Okafor' })).toBeVisible();
 });
 
+test('a page whose user has signed out shows no conversations, also if the browser shows it again', async ({
+  page,
+}) => {
+  await signIn(page, baseUrl(), 'ana');
+  await page.locator('a.group').first().waitFor();
+  // Without content, the browser stays on this page.
+  await page.route(/logout/, (route) => route.fulfill({ status: 204 }));
+  await page.getByRole('button', { name: 'Account of Ana Ferreira' }).click();
+  await page.getByRole('button', { name: 'Sign out' }).click();
+  await expect(page.locator('a.group')).toHaveCount(0);
+});
+
 test('an expired token is renewed without a trace', async ({ page }) => {
   const uuid = await send('ben', 'ana', unique('Hello'));
   await signIn(page, baseUrl(), 'ana', `/messages/${uuid}`);

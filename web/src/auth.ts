@@ -165,8 +165,9 @@ export async function signOut(): Promise<void> {
     // The user wants to leave, also if the user pool is unreachable.
   }
   forgetStoredUsers();
-  if (url === undefined) session.set({ kind: 'signedOut', why: 'left' });
-  else location.assign(url);
+  // Also before another page: the browser can show this one again.
+  session.set({ kind: 'signedOut', why: 'left' });
+  if (url !== undefined) location.assign(url);
 }
 
 /** Cognito's logout is not that of OpenID Connect: https://github.com/authts/oidc-client-ts/issues/1385 */

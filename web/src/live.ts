@@ -24,6 +24,8 @@ const STORE_CURSOR_AFTER_MS = 2_000;
 const CURSOR_VALID_MS = 60_000;
 /** A tab that is hidden for longer closes its stream of activities, because browsers limit the connections to a server. */
 const HIDDEN_MS = 20_000;
+/** The connections of a page that was hidden for longer may have been cut. */
+const CUT_AFTER_MS = 10_000;
 
 export class Live {
   readonly connection = createStore<Connection>('connecting');
@@ -49,6 +51,7 @@ export class Live {
   #activityTimer: ReturnType<typeof setTimeout> | undefined;
   #storeTimer: ReturnType<typeof setTimeout> | undefined;
   #hiddenTimer: ReturnType<typeof setTimeout> | undefined;
+  #hiddenAt = 0;
   readonly #stop = new AbortController();
 
   constructor(client: Client, userId: string) {
@@ -90,7 +93,11 @@ export class Live {
   /** Connects at once, for example because the network is back. */
   #reconnect(): void {
     this.#failures = 0;
-    if (this.connection.get() === 'live') return;
+    if (this.connection.get() !== 'live') this.#connectAgain();
+  }
+
+  #connectAgain(): void {
+    this.#failures = 0;
     this.connection.set(this.#hasBeenLive ? 'reconnecting' : 'connecting');
     this.#connect();
   }
@@ -182,6 +189,7 @@ export class Live {
   #visibilityChanged(): void {
     clearTimeout(this.#hiddenTimer);
     if (document.hidden) {
+      this.#hiddenAt = Date.now();
       this.#hiddenTimer = setTimeout(() => {
         clearTimeout(this.#activityTimer);
         this.#activity?.();
@@ -189,10 +197,14 @@ export class Live {
       }, HIDDEN_MS);
       return;
     }
-    if (this.connection.get() === 'reconnecting') this.#reconnect();
-    if (!this.#activity && navigator.onLine) {
+    if (!navigator.onLine) return;
+    const connection = this.connection.get();
+    // While the screen of a phone is off, the system stops the page and cuts its connections without an error.
+    if (connection === 'reconnecting' || connection === 'offline' || Date.now() - this.#hiddenAt > CUT_AFTER_MS) {
+      this.#connectAgain();
+    } else if (!this.#activity) {
       this.#connectActivity();
-      if (this.connection.get() === 'live') this.#resync();
+      if (connection === 'live') this.#resync();
     }
   }
 }

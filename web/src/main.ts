@@ -1,12 +1,17 @@
 import { start } from './auth';
 import { startClock } from './clock';
+import { followKeyboard, reloadIfOutdated } from './page';
 import { followSession } from './services';
 import './styles.css';
-import { LANGUAGE } from './texts';
+import { LANGUAGE, texts } from './texts';
 
 document.documentElement.lang = LANGUAGE;
+reloadIfOutdated();
+followKeyboard();
 startClock();
 followSession();
 void start();
 // The components are a chunk of their own, so the first queries are sent before the browser evaluates React.
-void import('./mount');
+import('./mount').catch(() => {
+  document.body.textContent = texts.errors.unreachable;
+});

@@ -44,15 +44,25 @@ function actionOf(event: KeyboardEvent, { go, navigate, openHelp }: Actions): ((
   if ((ctrlKey || metaKey) && !altKey && key === '/') return openHelp;
   if (!altKey && !ctrlKey && !metaKey && key === '?' && !isTextField(event.target)) return openHelp;
   if (altKey && !ctrlKey && !metaKey) {
+    // On macOS, the same key moves the cursor by a paragraph, and writes letters such as ñ.
+    if (isMac() && hasText(event.target)) return undefined;
     if (key === 'ArrowDown') return () => go(1);
     if (key === 'ArrowUp') return () => go(-1);
     if (key === 'End') return () => jumpToNewest.emit(undefined);
     // With Alt, `key` is another character on some keyboards.
-    if (code === 'KeyN') return () => navigate('/messages/new');
+    if (code === 'KeyN' && !(isMac() && isTextField(event.target))) return () => navigate('/messages/new');
   }
   return undefined;
 }
 
-function isTextField(target: EventTarget | null): boolean {
+function isTextField(target: EventTarget | null): target is HTMLInputElement | HTMLTextAreaElement {
   return target instanceof HTMLElement && target.matches('input, textarea');
+}
+
+function hasText(target: EventTarget | null): boolean {
+  return isTextField(target) && target.value !== '';
+}
+
+function isMac(): boolean {
+  return navigator.userAgent.includes('Mac OS');
 }

@@ -65,9 +65,10 @@ export function Composer({ conversation, groupUuid, name, onSend }: ComposerProp
 
   const onKeyDown = (event: KeyboardEvent<HTMLTextAreaElement>) => {
     // Safari ends a composition before the key event, and reports the key code 229: https://bugs.webkit.org/show_bug.cgi?id=165004
+    // On Android, the last word is a composition until a space follows, also when the user presses "Send".
     // eslint-disable-next-line @typescript-eslint/no-deprecated -- nothing else tells it in Safari
-    const isComposing = event.nativeEvent.isComposing || event.keyCode === 229;
-    if (isComposing) return;
+    const { keyCode } = event;
+    if (keyCode === 229 || (event.nativeEvent.isComposing && !navigator.userAgent.includes('Android'))) return;
     if (event.key === 'Enter' && !event.shiftKey) {
       event.preventDefault();
       send();
@@ -88,6 +89,7 @@ export function Composer({ conversation, groupUuid, name, onSend }: ComposerProp
         <textarea
           ref={field}
           rows={1}
+          dir="auto"
           value={text}
           placeholder={texts.composer.placeholder}
           aria-label={texts.composer.label(name)}

@@ -13,7 +13,7 @@ export function ConnectionBanner() {
       {connection !== 'live' && (
         <span className="connection-pill" data-connection={connection}>
           {isOffline ? <Icon name="offline" size={16} /> : <span className="spinner-ring" aria-hidden="true" />}
-          {isOffline ? texts.connection.offline : texts.connection.reconnecting}
+          <span>{isOffline ? texts.connection.offline : texts.connection.reconnecting}</span>
         </span>
       )}
     </div>

@@ -49,7 +49,8 @@ export const GroupRow = memo(function GroupRow({ group: masked, isOpen }: GroupR
     }
     return (
       <>
-        {isOwn && texts.groups.you}
+        {/* Elements, because a translation by the browser replaces text nodes: https://github.com/facebook/react/issues/11538 */}
+        {isOwn && <span>{texts.groups.you}</span>}
         <bdi>{plain(lastMessage.body)}</bdi>
       </>
     );

@@ -53,6 +53,7 @@ export function NewMessage() {
             placeholder={texts.newMessage.placeholder}
             value={text}
             autoCapitalize="none"
+            autoCorrect="off"
             autoComplete="off"
             spellCheck={false}
             onChange={(event) => setText(event.target.value)}
