@@ -357,8 +357,12 @@ impl<S: StreamSource, T: LeaseTable + RepairTable + SetAsideTable, R: GroupRows>
             missing = later;
         }
         for lease in leases.iter().filter(|lease| lease.is_finished() && !listed.contains(&lease.shard)) {
-            // Its children have leases, because these are created before the end of the parent is written.
-            LeaseTable::remove(table, stream, &lease.shard).await?;
+            // One listing can lack a shard that the stream still has. Without its lease, the shard would be read again after the
+            // next listing.
+            if lease.complete_since().is_none_or(|since| self.parts.may_be_trimmed(Some(since))) {
+                // Its children have leases, because these are created before the end of the parent is written.
+                LeaseTable::remove(table, stream, &lease.shard).await?;
+            }
         }
         Ok(())
     }

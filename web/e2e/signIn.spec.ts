@@ -52,6 +52,8 @@ test('signing out ends the session, and forgets drafts', async ({ page }) => {
   await page.goto(`${baseUrl()}/messages`);
   await page.getByRole('button', { name: 'Account of Ana Ferreira' }).click();
   await page.getByRole('button', { name: 'Sign out' }).click();
+  // The page says so before and after it goes to the user pool.
+  await page.waitForURL(`${baseUrl()}/signed-out`);
   await expect(page.getByRole('heading', { name: 'You are signed out' })).toBeVisible();
   expect(await page.evaluate(() => localStorage.length)).toBe(0);
   await page.getByRole('button', { name: 'Sign in' }).click();

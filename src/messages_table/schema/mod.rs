@@ -19,7 +19,7 @@ use aws_sdk_dynamodb::types::{
 use chrono::Utc;
 
 pub use self::error::SchemaError;
-use self::tables::{DEADLINE, FIRST_WAIT, LONGEST_WAIT, wait_until_active};
+use self::tables::{update_when_ready, wait_until_active};
 pub use self::tables::{describe, drop_table, list_tables};
 use self::time_to_live::ensure_time_to_live;
 pub use self::time_to_live::{TimeToLive, time_to_live};
@@ -87,7 +87,7 @@ pub async fn load_messages_table(
     wait_until_active(client, name).await?;
     if !has_stream(&found) {
         let update = client.update_table().table_name(name).stream_specification(stream);
-        update.send().await.map_err(|error| classify("UpdateTable", error))?;
+        update_when_ready(name, "UpdateTable", async || update.clone().send().await).await?;
         wait_until_active(client, name).await?;
         loaded.changed.push("stream: enabled".to_owned());
     }
@@ -208,7 +208,7 @@ async fn ensure_deletion_protection(
     let is_on = found.deletion_protection_enabled().unwrap_or_default();
     if wanted && !is_on {
         let update = client.update_table().table_name(name).deletion_protection_enabled(true);
-        update.send().await.map_err(|error| classify("UpdateTable", error))?;
+        update_when_ready(name, "UpdateTable", async || update.clone().send().await).await?;
         wait_until_active(client, name).await?;
         loaded.changed.push(format!("{what}: enabled"));
     } else {
@@ -242,22 +242,8 @@ async fn ensure_recovery(client: &Client, name: &str, wanted: Wanted, loaded: &m
     let on = PointInTimeRecoverySpecification::builder().point_in_time_recovery_enabled(true).build();
     // `build` fails only without the one setting, and it was given.
     let on = on.expect("a complete specification");
-    let enable = async {
-        let mut wait = FIRST_WAIT;
-        loop {
-            let update = client.update_continuous_backups().table_name(name);
-            match update.point_in_time_recovery_specification(on.clone()).send().await {
-                Ok(_) => return Ok(()),
-                // After AWS creates a table, it prepares backups in the background.
-                Err(error) if error.code() == Some("ContinuousBackupsUnavailableException") => {}
-                Err(error) => return Err(classify("UpdateContinuousBackups", error)),
-            }
-            tokio::time::sleep(wait).await;
-            wait = (wait * 2).min(LONGEST_WAIT);
-        }
-    };
-    let too_slow = || SchemaError::TooSlow { table: name.to_owned(), state: "ready for backups", waited: DEADLINE };
-    tokio::time::timeout(DEADLINE, enable).await.map_err(|_| too_slow())??;
+    let update = client.update_continuous_backups().table_name(name).point_in_time_recovery_specification(on);
+    update_when_ready(name, "UpdateContinuousBackups", async || update.clone().send().await).await?;
     loaded.changed.push(format!("{what}: enabled"));
     Ok(())
 }

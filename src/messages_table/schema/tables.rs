@@ -3,18 +3,19 @@
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::error::ProvideErrorMetadata;
+use aws_sdk_dynamodb::config::http::HttpResponse;
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::types::{IndexStatus, TableDescription, TableStatus};
 
 use super::error::SchemaError;
 use crate::messages_table::error::{TableError, classify};
 
 /// Maximum time to wait for a state. On AWS, it takes minutes until an index is ACTIVE.
-pub(super) const DEADLINE: Duration = Duration::from_secs(900);
+const DEADLINE: Duration = Duration::from_secs(900);
 /// First wait between two DescribeTable calls. Each wait is twice as long as the one before.
-pub(super) const FIRST_WAIT: Duration = Duration::from_millis(20);
+const FIRST_WAIT: Duration = Duration::from_millis(20);
 /// Maximum wait between two DescribeTable calls.
-pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(5);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// Drops a table and waits until DynamoDB has deleted it. Returns `false` if the table does not exist.
 pub async fn drop_table(client: &Client, name: &str) -> Result<bool, SchemaError> {
@@ -67,6 +68,36 @@ pub(super) async fn wait_until_active(client: &Client, name: &str) -> Result<(),
         })
     };
     wait_until(client, name, "ACTIVE", is_active).await
+}
+
+/// Error codes of an update for which a table is not ready yet. The description of a table is eventually consistent, so the
+/// update before can still use a table that is described as ACTIVE. AWS prepares the backups of a new table in the background.
+const NOT_READY: [&str; 2] = ["ResourceInUseException", "ContinuousBackupsUnavailableException"];
+
+/// Calls `update` until the table is ready for it.
+pub(super) async fn update_when_ready<T, E>(
+    name: &str,
+    operation: &'static str,
+    update: impl AsyncFn() -> Result<T, SdkError<E, HttpResponse>>,
+) -> Result<T, SchemaError>
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    let updating = async {
+        let mut wait = FIRST_WAIT;
+        loop {
+            match update().await {
+                Err(error) if error.code().is_some_and(|code| NOT_READY.contains(&code)) => {}
+                result => return result.map_err(|error| classify(operation, error)),
+            }
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(LONGEST_WAIT);
+        }
+    };
+    match tokio::time::timeout(DEADLINE, updating).await {
+        Ok(result) => Ok(result?),
+        Err(_) => Err(SchemaError::TooSlow { table: name.to_owned(), state: "ready for an update", waited: DEADLINE }),
+    }
 }
 
 async fn wait_until(

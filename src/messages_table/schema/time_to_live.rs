@@ -7,6 +7,8 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::ProvideErrorMetadata;
 use aws_sdk_dynamodb::types::{TimeToLiveSpecification, TimeToLiveStatus};
 
+use super::error::SchemaError;
+use super::tables::update_when_ready;
 use super::wanted::Loaded;
 use crate::messages_table::error::{TableError, classify};
 use crate::messages_table::items::EXPIRES_AT;
@@ -64,7 +66,7 @@ pub async fn time_to_live(client: &Client, table: &str) -> Result<TimeToLive, Ta
 }
 
 /// Enables time to live if it is disabled. If it is enabled for another attribute or is being disabled, reports a difference.
-pub(super) async fn ensure_time_to_live(client: &Client, table: &str, loaded: &mut Loaded) -> Result<(), TableError> {
+pub(super) async fn ensure_time_to_live(client: &Client, table: &str, loaded: &mut Loaded) -> Result<(), SchemaError> {
     let what = "time to live";
     match time_to_live(client, table).await? {
         TimeToLive::Disabled => {
@@ -72,7 +74,7 @@ pub(super) async fn ensure_time_to_live(client: &Client, table: &str, loaded: &m
             // `build` fails only without a name or the switch, and both were given.
             let on = on.expect("a complete specification");
             let update = client.update_time_to_live().table_name(table).time_to_live_specification(on);
-            update.send().await.map_err(|error| classify("UpdateTimeToLive", error))?;
+            update_when_ready(table, "UpdateTimeToLive", async || update.clone().send().await).await?;
             loaded.changed.push(format!("{what}: enabled, {}", TimeToLive::wanted()));
         }
         TimeToLive::Unsupported => loaded.matches.push(format!("{what}: {}", TimeToLive::Unsupported)),
