@@ -218,7 +218,8 @@ fn the_lease_of_a_finished_shard_is_removed_when_the_stream_has_forgotten_the_sh
         for (shard, handled_until) in [("shardId-1-young", now), ("shardId-2-old", two_days_ago)] {
             let put = world.aws.dynamodb.put_item().table_name(leases_table_name(TABLE));
             let put = put.item("pk", text(&format!("LEASE#{stream}"))).item("sk", text(shard));
-            let put = put.item("feed_epoch", number(1)).item("counter", number(1)).item("checkpoint", text("SHARD_END"));
+            let put =
+                put.item("feed_epoch", number(1)).item("counter", number(1)).item("checkpoint", text("SHARD_END"));
             put.item("handled_until", number(handled_until.timestamp_millis())).send().await.expect("a lease");
         }
         let consumer = world.consumer();

@@ -19,8 +19,8 @@ use aws_sdk_dynamodb::types::{
 use chrono::Utc;
 
 pub use self::error::SchemaError;
-use self::tables::{update_when_ready, wait_until_active};
 pub use self::tables::{describe, drop_table, list_tables};
+use self::tables::{update_when_ready, wait_until_active};
 use self::time_to_live::ensure_time_to_live;
 pub use self::time_to_live::{TimeToLive, time_to_live};
 pub use self::wanted::{Billing, Loaded, Wanted};
