@@ -12,9 +12,9 @@ use crate::messages_table::error::{TableError, classify};
 
 /// Maximum time to wait for a state. On AWS, it takes minutes until an index is ACTIVE.
 const DEADLINE: Duration = Duration::from_secs(900);
-/// First wait between two DescribeTable calls. Each wait is twice as long as the one before.
+/// First wait between two calls. Each wait is twice as long as the one before.
 const FIRST_WAIT: Duration = Duration::from_millis(20);
-/// Maximum wait between two DescribeTable calls.
+/// Maximum wait between two calls.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// Drops a table and waits until DynamoDB has deleted it. Returns `false` if the table does not exist.
@@ -83,21 +83,11 @@ pub(super) async fn update_when_ready<T, E>(
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
-    let updating = async {
-        let mut wait = FIRST_WAIT;
-        loop {
-            match update().await {
-                Err(error) if error.code().is_some_and(|code| NOT_READY.contains(&code)) => {}
-                result => return result.map_err(|error| classify(operation, error)),
-            }
-            tokio::time::sleep(wait).await;
-            wait = (wait * 2).min(LONGEST_WAIT);
-        }
+    let when_ready = async || match update().await {
+        Err(error) if error.code().is_some_and(|code| NOT_READY.contains(&code)) => Ok(None),
+        result => result.map(Some).map_err(|error| classify(operation, error)),
     };
-    match tokio::time::timeout(DEADLINE, updating).await {
-        Ok(result) => Ok(result?),
-        Err(_) => Err(SchemaError::TooSlow { table: name.to_owned(), state: "ready for an update", waited: DEADLINE }),
-    }
+    repeat(name, "ready for an update", when_ready).await
 }
 
 async fn wait_until(
@@ -106,15 +96,26 @@ async fn wait_until(
     state: &'static str,
     holds: impl Fn(Option<&TableDescription>) -> bool,
 ) -> Result<(), SchemaError> {
-    let polling = async {
+    repeat(name, state, async || Ok(holds(describe(client, name).await?.as_ref()).then_some(()))).await
+}
+
+/// Repeats `step`, with growing waits, until it returns a value: the table has reached the state.
+async fn repeat<T>(
+    name: &str,
+    state: &'static str,
+    step: impl AsyncFn() -> Result<Option<T>, TableError>,
+) -> Result<T, SchemaError> {
+    let repeated = async {
         let mut wait = FIRST_WAIT;
-        while !holds(describe(client, name).await?.as_ref()) {
+        loop {
+            if let Some(value) = step().await? {
+                return Ok::<_, TableError>(value);
+            }
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(LONGEST_WAIT);
         }
-        Ok::<_, TableError>(())
     };
-    match tokio::time::timeout(DEADLINE, polling).await {
+    match tokio::time::timeout(DEADLINE, repeated).await {
         Ok(result) => Ok(result?),
         Err(_) => Err(SchemaError::TooSlow { table: name.to_owned(), state, waited: DEADLINE }),
     }
