@@ -11,6 +11,7 @@ import {
   pill,
   readAll,
   send,
+  setHidden,
   test,
   times,
   unique,
@@ -229,18 +230,13 @@ test('a page that was hidden does not trust its connection', async ({ open }) =>
   await send('ben', 'ana', live);
   await expect(bubble(page, live)).toBeVisible();
   const before = feeds;
-  const setHidden = (isHidden: boolean) =>
-    page.evaluate((isHidden) => {
-      Object.defineProperty(document, 'hidden', { value: isHidden, configurable: true });
-      document.dispatchEvent(new Event('visibilitychange'));
-    }, isHidden);
-  await setHidden(true);
+  await setHidden(page, true);
   await page.clock.runFor(5_000);
-  await setHidden(false);
-  await setHidden(true);
+  await setHidden(page, false);
+  await setHidden(page, true);
   expect(feeds).toBe(before);
   await page.clock.runFor(11_000);
-  await setHidden(false);
+  await setHidden(page, false);
   await expect.poll(() => feeds).toBeGreaterThan(before);
   const text = unique('After the pause');
   await send('ben', 'ana', text);

@@ -108,6 +108,14 @@ export async function readAll(handle: Handle, groupUuid: string): Promise<void> 
   });
 }
 
+/** Makes a page believe that its tab is hidden, or visible again. */
+export async function setHidden(page: Page, isHidden: boolean): Promise<void> {
+  await page.evaluate((isHidden) => {
+    Object.defineProperty(document, 'hidden', { value: isHidden, configurable: true });
+    document.dispatchEvent(new Event('visibilitychange'));
+  }, isHidden);
+}
+
 /** Answers all requests of a page with 401 and a reason, for example that the handle of the account is taken. */
 export async function rejectRequests(page: Page, reason: string): Promise<void> {
   const errors = [{ message: 'rejected', extensions: { code: 'UNAUTHENTICATED', reason } }];

@@ -10,6 +10,7 @@ import {
   pill,
   readAll,
   send,
+  setHidden,
   test,
   times,
   typeUntil,
@@ -248,17 +249,11 @@ test('a user opens a conversation that was written to them in a hidden tab below
   const page = await open('ana', `/messages/${uuid}`);
   await composer(page).waitFor();
   await expect(pill(page)).toHaveCount(0);
-  await page.evaluate(() => {
-    Object.defineProperty(document, 'hidden', { value: true, configurable: true });
-    document.dispatchEvent(new Event('visibilitychange'));
-  });
+  await setHidden(page, true);
   const text = unique('While you were away');
   await send('ben', 'ana', text);
   await expect(bubble(page, text).locator('.unread-divider')).toBeVisible();
   await expect(page).toHaveTitle(/^\(1\)/);
-  await page.evaluate(() => {
-    Object.defineProperty(document, 'hidden', { value: false, configurable: true });
-    document.dispatchEvent(new Event('visibilitychange'));
-  });
+  await setHidden(page, false);
   await expect(page).toHaveTitle(/^Ben/);
 });

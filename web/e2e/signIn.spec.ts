@@ -1,5 +1,3 @@
-import type { Page } from '@playwright/test';
-
 import {
   baseUrl,
   bubble,
@@ -14,6 +12,7 @@ import {
   test,
   unique,
   write,
+  type Page,
 } from './fixtures';
 import { chooseUser, signIn } from './signIn';
 

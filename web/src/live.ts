@@ -92,7 +92,6 @@ export class Live {
 
   /** Connects at once, for example because the network is back. */
   #reconnect(): void {
-    this.#failures = 0;
     if (this.connection.get() !== 'live') this.#connectAgain();
   }
 
