@@ -43,7 +43,8 @@ pub async fn status(
     for lease in &leases {
         let age = lease.handled_until.map(|at| age(now, at));
         let until = age.map_or("-".to_owned(), |age| format!("{age} s ago"));
-        let waiting = waiting(&source, &stream, lease).await.map_err(|error| report(&error));
+        let has_children = listed.iter().any(|shard| shard.parent.as_ref() == Some(&lease.shard));
+        let waiting = waiting(&source, &stream, lease, has_children).await.map_err(|error| report(&error));
         let waits = waiting.as_ref().map_or_else(|error| format!("unknown: {error}"), Waiting::to_string);
         let text = row(&lease.shard, lease.owner.as_deref().unwrap_or("-"), checkpoint(lease), &until, &waits);
         output.result(text, || {
@@ -101,7 +102,12 @@ impl fmt::Display for Waiting {
 }
 
 /// Counts the messages after the checkpoint of a shard. The consumer continues during the count, so the result is approximate.
-async fn waiting<S: StreamSource>(source: &S, stream: &StreamArn, lease: &Lease) -> Result<Waiting, StreamError> {
+async fn waiting<S: StreamSource>(
+    source: &S,
+    stream: &StreamArn,
+    lease: &Lease,
+    has_children: bool,
+) -> Result<Waiting, StreamError> {
     let position = match &lease.checkpoint {
         Some(Checkpoint::ShardEnd) => return Ok(Waiting::default()),
         Some(Checkpoint::At(number)) => Position::After(number.clone()),
@@ -112,8 +118,9 @@ async fn waiting<S: StreamSource>(source: &S, stream: &StreamArn, lease: &Lease)
     for _ in 0..MAX_READS {
         let Some(iterator) = next else { return Ok(Waiting { messages, more: false }) };
         let batch = source.records(&iterator).await?;
-        // A read that returns no records is taken as the end of an open shard, because the stream does not report the end.
-        if batch.records.is_empty() {
+        // In the last shard, an empty page nearly always means that no record waits. Before the end of a shard that has
+        // children, it does not.
+        if batch.records.is_empty() && !has_children {
             return Ok(Waiting { messages, more: false });
         }
         let arrived = arrivals(&batch.records);

@@ -17,6 +17,7 @@ use super::lease::{
     HeldLease, LEASE_TIME, Lease, LeaseTable, LeaseUpdate, LeaseVersion, Watch, is_upgraded, leases_to_take, take,
 };
 use super::lost_records::LostRecords;
+use super::open_shards::OpenShards;
 use super::parts::{Left, Parts, retry_backoff, sleep};
 use super::reader::ShardReader;
 use super::renewal::renew_until_lost;
@@ -105,8 +106,9 @@ impl<S: StreamSource, T: LeaseTable + RepairTable + SetAsideTable, R: GroupRows>
     /// other process may use the same `name` at the same time.
     pub fn new(source: S, table: T, rows: R, name: impl Into<LeaseOwner>, environment: Arc<dyn Environment>) -> Self {
         let (appender, health) = (Appender::new(Some(FEED_RETENTION)), Arc::default());
-        let (retention, lost_records) = (RETENTION, LostRecords::default());
-        let parts = Parts { source, table, rows, appender, environment, retention, health, lost_records };
+        let (lost_records, open_shards) = (LostRecords::default(), OpenShards::default());
+        let retention = RETENTION;
+        let parts = Parts { source, table, rows, appender, environment, retention, health, lost_records, open_shards };
         Self { parts, name: name.into() }
     }
 
@@ -322,7 +324,9 @@ impl<S: StreamSource, T: LeaseTable + RepairTable + SetAsideTable, R: GroupRows>
         // The leases are read before the shards. If a lease is finished and its shard is not in the later list, the shard is
         // gone. In the other order, the shard could have been created and finished between the two reads.
         let leases = LeaseTable::list(table, stream, false).await?;
+        let now = self.parts.now();
         let shards = source.shards(stream).await?;
+        self.parts.open_shards.listed(&shards, now);
         let known: HashSet<&ShardId> = leases.iter().map(|lease| &lease.shard).collect();
         let listed: HashSet<&ShardId> = shards.iter().map(|shard| &shard.id).collect();
         let mut missing: Vec<&Shard> = shards.iter().filter(|shard| !known.contains(&shard.id)).collect();
@@ -359,7 +363,7 @@ impl<S: StreamSource, T: LeaseTable + RepairTable + SetAsideTable, R: GroupRows>
         for lease in leases.iter().filter(|lease| lease.is_finished() && !listed.contains(&lease.shard)) {
             // One listing can lack a shard that the stream still has. Without its lease, the shard would be read again after the
             // next listing.
-            if lease.complete_since().is_none_or(|since| self.parts.may_be_trimmed(Some(since))) {
+            if lease.complete_since().is_none_or(|until| self.parts.are_trimmed(Some(until))) {
                 // Its children have leases, because these are created before the end of the parent is written.
                 LeaseTable::remove(table, stream, &lease.shard).await?;
             }

@@ -44,7 +44,9 @@ impl DynamoDbStream {
             };
             shards.extend(page.shards.unwrap_or_default().into_iter().filter_map(|shard| {
                 let parent = shard.parent_shard_id.filter(|id| !id.is_empty());
-                Some(Shard { id: shard.shard_id?.into(), parent: parent.map(ShardId::from) })
+                // Only a closed shard has an ending sequence number. If there is no range, nothing shows that the shard is open.
+                let is_open = shard.sequence_number_range.is_some_and(|range| range.ending_sequence_number.is_none());
+                Some(Shard { id: shard.shard_id?.into(), parent: parent.map(ShardId::from), is_open })
             }));
             start = page.last_evaluated_shard_id;
             if start.is_none() {

@@ -68,8 +68,9 @@ pub struct Lease {
     /// created, or the time until which the parent was handled then. If reading starts so late that records of this age may have
     /// been trimmed, there may be a gap, which no error of the stream shows.
     pub created_at: Option<i64>,
-    /// All records until this time are handled, in milliseconds since 1970. It is the time of the last handled record, or of a
-    /// read that returned no records. After a gap, it is the time at which the gap was found; a repair covers older records.
+    /// All records until this time are handled, in milliseconds since 1970. It is the time of the last handled record, or for a
+    /// finished shard the time at which it was last seen open, if that is later. After a gap, it is the time at which the gap was
+    /// found; a repair covers older records.
     pub handled_until: Option<i64>,
 }
 

@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_malformed_lease_is_an_error_that_names_the_attribute() {
-        let shard = Shard { id: "shard".into(), parent: None };
+        let shard = Shard { id: "shard".into(), parent: None, is_open: true };
         let good = from_new_lease(&"stream".into(), &NewLease { shard, created_at: 7, is_behind_gap: false });
         assert_eq!(to_lease(&good).map(|lease| (lease.epoch, lease.created_at)), Ok((0, Some(7))));
         for (attribute, value) in

@@ -57,6 +57,7 @@ mod lease_items;
 pub mod lease_table;
 mod lease_update;
 mod lost_records;
+mod open_shards;
 pub mod origin;
 mod parts;
 pub mod planner;

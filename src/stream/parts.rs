@@ -10,6 +10,7 @@ use super::health::Health;
 use super::ids::StreamArn;
 use super::lease::NewLease;
 use super::lost_records::LostRecords;
+use super::open_shards::OpenShards;
 use super::set_aside::{SetAside, Subject};
 use super::source::Shard;
 use crate::backoff::Backoff;
@@ -35,6 +36,8 @@ pub struct Parts<S, T, R> {
     pub health: Arc<Health>,
     /// The groups of which records may be lost.
     pub lost_records: LostRecords,
+    /// When the shards were last open.
+    pub open_shards: OpenShards,
 }
 
 /// Why the work under a lease ended.
@@ -62,8 +65,17 @@ impl<S, T, R> Parts<S, T, R> {
     /// Whether records that the stream received after `since`, in milliseconds since 1970, may have been trimmed. Returns `false`
     /// if `since` is unknown. This compares the clocks of two machines, which must differ by less than a tenth of the retention.
     pub fn may_be_trimmed(&self, since: Option<i64>) -> bool {
-        let age = since.map_or(0, |since| self.now().saturating_sub(since));
-        u128::try_from(age).is_ok_and(|age| age > self.retention.as_millis() * 9 / 10)
+        self.is_older(since, self.retention * 9 / 10)
+    }
+
+    /// Whether all records that the stream received before `until` are trimmed, under the same condition. Returns `false` if
+    /// `until` is unknown.
+    pub fn are_trimmed(&self, until: Option<i64>) -> bool {
+        self.is_older(until, self.retention * 11 / 10)
+    }
+
+    fn is_older(&self, time: Option<i64>, age: Duration) -> bool {
+        time.is_some_and(|time| u128::try_from(self.now().saturating_sub(time)).is_ok_and(|it| it > age.as_millis()))
     }
 
     /// Returns a lease for a shard whose records are younger than `since`, or younger than now if `since` is unknown.

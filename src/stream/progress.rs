@@ -78,13 +78,9 @@ impl Progress {
         self.next_read = Instant::now() + self.backoff.next(environment);
     }
 
-    /// Records that a read returned no records, so all records until `now` are handled. At the end of a closed shard this is not
-    /// true: records that were written after the shard was closed, at an unknown time, are in its children.
-    pub fn on_empty_batch(&mut self, batch: &Batch, now: i64) {
+    /// Records that a read returned no records. This does not show that no records wait: the next page may have some.
+    pub fn on_empty_batch(&mut self) {
         self.is_busy = false;
-        if batch.next.is_some() {
-            self.complete_since = Some(now);
-        }
     }
 
     /// Records that all records of a batch are handled. If one of them had an effect (`had_effect`), the checkpoint is due at
@@ -180,7 +176,7 @@ mod tests {
         // DynamoDB allows five reads per second.
         assert!(5 * BUSY_READ_INTERVAL > Duration::from_secs(1));
         progress.on_batch(&batch("1"), true);
-        progress.on_empty_batch(&Batch { records: Vec::new(), next: Some("iterator".to_owned()) }, 5);
+        progress.on_empty_batch();
         progress.start_read();
         assert_eq!(progress.next_read() - Instant::now(), READ_INTERVAL);
     }
@@ -192,14 +188,5 @@ mod tests {
         progress.on_gap(9);
         assert_eq!(progress.take_checkpoint(), None);
         assert_eq!((progress.position, progress.complete_since), (Position::TrimHorizon, Some(9)));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_empty_read_handles_everything_until_now_unless_the_shard_is_closed() {
-        let mut progress = Progress::new(Position::TrimHorizon, Some(1));
-        progress.on_empty_batch(&Batch { records: Vec::new(), next: Some("iterator".to_owned()) }, 5);
-        assert_eq!(progress.complete_since, Some(5));
-        progress.on_empty_batch(&Batch::default(), 9);
-        assert_eq!(progress.complete_since, Some(5), "its children have older records");
     }
 }

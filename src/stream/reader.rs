@@ -154,10 +154,11 @@ impl<S: StreamSource, T: LeaseTable + RepairTable + SetAsideTable, R: GroupRows>
     }
 
     /// Creates the leases of the children, and then writes the end of the shard, so that a process that reads the end also finds
-    /// the children. The records of the children are younger than `progress.complete_since`.
+    /// the children. Their records are younger than the last record of the shard, and than the time at which it was last open.
     async fn finish(&self, progress: &mut Progress) -> Result<(), Left> {
-        let Parts { source, table, environment, .. } = self.parts;
+        let Parts { source, table, environment, open_shards, .. } = self.parts;
         let shard = &self.lease.shard;
+        progress.complete_since = progress.complete_since.max(open_shards.last_open(shard));
         let mut backoff = retry_backoff();
         for _ in 0..CHILDREN_TRIES {
             let children = self.retry("listing the children", || source.children(self.stream, shard)).await?;
@@ -210,7 +211,7 @@ impl<S: StreamSource, T: LeaseTable + RepairTable + SetAsideTable, R: GroupRows>
     /// records that wait after the batch are younger.
     async fn apply_batch(&self, batch: &Batch, progress: &mut Progress) -> Result<Option<Duration>, Left> {
         let Some(last) = batch.records.last() else {
-            progress.on_empty_batch(batch, self.parts.now());
+            progress.on_empty_batch();
             return Ok(None);
         };
         let age = |created_at: Option<i64>| {

@@ -12,6 +12,8 @@ pub struct Shard {
     pub id: ShardId,
     /// The shard that this shard continues. A parent that is not listed any more counts as finished.
     pub parent: Option<ShardId>,
+    /// Whether the shard can get records. Its children get records only after it is closed.
+    pub is_open: bool,
 }
 
 /// The position at which reading a shard starts.
@@ -46,7 +48,7 @@ pub enum RecordChange {
 /// The result of one read.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
-    /// The records in order. Often there are none.
+    /// The records in order. Often there are none, even if later pages have records.
     pub records: Vec<Record>,
     /// The iterator of the next read. `None` only at the end of a closed shard.
     pub next: Option<String>,

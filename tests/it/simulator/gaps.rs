@@ -32,6 +32,7 @@ fn write(state: &mut State, number: u128, at: i64) {
 /// treated as starting after a gap.
 pub async fn silence() -> Vec<String> {
     let world = SimWorld::new(0);
+    world.lock().odds.empty_page = 500;
     world.lock().open_shard(None, Duration::ZERO);
     give_birth(&world, 0, 1);
     let mut gaps = Vec::new();
@@ -116,8 +117,8 @@ pub async fn long_repair() -> State {
     world.into_state()
 }
 
-/// A shard closes, and its child gets a message. Long afterwards a process reads the end of the parent, and dies. The message
-/// is trimmed before another process reads the child. Returns the number of requested repairs.
+/// A shard closes, and its child gets a message. Long afterwards a process reads the parent to its end, with empty pages before
+/// it, and dies. The message is trimmed before another process reads the child.
 pub async fn end_that_is_read_late() -> State {
     let world = SimWorld::new(3);
     {
@@ -134,6 +135,7 @@ pub async fn end_that_is_read_late() -> State {
         let parent = state.shards[0].id.clone();
         state.open_shard(Some(parent), Duration::ZERO);
         write(&mut state, 0, 10);
+        state.odds.empty_page = 900;
     }
     tokio::time::sleep(RETENTION * 3 / 4).await;
     give_birth(&world, 0, 2);

@@ -100,7 +100,8 @@ fn a_repair_that_is_longer_than_the_retention_ends() {
     assert_eq!((state.repair.requested, state.passes), (1, 1), "{:?}", state.repair);
 }
 
-/// What is written after a shard has closed is in its child: the time at which the end is read says nothing about that.
+/// What is written after a shard has closed is in its child. The time at which the end of the shard is read, or an empty page
+/// before the end, says nothing about it.
 #[test]
 fn a_gap_in_the_child_of_a_shard_that_ended_long_ago_is_found() {
     let state = runtime().block_on(gaps::end_that_is_read_late());

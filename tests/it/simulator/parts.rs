@@ -148,7 +148,7 @@ fn listed(state: &State, of: Option<&str>) -> Vec<Shard> {
     let now = Instant::now();
     let shards = state.shards.iter().filter(|it| it.listed_from <= now && !it.gone);
     let shards = shards.filter(|it| of.is_none() || it.parent.as_deref() == of);
-    shards.map(|it| Shard { id: it.id.clone(), parent: it.parent.clone() }).collect()
+    shards.map(|it| Shard { id: it.id.clone(), parent: it.parent.clone(), is_open: !it.closed }).collect()
 }
 
 fn there<'a>(state: &'a State, shard: &str, operation: &'static str) -> Result<&'a SimShard, StreamError> {
@@ -207,14 +207,18 @@ impl StreamSource for Part {
             if now_millis().saturating_sub(made) > ITERATOR_LIFE.as_millis() {
                 return Err(StreamError::IteratorExpired);
             }
-            let most = state.random.random_range(1..=12);
+            // A page can be empty although later ones have records, or although no record follows in a closed shard.
+            let empty_page = state.odds.empty_page;
+            let is_empty_page = state.chance(empty_page);
+            let most = if is_empty_page { 0 } else { state.random.random_range(1..=12) };
             let found = there(state, parts[0], "GetRecords")?;
             if at < found.trimmed {
                 return Err(StreamError::Trimmed);
             }
             let records: Vec<_> = found.records[at..].iter().take(most).map(|(_, record)| record.clone()).collect();
             let behind = at + records.len();
-            let ended = found.closed && behind == found.records.len();
+            let nothing_waits = behind == found.records.len();
+            let ended = found.closed && nothing_waits && !is_empty_page;
             let next = (!ended).then(|| format!("{} {behind} {}", found.id, now_millis()));
             let parent = found.parent.clone().filter(|parent| there(state, parent, "").is_ok());
             let parent_done = parent.as_ref().is_none_or(|it| state.leases.get(it).is_none_or(Lease::is_finished));
@@ -222,6 +226,7 @@ impl StreamSource for Part {
                 state.violated(format!("{} read records of {} before {parent:?} ended", self.process, parts[0]));
             }
             if records.is_empty()
+                && nothing_waits
                 && let Some(read) = state.shards.iter_mut().find(|it| &*it.id == parts[0])
             {
                 read.read_to_end = true;

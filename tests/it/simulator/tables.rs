@@ -37,7 +37,7 @@ impl LeaseTable for Part {
 
     async fn create(&self, _stream: &StreamArn, new: &NewLease) -> Result<(), TableError> {
         self.table("PutItem", |state| {
-            let Shard { id, parent } = &new.shard;
+            let Shard { id, parent, .. } = &new.shard;
             let checkpoint = new.is_behind_gap.then_some(Checkpoint::BehindGap);
             state.create_lease(id, parent.as_ref(), checkpoint, Some(new.created_at), LeaseVersion::WithFeed);
         })

@@ -272,6 +272,7 @@ fn populate(state: &mut State) {
         pause: state.random.random_range(0..4),
         conflict: state.random.random_range(0..100),
         late: state.random.random_range(0..30),
+        empty_page: state.random.random_range(0..500),
     };
 }
 

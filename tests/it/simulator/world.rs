@@ -51,6 +51,8 @@ pub struct Odds {
     pub conflict: u32,
     /// A write arrives long after its caller has timed out.
     pub late: u32,
+    /// A page of the stream is empty, although it is not the last one.
+    pub empty_page: u32,
 }
 
 /// An outage of a call for some time.

@@ -53,7 +53,7 @@ fn of_another(epoch: u64) -> Condition {
 }
 
 async fn create<T: LeaseTable>(table: &T, created_at: i64, is_behind_gap: bool) {
-    let shard = Shard { id: "shard".into(), parent: Some("parent".into()) };
+    let shard = Shard { id: "shard".into(), parent: Some("parent".into()), is_open: true };
     table.create(&stream(), &NewLease { shard, created_at, is_behind_gap }).await.expect("a lease");
 }
 
