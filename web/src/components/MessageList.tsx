@@ -30,6 +30,8 @@ interface MessageListProps {
 /** Older messages are loaded long before the user reaches the oldest one. */
 const LOAD_AT_PX = 2_000;
 const AT_BOTTOM_PX = 48;
+/** For this time after a jump to the end, the list stays there, whatever else scrolls it. */
+const JUMP_MS = 500;
 /** The part of the list that stays visible above the first unread message. */
 const ABOVE_UNREAD_PX = 80;
 
@@ -49,6 +51,7 @@ export function MessageList(props: MessageListProps) {
   const [isAtEnd, setAtEnd] = useState(true);
   /** Whether the list stays at its end when rows are added or change their size. */
   const follows = useRef(false);
+  const jumpedAt = useRef(-Infinity);
   const last = useRef({ scrollTop: 0, scrollHeight: 0, clientHeight: 0 });
   const isPlaced = useRef(false);
   const newest = items.at(-1);
@@ -87,7 +90,11 @@ export function MessageList(props: MessageListProps) {
     // When rows are measured, both the size and the position change. If only the position changes, the user has scrolled.
     const isSameSize = scrollHeight === before.scrollHeight && clientHeight === before.clientHeight;
     if (scrollHeight - scrollTop - clientHeight < AT_BOTTOM_PX) follows.current = true;
-    else if (isSameSize && scrollTop < before.scrollTop) follows.current = false;
+    else if (isSameSize && scrollTop < before.scrollTop) {
+      // Chromium continues the animation of the Home key after a jump.
+      if (performance.now() - jumpedAt.current < JUMP_MS) scrollToEnd();
+      else follows.current = false;
+    }
     last.current = { scrollTop, scrollHeight, clientHeight };
     setAtEnd(follows.current);
     loadIfNear();
@@ -101,6 +108,8 @@ export function MessageList(props: MessageListProps) {
   const jump = () => {
     const handle = list.current;
     if (!handle) return;
+    follows.current = true;
+    jumpedAt.current = performance.now();
     const isNear = handle.scrollSize - handle.scrollOffset < 4 * handle.viewportSize;
     scrollToEnd(isNear && !matchMedia('(prefers-reduced-motion: reduce)').matches ? 'smooth' : 'instant');
   };
