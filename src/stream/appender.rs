@@ -20,7 +20,7 @@ use super::rows::GroupRows;
 use crate::backoff::Backoff;
 use crate::environment::Environment;
 use crate::messages_table::feed::{FeedContent, FeedEntry, FeedHead};
-use crate::messages_table::{Applied, GroupUpdate, TableError, UpdateProblem};
+use crate::messages_table::{Applied, GroupRow, GroupUpdate, TableError, UpdateProblem};
 use crate::metrics::Count;
 use crate::model::UserUuid;
 
@@ -32,9 +32,10 @@ pub const FEED_RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
 const MAX_COMMITS: usize = 10;
 /// Maximum number of items in one transaction. DynamoDB allows 100.
 const MAX_ITEMS: usize = 90;
-/// Maximum size of the texts of one transaction in bytes, as `GroupCommit::size` counts them. DynamoDB allows 4 MB, including
-/// keys and other attributes.
-const MAX_TEXT_BYTES: usize = 2_000_000;
+/// Maximum size of the texts of one transaction in bytes, as `GroupCommit::size` counts them. A transaction needs two write units
+/// for each KB at once. At this size, it needs 800. A table of the smallest size saves up to 1,500 (five per second for five
+/// minutes), and a partition allows 1,000 per second. A transaction that needs more might never succeed.
+const MAX_TEXT_BYTES: usize = 400_000;
 /// Maximum number of attempts of a transaction. Each attempt reads the heads again. If the last one fails, the commits are
 /// planned again.
 const TRIES: u32 = 4;
@@ -165,8 +166,7 @@ impl Appender {
             let (more_items, more_bytes) = commit.size();
             let is_wanted = commit.users().any(|user| users.contains(&user))
                 && commit.users().all(|user| users.contains(&user) || !queue.busy.contains(&user))
-                // A transaction may contain an item only once.
-                && commits.iter().all(|other| other.commit.update.group != commit.update.group)
+                && !commits.iter().any(|other| commit.shares_item(&other.commit))
                 && items + more_items <= MAX_ITEMS
                 && bytes + more_bytes <= MAX_TEXT_BYTES;
             if is_wanted && let Some(waiting) = queue.waiting.remove(index) {
@@ -318,9 +318,20 @@ impl Drop for Ticket<'_> {
 impl GroupCommit {
     /// Returns the users to whose feeds the commit appends, and the owners of its rows. A user can occur several times.
     fn users(&self) -> impl Iterator<Item = UserUuid> {
+        self.appends.iter().map(|(owner, _)| *owner).chain(self.rows().map(|row| row.owner))
+    }
+
+    /// Returns the rows that the commit deletes, puts or updates.
+    fn rows(&self) -> impl Iterator<Item = &GroupRow> {
         let GroupUpdate { delete, put, update, .. } = &self.update;
-        let rows = delete.iter().chain(put).chain(update.iter().map(|(_, after)| after)).map(|row| row.owner);
-        self.appends.iter().map(|(owner, _)| *owner).chain(rows)
+        delete.iter().chain(put).chain(update.iter().map(|(_, after)| after))
+    }
+
+    /// Whether one transaction cannot contain both commits, because a transaction may contain an item only once. Rows of the
+    /// legacy system can have the same sort key in two groups.
+    fn shares_item(&self, other: &Self) -> bool {
+        self.update.group == other.update.group
+            || self.rows().any(|row| other.rows().any(|it| (it.owner, &it.sort_key) == (row.owner, &row.sort_key)))
     }
 
     /// Returns the number of items in the transaction and the approximate size of their texts in bytes.
@@ -333,5 +344,55 @@ impl GroupCommit {
             FeedContent::Reset(_) => 0,
         };
         (items, rows + self.appends.iter().map(|(_, content)| bytes(content)).sum::<usize>())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::messages_table::{Fed, SortKey};
+    use crate::model::{MessageGroupUuid, NameCopy, Participant};
+
+    fn user(number: u128) -> Participant {
+        let names = NameCopy { handle: format!("user{number}"), display_name: format!("User {number}") };
+        Participant { uuid: UserUuid(Uuid::from_u128(number)), names: names.into() }
+    }
+
+    /// A commit that puts a row of user 1 for the group `group`, with a text of `bytes` bytes.
+    fn commit(group: u128, sort_key: &str, bytes: usize) -> GroupCommit {
+        let group = MessageGroupUuid(Uuid::from_u128(group));
+        let row = GroupRow {
+            owner: user(1).uuid,
+            group,
+            other: user(2),
+            body: "x".repeat(bytes),
+            author: None,
+            sort_key: SortKey::read(sort_key).expect(sort_key),
+            fed: Fed::default(),
+            reading: None,
+        };
+        let update = GroupUpdate { group, delete: Vec::new(), put: vec![row], update: Vec::new(), bump: None };
+        GroupCommit { update, appends: Vec::new() }
+    }
+
+    /// The number of commits in the transaction of the first commit.
+    fn first_batch(commits: &[GroupCommit]) -> usize {
+        let appender = Appender::new(None);
+        let enqueue = |commit: &GroupCommit| appender.enqueue(commit.clone(), oneshot::channel().0);
+        let tickets: Vec<_> = commits.iter().map(enqueue).collect();
+        appender.next_batch(tickets[0].id).map_or(0, |batch| batch.commits.len())
+    }
+
+    #[test]
+    fn commits_share_a_transaction_unless_they_share_an_item_or_are_too_large() {
+        let (noon, later) = ("2022-05-04T12:00:00", "2022-05-04T12:00:01");
+        assert_eq!(first_batch(&[commit(1, noon, 1), commit(2, later, 1)]), 2);
+        assert_eq!(first_batch(&[commit(1, noon, 1), commit(1, later, 1)]), 1, "one group");
+        assert_eq!(first_batch(&[commit(1, noon, 1), commit(2, noon, 1)]), 1, "one key");
+        let half = MAX_TEXT_BYTES / 2;
+        assert_eq!(first_batch(&[commit(1, noon, half), commit(2, later, half)]), 2);
+        assert_eq!(first_batch(&[commit(1, noon, half), commit(2, later, half + 1)]), 1, "too large");
     }
 }
