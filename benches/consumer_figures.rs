@@ -350,7 +350,7 @@ impl StreamSource for Backlog {
     }
 
     async fn shards(&self, _stream: &StreamArn) -> Result<Vec<Shard>, StreamError> {
-        Ok(vec![Shard { id: "backlog".into(), parent: None }])
+        Ok(vec![Shard { id: "backlog".into(), parent: None, is_open: true }])
     }
 
     async fn children(&self, _stream: &StreamArn, _parent: &ShardId) -> Result<Vec<Shard>, StreamError> {
