@@ -30,6 +30,7 @@ mod running;
 pub mod seed;
 pub mod shutdown;
 pub mod stream;
+mod task;
 pub(crate) mod telemetry;
 pub mod users;
 

@@ -76,13 +76,16 @@ impl Subscription {
     }
 
     /// Executes the subscription for an event.
-    pub async fn execute(&self, event: Event) -> Result<EventResult, Stalled> {
-        let context = context(&self.api, self.token.clone(), Step::event(event));
-        let execution = graphql::execute_event(&self.api.schema, self.plan.request(), &context);
-        match timeout(self.api.limits.request_timeout(), execution).await {
-            Ok(Ok((response, _))) => Ok(EventResult::Executed(response)),
-            Ok(Err(errors)) => Ok(EventResult::NotExecuted { errors }),
-            Err(_) => Err(Stalled),
+    pub fn execute(&self, event: Event) -> impl Future<Output = Result<EventResult, Stalled>> + Send + use<> {
+        let (api, request) = (self.api.clone(), self.plan.request());
+        let context = context(&api, self.token.clone(), Step::event(event));
+        async move {
+            let execution = graphql::execute_event(&api.schema, request, &context);
+            match timeout(api.limits.request_timeout(), execution).await {
+                Ok(Ok((response, _))) => Ok(EventResult::Executed(response)),
+                Ok(Err(errors)) => Ok(EventResult::NotExecuted { errors }),
+                Err(_) => Err(Stalled),
+            }
         }
     }
 }

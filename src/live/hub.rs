@@ -13,6 +13,7 @@ use tokio::sync::{Semaphore, broadcast, watch};
 use super::activity::Activity;
 use crate::messaging::{FeedCursor, FeedPage, MessagingError};
 use crate::model::UserUuid;
+use crate::task::in_task;
 
 /// Maximum number of activities that wait for one subscription. If there are more, the oldest ones are lost.
 const MAX_ACTIVITIES: usize = 16;
@@ -139,7 +140,7 @@ impl Hub {
     }
 
     /// Makes a read, or waits for the running read with the same `key`. The devices of a user get a signal at the same time, and
-    /// share one read. Each of them drives it, so no device waits for another one that stands still.
+    /// share one read. It has a task of its own, so no device waits for another one that stands still.
     pub async fn share_read(
         &self,
         key: PageKey,
@@ -149,7 +150,7 @@ impl Hub {
             let mut pages = lock(&self.pages);
             let running = pages.get(&key).and_then(WeakShared::upgrade);
             running.unwrap_or_else(|| {
-                let read = read.boxed().shared();
+                let read = in_task(read).boxed().shared();
                 // The map has no entry only for a read that has just ended.
                 pages.extend(read.downgrade().map(|weak| (key.clone(), weak)));
                 read

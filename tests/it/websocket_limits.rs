@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpSocket;
 
 use crate::feed::Log;
-use crate::harness::client::code_and_reason;
+use crate::harness::client::{GROUPS, code_and_reason};
 use crate::harness::event_stream::{EventStream, Multipart};
 use crate::harness::live::{FEED, ready};
 use crate::harness::websocket::{FIN, PING, Socket, complete, frame, init, offer, ping, pong, subscribe, text, texts};
@@ -173,51 +173,116 @@ fn a_silent_client_is_closed_and_one_that_answers_pings_is_not() {
 }
 
 /// Bytes of a message that is large, so that few of them fill the buffers of a connection.
-const LARGE: usize = 4_000;
+const LARGE: usize = 200_000;
 /// Pause between attempts to open a socket.
 const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(200);
+
+/// A feed with 10,000 KB in events, and the cursor before them.
+async fn large_feed() -> (Log, Value) {
+    let log = Log::new().await;
+    for batch in 0..5 {
+        let large = |entry: u64| {
+            let number = batch * 10 + entry;
+            let FeedContent::Messages(messages) = log.messages(number..number + 1) else { panic!("no messages") };
+            let mut messages = (*messages).clone();
+            messages.messages.iter_mut().for_each(|message| message.body = "x".repeat(LARGE));
+            FeedContent::Messages(messages.into())
+        };
+        log.append(batch * 10, batch * 10, (0..10).map(large).collect()).await;
+    }
+    let start = log.client().feed(&Value::Null, 1).await.events[0]["cursor"].clone();
+    (log, start)
+}
+
+/// A socket of ana with small buffers.
+async fn slow_socket(server: &Server, log: &Log) -> Socket {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(4_096).expect("a small buffer");
+    let connection = socket.connect(server.address).await.expect("a connection");
+    let (mut slow, _) = Socket::upgrade(connection, &offer()).await;
+    slow.init(&log.ana.token).await;
+    slow
+}
 
 #[test]
 fn a_client_that_accepts_no_data_is_closed_and_delays_nobody() {
     test(async {
-        let log = Log::new().await;
-        // 10,000 KB in events.
-        for batch in 0..5 {
-            let large = |entry: u64| {
-                let first = batch * 500 + entry * 50;
-                let FeedContent::Messages(messages) = log.messages(first..first + 50) else { panic!("no messages") };
-                let mut messages = (*messages).clone();
-                messages.messages.iter_mut().for_each(|message| message.body = "x".repeat(LARGE));
-                FeedContent::Messages(messages.into())
+        let (log, start) = large_feed().await;
+        let limits: [fn(&mut ApiParts); 2] = [
+            |parts| parts.requests.connections.write_timeout_ms = 1_500,
+            // One event and the overhead of a response are larger.
+            |parts| parts.requests.connections.unread_bytes = LARGE + 2_000,
+        ];
+        for limit in limits {
+            let change = |parts: &mut ApiParts| {
+                parts.requests.live.sockets_per_user = 1;
+                limit(parts);
             };
-            log.append(batch * 10, batch * 500, (0..10).map(large).collect()).await;
+            let server = log.world.server_where(change).await;
+            let mut slow = slow_socket(&server, &log).await;
+            slow.subscribe("1", FEED, json!({ "after": start })).await;
+            assert_eq!(slow.event("1").await["__typename"], "MessageAdded");
+            assert_eq!(opened(&server, &log.ana).await.1, too_many_connections());
+
+            let (mut other, _) = opened(&server, &user("ben").await).await;
+            other.subscribe("1", FEED, json!({})).await;
+            ready(&other.event("1").await);
+            let room = || async {
+                tokio::time::sleep(BETWEEN_ATTEMPTS).await;
+                Some(opened(&server, &log.ana).await).filter(|(_, response)| *response == accepted())
+            };
+            // The close frame cannot arrive, but the socket counts no longer.
+            let _room = eventually("that the slow client is closed", room).await;
+            other.nothing_more().await;
+            drop(slow);
         }
-        let start = log.client().feed(&Value::Null, 1).await.events[0]["cursor"].clone();
+    });
+}
+
+#[test]
+fn a_client_that_accepts_no_data_holds_no_permits() {
+    test(async {
+        let (log, start) = large_feed().await;
         let change = |parts: &mut ApiParts| {
-            parts.requests.live.sockets_per_user = 1;
-            parts.requests.connections.write_timeout_ms = 1_500;
+            parts.requests.http.concurrent_requests = 2;
+            // The test is over before that.
+            parts.requests.connections.write_timeout_ms = 300_000;
         };
         let server = log.world.server_where(change).await;
-
-        let socket = TcpSocket::new_v4().expect("a socket");
-        socket.set_recv_buffer_size(4_096).expect("a small buffer");
-        let connection = socket.connect(server.address).await.expect("a connection");
-        let (mut slow, _) = Socket::upgrade(connection, &offer()).await;
-        slow.init(&log.ana.token).await;
+        let (proxy, ben) = (&log.world.proxy, user("ben").await);
+        let mut slow = slow_socket(&server, &log).await;
+        proxy.hold("TransactWriteItems");
+        let before = proxy.calls("TransactWriteItems");
+        let send = "mutation ($handle: String!) { createMessage(input: { to: { handle: $handle }, body: \"x\" }) { message { uuid } } }";
+        slow.subscribe("sent", send, json!({ "handle": ben.handle() })).await;
+        let arrived = || async { (proxy.calls("TransactWriteItems") > before).then_some(()) };
+        eventually("that the message is being stored", arrived).await;
         slow.subscribe("1", FEED, json!({ "after": start })).await;
         assert_eq!(slow.event("1").await["__typename"], "MessageAdded");
-        assert_eq!(opened(&server, &log.ana).await.1, too_many_connections());
+        // The server reads the feed until the buffers of the connection are full.
+        eventually("that the socket accepts no more", || async {
+            let before = proxy.calls("Query");
+            tokio::time::sleep(BETWEEN_ATTEMPTS * 2).await;
+            (proxy.calls("Query") == before).then_some(())
+        })
+        .await;
+        proxy.release("TransactWriteItems");
 
-        let (mut other, _) = opened(&server, &user("ben").await).await;
-        other.subscribe("1", FEED, json!({})).await;
-        ready(&other.event("1").await);
-        let room = || async {
-            tokio::time::sleep(BETWEEN_ATTEMPTS).await;
-            Some(opened(&server, &log.ana).await).filter(|(_, response)| *response == accepted())
-        };
-        // The close frame cannot arrive, but the socket counts no longer.
-        let _room = eventually("that the slow client is closed", room).await;
-        other.nothing_more().await;
+        // Another request has one permit. There must be a second one, although the socket cannot deliver the result.
+        proxy.hold("Query");
+        let before = proxy.calls("Query");
+        let client = server.client(&ben);
+        let list = tokio::spawn(client.post().json(&json!({ "query": GROUPS })).send());
+        eventually("a list", || async { (proxy.calls("Query") > before).then_some(()) }).await;
+        eventually("a second permit", || async {
+            let response = client.post().json(&json!({ "query": "{ __typename }" })).send().await.expect("a response");
+            response.status().is_success().then_some(())
+        })
+        .await;
+        proxy.release("Query");
+        // The list was not the request that returned its permit.
+        let list: Value = list.await.expect("a task").expect("a response").json().await.expect("JSON");
+        assert!(list["errors"].is_null(), "{list}");
         drop(slow);
     });
 }

@@ -84,6 +84,9 @@ pub struct Client {
     request: Unfinished,
 }
 
+/// A message that the server is sending.
+pub struct Sending(Unfinished);
+
 /// A request is unfinished until all clones of this value are dropped.
 #[derive(Clone)]
 pub struct Unfinished(Arc<UnfinishedRequest>);
@@ -302,6 +305,13 @@ impl Client {
         self.request.0.connection.lock().is_accepted = true;
     }
 
+    /// Registers that a handler that has taken over the connection sends a message of `bytes` bytes, until the returned value
+    /// is dropped. Until then, the bytes count as not read by the client.
+    pub fn sending(&self, bytes: usize) -> Sending {
+        self.request.begin_part(bytes, bytes);
+        Sending(self.request.clone())
+    }
+
     /// Waits until the server needs the connection for another client or must close it for another reason.
     pub async fn evicted(&self) {
         self.request.0.connection.closed().await;
@@ -330,6 +340,12 @@ impl Unfinished {
         if request.parts == 0 && request.left == 0 {
             request.bytes = 0;
         }
+    }
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        self.0.end_part();
     }
 }
 

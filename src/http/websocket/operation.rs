@@ -19,6 +19,7 @@ use crate::http::refusal::Refusal;
 use crate::http::request_log::RequestLog;
 use crate::http::subscription::{NotStarted, Stalled, Subscription};
 use crate::outcome::Outcome;
+use crate::task::in_task;
 use crate::telemetry;
 
 /// A message of the server that belongs to an operation.
@@ -61,8 +62,8 @@ pub fn run(
 
 async fn next(id: Arc<str>, mut state: State) -> Option<(Frame, State)> {
     if let State::Start { api, token, parameters } = state {
-        // Boxed, so that a subscription that waits takes little memory.
-        match Box::pin(start(&id, api, token, *parameters)).await {
+        // In a task, because the session polls its operations only while the client accepts data.
+        match in_task(start(id.clone(), api, token, *parameters)).await {
             Started::Subscribed(subscription, log) => state = State::Subscribed(subscription, log),
             Started::Frame(frame, state) => return Some((frame, state)),
         }
@@ -70,7 +71,7 @@ async fn next(id: Arc<str>, mut state: State) -> Option<(Frame, State)> {
     match state {
         State::Subscribed(mut subscription, mut log) => {
             let event = subscription.next().await;
-            let executed = Box::pin(subscription.execute(event)).await;
+            let executed = in_task(subscription.execute(event)).await;
             Some(match executed {
                 Ok(of_event) => {
                     log.delivered();
@@ -95,7 +96,7 @@ enum Started {
     Frame(Frame, State),
 }
 
-async fn start(id: &Arc<str>, api: Arc<Api>, token: VerifiedToken, parameters: Parameters) -> Started {
+async fn start(id: Arc<str>, api: Arc<Api>, token: VerifiedToken, parameters: Parameters) -> Started {
     let mut log = RequestLog::start();
     let Parameters { document, operation_name, variables } = parameters;
     let planned = api.documents.find(&document, operation_name.as_deref()).and_then(|operation| {
@@ -104,7 +105,7 @@ async fn start(id: &Arc<str>, api: Arc<Api>, token: VerifiedToken, parameters: P
     });
     let (kind, plan) = match planned {
         Ok(planned) => planned,
-        Err(error) => return Started::Frame(failed(id, error.into(), log), State::Ended),
+        Err(error) => return Started::Frame(failed(&id, error.into(), log), State::Ended),
     };
     if kind == OperationType::Subscription {
         let frame = match Subscription::start(&api, plan, Some(token), None).await {
@@ -112,10 +113,10 @@ async fn start(id: &Arc<str>, api: Arc<Api>, token: VerifiedToken, parameters: P
                 log.subscribed();
                 return Started::Subscribed(Box::new(subscription), Box::new(log));
             }
-            Err(NotStarted::Refused(refusal)) => failed(id, refusal, log),
+            Err(NotStarted::Refused(refusal)) => failed(&id, refusal, log),
             Err(NotStarted::Failed(errors, outcome)) => {
                 log.end(outcome);
-                error(id, &errors)
+                error(&id, &errors)
             }
         };
         return Started::Frame(frame, State::Ended);
@@ -123,9 +124,9 @@ async fn start(id: &Arc<str>, api: Arc<Api>, token: VerifiedToken, parameters: P
     match execute(&api, kind, plan, Some(token)).await {
         Ok((response, outcome)) => {
             log.end(outcome);
-            Started::Frame(result(id, &response), State::Executed)
+            Started::Frame(result(&id, &response), State::Executed)
         }
-        Err(refusal) => Started::Frame(failed(id, refusal, log), State::Ended),
+        Err(refusal) => Started::Frame(failed(&id, refusal, log), State::Ended),
     }
 }
 

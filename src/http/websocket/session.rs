@@ -34,6 +34,7 @@ use crate::metrics::{self, Limit};
 use crate::outcome::Code;
 use crate::registration::RegistrationError;
 use crate::report;
+use crate::task::in_task;
 use crate::telemetry;
 
 /// Maximum time for the arrival of `connection_init`.
@@ -249,7 +250,7 @@ impl Session {
                     return Err(Close::second_init().into());
                 }
                 let authorization = authorization(&payload).map(str::to_owned);
-                self.phase = Phase::Verifying(admit(self.api.clone(), authorization).boxed());
+                self.phase = Phase::Verifying(in_task(admit(self.api.clone(), authorization)).boxed());
                 Ok(())
             }
             ClientMessage::Ping(payload) => self.send(ServerMessage::Pong { payload }.to_text()).await,
@@ -317,7 +318,14 @@ impl Session {
     /// Sends a message. The session handles no other event until the client has accepted the message, so the next events of the
     /// operations are read only after that.
     async fn send_message(&mut self, message: Message) -> Result<(), Ended> {
-        match timeout(self.api.connections.write_timeout(), self.socket.send(message)).await {
+        let _sending = self.client.sending(message.len());
+        let sent = tokio::select! {
+            biased;
+            sent = timeout(self.api.connections.write_timeout(), self.socket.send(message)) => sent,
+            // The server needs the memory of the message.
+            () = self.client.evicted() => return Err(Ended::Lost),
+        };
+        match sent {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(Ended::Lost),
             Err(_) => {
