@@ -66,7 +66,7 @@ export function createClient(options: ClientOptions): Client {
   }
 
   async function executeOnce<Result>(document: TypedDocumentString<Result, never>, variables: unknown): Promise<Result> {
-    const response = await post(options.url, {
+    const response = await post(options, {
       accept: 'application/graphql-response+json, application/json;q=0.9',
       bearer: await options.token?.(),
       query: document.toString(),

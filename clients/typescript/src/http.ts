@@ -7,6 +7,8 @@ export interface Endpoint {
   url: string;
   /** Returns the access token; called for each request and each connection. Without a token the request is anonymous. */
   token?: (() => string | undefined | Promise<string | undefined>) | undefined;
+  /** Sends the requests (default: the global `fetch`). For subscriptions, the body of its responses must be a stream. */
+  fetch?: typeof fetch | undefined;
 }
 
 export interface GraphqlRequest {
@@ -19,7 +21,7 @@ export interface GraphqlRequest {
   signal: AbortSignal;
 }
 
-export async function post(url: string, request: GraphqlRequest): Promise<Response> {
+export async function post({ url, fetch = globalThis.fetch }: Endpoint, request: GraphqlRequest): Promise<Response> {
   const { accept, bearer, query, variables, signal } = request;
   const headers = new Headers({ Accept: accept, 'Content-Type': 'application/json' });
   if (bearer) headers.set('Authorization', `Bearer ${bearer}`);

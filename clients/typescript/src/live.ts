@@ -120,7 +120,7 @@ function open({ endpoint, query, variables }: Subscription, signal: AbortSignal)
   return new Promise((resolve, reject) => {
     signal.addEventListener('abort', () => reject(noResponse()));
     tokenOf(endpoint)
-      .then((bearer) => post(endpoint.url, { accept: 'text/event-stream', bearer, query, variables, signal }))
+      .then((bearer) => post(endpoint, { accept: 'text/event-stream', bearer, query, variables, signal }))
       .then(resolve, reject);
   });
 }

@@ -1,0 +1,30 @@
+// Tests queries and mutations with a `fetch` that answers each request as the test says.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { createClient, type ClientOptions } from './client.js';
+import { me } from './operations.js';
+
+type Answer = (signal: AbortSignal) => Response | Promise<Response>;
+
+/** Returns a client, and the tokens of its requests. Each request gets the next answer, and all later ones get the last answer. */
+function clientWith(answers: Answer[], options: Partial<ClientOptions> = {}) {
+  const tokens: (string | null)[] = [];
+  const fetch: ClientOptions['fetch'] = async (_, init) => {
+    const answer = answers[Math.min(tokens.length, answers.length - 1)];
+    tokens.push(new Headers(init?.headers).get('Authorization'));
+    assert.ok(answer && init?.signal);
+    return answer(init.signal);
+  };
+  return { tokens, client: createClient({ url: 'https://api.test/graphql', fetch, ...options }) };
+}
+
+const ANA = { id: '1', uuid: '1', handle: 'ana', displayName: 'Ana' };
+const succeeds: Answer = () => Response.json({ data: { me: ANA } });
+
+test('requests use the given fetch', async () => {
+  const { tokens, client } = clientWith([succeeds]);
+  assert.deepEqual(await me(client), ANA);
+  assert.deepEqual(tokens, [null]);
+});
