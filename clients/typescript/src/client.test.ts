@@ -21,10 +21,27 @@ function clientWith(answers: Answer[], options: Partial<ClientOptions> = {}) {
 }
 
 const ANA = { id: '1', uuid: '1', handle: 'ana', displayName: 'Ana' };
+const proxy =
+  (status: number): Answer =>
+  () =>
+    new Response('<html>', { status });
 const succeeds: Answer = () => Response.json({ data: { me: ANA } });
 
 test('requests use the given fetch', async () => {
   const { tokens, client } = clientWith([succeeds]);
   assert.deepEqual(await me(client), ANA);
   assert.deepEqual(tokens, [null]);
+});
+
+test('repeats a request after an error page of a proxy, if the error is transient', async () => {
+  for (const status of [408, 429, 500, 502, 503, 504]) {
+    const { tokens, client } = clientWith([proxy(status), succeeds]);
+    assert.deepEqual(await me(client), ANA);
+    assert.equal(tokens.length, 2);
+  }
+  for (const status of [400, 403, 404, 413]) {
+    const { tokens, client } = clientWith([proxy(status), succeeds]);
+    await assert.rejects(me(client), { code: 'UNREACHABLE', isTransient: false });
+    assert.equal(tokens.length, 1);
+  }
 });

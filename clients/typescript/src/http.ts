@@ -44,8 +44,8 @@ export async function read<Result>(response: Response): Promise<Received<Result>
   }
   const answer = resultOf<Result>(text);
   if (answer) return { answer, requestId, retryAfter };
-  // For example the error page of a proxy.
-  const isTransient = response.status >= 500 || response.status === 429;
+  // For example the error page of a proxy. A proxy answers 408 if the request did not arrive in time.
+  const isTransient = response.status >= 500 || [408, 429].includes(response.status);
   const message = `The response (HTTP ${response.status}) is not a GraphQL response.`;
   throw unreachable(message, { requestId, retryAfter, isTransient });
 }
