@@ -80,7 +80,7 @@ export function createClient(options: ClientOptions): Client {
     return answer.data;
   }
 
-  const subscribe: Client['subscribe'] = (document, variables, { signal, onRetry } = {}) =>
-    subscribeTo({ endpoint: options, query: document.toString(), variables, timeoutMs, silenceMs, signal, onRetry });
+  const subscribe: Client['subscribe'] = (document, variables, subscribeOptions) =>
+    subscribeTo({ ...subscribeOptions, endpoint: options, query: document.toString(), variables, timeoutMs, silenceMs });
   return { execute, subscribe };
 }

@@ -142,6 +142,15 @@ test('waits and tries again while the server is not available', async (context) 
   assert.ok((waits[3] ?? 0) >= 1000, `the waits get longer: ${waits}`);
 });
 
+test('onOpen is called each time a stream is open, before its first event', async (context) => {
+  const answers = [refuses(503), ends(ready('a')), refuses(503), ends(ready('b'), COMPLETE)];
+  const { clientOf } = await serve(context, answers);
+  const calls: string[] = [];
+  const options = { onOpen: () => calls.push('open'), onRetry: () => calls.push('retry') };
+  for await (const { cursor } of liveFeed(clientOf(), null, options)) calls.push(cursor);
+  assert.deepEqual(calls, ['retry', 'open', 'a', 'retry', 'retry', 'open', 'b']);
+});
+
 test('ends with the error of a request that would fail again', async (context) => {
   const cases: [Answer, object][] = [
     [ends(failed({ code: 'BAD_USER_INPUT', reason: 'cursor_invalid' })), { code: 'BAD_USER_INPUT', reason: 'cursor_invalid' }],

@@ -8,6 +8,8 @@ import { EventStreamParser, type ServerSentEvent } from './sse.js';
 export interface SubscribeOptions {
   /** Ends the subscription. The loop over its events then ends without an error. */
   signal?: AbortSignal | undefined;
+  /** Called each time a connection is open, also after a lost connection. */
+  onOpen?: (() => void) | undefined;
   /** Called when the connection is lost or cannot be opened, with the time until the next attempt. */
   onRetry?: ((error: ApiError, waitMs: number) => void) | undefined;
 }
@@ -80,7 +82,7 @@ interface ReceivedEvent extends ServerSentEvent {
 
 /** Opens a connection and returns its events. Throws an ApiError if there is no stream, or if it is cut or silent. */
 async function* connect(subscription: Subscription): AsyncGenerator<ReceivedEvent, void, undefined> {
-  const { timeoutMs, silenceMs, signal } = subscription;
+  const { timeoutMs, silenceMs, signal, onOpen } = subscription;
   const connection = new AbortController();
   const close = () => connection.abort();
   signal?.addEventListener('abort', close);
@@ -98,6 +100,7 @@ async function* connect(subscription: Subscription): AsyncGenerator<ReceivedEven
     if (!response.body || !response.headers.get('Content-Type')?.startsWith('text/event-stream')) {
       throw await refusal(inTime(read(response), timeoutMs));
     }
+    onOpen?.();
     const requestId = response.headers.get('x-request-id') ?? undefined;
     const reader = response.body.getReader();
     const parser = new EventStreamParser();
