@@ -76,6 +76,12 @@ const refuses =
       .writeHead(status, { 'Content-Type': 'application/json', 'x-request-id': 'r1' })
       .end(extensions ? JSON.stringify({ errors: [{ message: 'Refused', extensions }] }) : '<html>');
 
+/** The answer after this time. */
+const later =
+  (ms: number, answer: Answer): Answer =>
+  (response, request) =>
+    setTimeout(() => answer(response, request), ms);
+
 async function cursors(events: AsyncIterable<FeedEvent>): Promise<string[]> {
   const found: string[] = [];
   for await (const { cursor } of events) found.push(cursor);
@@ -140,6 +146,19 @@ test('waits and tries again while the server is not available', async (context) 
   assert.deepEqual(await cursors(liveFeed(clientOf(), null, { onRetry: (_, waitMs) => waits.push(waitMs) })), ['a']);
   assert.equal(connections.length, 5);
   assert.ok((waits[3] ?? 0) >= 1000, `the waits get longer: ${waits}`);
+});
+
+test('waits get longer until a stream stays open, also if the server takes longer to reject each connection', async (context) => {
+  context.mock.method(Math, 'random', () => 0);
+  const rejectsSlowly = later(150, refuses(503));
+  const endsLater: Answer = (response, request) => {
+    stays()(response, request);
+    later(1500, (response) => response.end())(response, request);
+  };
+  const { clientOf } = await serve(context, [rejectsSlowly, rejectsSlowly, ends(':\n\n'), endsLater, ends(COMPLETE)]);
+  const waits: number[] = [];
+  await cursors(liveFeed(clientOf(), null, { onRetry: (_, waitMs) => waits.push(waitMs) }));
+  assert.deepEqual(waits, [125, 250, 500, 125]);
 });
 
 test('onOpen is called each time a stream is open, before its first event', async (context) => {

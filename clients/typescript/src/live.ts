@@ -34,10 +34,14 @@ export async function* subscribeTo<Result>(subscription: Subscription): AsyncGen
   let failures = 0;
   let waitMs = 0;
   while (!signal?.aborted) {
-    const start = performance.now();
+    let openedAt = Infinity;
+    const onOpen = () => {
+      openedAt = performance.now();
+      subscription.onOpen?.();
+    };
     let error: ApiError;
     try {
-      for await (const { event, data, lastEventId, requestId } of connect({ ...subscription, variables })) {
+      for await (const { event, data, lastEventId, requestId } of connect({ ...subscription, variables, onOpen })) {
         if (event === 'complete') return;
         if (event === 'next') yield resultIn(data, requestId);
         // If there was an error, the new connection gets this event again.
@@ -51,8 +55,9 @@ export async function* subscribeTo<Result>(subscription: Subscription): AsyncGen
     }
     if (signal?.aborted) return;
     previous = error;
-    // Waits get longer until a connection lasts longer than the wait before it.
-    failures = performance.now() - start > waitMs ? 1 : Math.min(failures + 1, MAX_FAILURES);
+    // Waits get longer until a stream is open for longer than the wait before it. The time of an attempt without a stream does
+    // not count, because a server with too much load can take long to reject a connection.
+    failures = performance.now() - openedAt > waitMs ? 1 : Math.min(failures + 1, MAX_FAILURES);
     waitMs = waitAfter(failures, error.retryAfter);
     onRetry?.(error, waitMs);
     await wait(waitMs, signal);
