@@ -8,7 +8,7 @@ import { me } from './operations.js';
 
 type Answer = (signal: AbortSignal) => Response | Promise<Response>;
 
-/** Returns a client, and the tokens of its requests. Each request gets the next answer, and all later ones get the last answer. */
+/** Returns a client, and the tokens of its requests. Each request gets the next answer, and later ones get the last answer. */
 function clientWith(answers: Answer[], options: Partial<ClientOptions> = {}) {
   const tokens: (string | null)[] = [];
   const fetch: ClientOptions['fetch'] = async (_, init) => {
@@ -44,4 +44,17 @@ test('repeats a request after an error page of a proxy, if the error is transien
     await assert.rejects(me(client), { code: 'UNREACHABLE', isTransient: false });
     assert.equal(tokens.length, 1);
   }
+});
+
+test('throws the error if the server asks for more than 20 seconds', async (context) => {
+  const { setTimeout } = globalThis;
+  context.mock.method(globalThis, 'setTimeout', (run: () => void, ms: number) => setTimeout(run, ms > 15_000 ? 0 : ms));
+  const unavailable = (seconds: number) => () =>
+    new Response('<html>', { status: 503, headers: { 'Retry-After': String(seconds) } });
+  const soon = clientWith([unavailable(20), succeeds]);
+  assert.deepEqual(await me(soon.client), ANA);
+  assert.equal(soon.tokens.length, 2);
+  const late = clientWith([unavailable(21), succeeds]);
+  await assert.rejects(me(late.client), { retryAfter: 21 });
+  assert.equal(late.tokens.length, 1);
 });

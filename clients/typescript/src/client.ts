@@ -47,8 +47,8 @@ interface Resumable {
   after?: string | null | undefined;
 }
 
-/** The client does not wait longer than this. If the server asks for more time, the caller gets the error. */
-const MAX_WAIT_MS = 20_000;
+/** If the server asks for a longer wait than this, in seconds, the caller gets the error. */
+const MAX_RETRY_AFTER = 20;
 
 export function createClient(options: ClientOptions): Client {
   const { timeoutMs = 15_000, maxAttempts = 4, silenceMs = 45_000 } = options;
@@ -58,9 +58,10 @@ export function createClient(options: ClientOptions): Client {
       try {
         return await executeOnce(document, variables);
       } catch (error) {
-        const wait = error instanceof ApiError && error.isTransient ? waitAfter(attempt, error.retryAfter) : Infinity;
-        if (attempt >= maxAttempts || wait > MAX_WAIT_MS) throw error;
-        await new Promise((resolve) => setTimeout(resolve, wait));
+        if (!(error instanceof ApiError) || !error.isTransient || attempt >= maxAttempts) throw error;
+        const { retryAfter = 0 } = error;
+        if (retryAfter > MAX_RETRY_AFTER) throw error;
+        await new Promise((resolve) => setTimeout(resolve, waitAfter(attempt, retryAfter)));
       }
     }
   }

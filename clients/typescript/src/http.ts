@@ -62,13 +62,19 @@ export function resultOf<Result>(text: string): GraphqlResult<Result> | undefine
 
 /** The wait before the second attempt. Each wait is twice as long as the one before. */
 const FIRST_WAIT_MS = 250;
+/** From this attempt on, the waits are the longest: 8 to 24 seconds. */
+const LAST_BACKOFF = 7;
+/** A longer Retry-After counts as this time. Without a limit, `setTimeout` does not wait at all for 2^31 ms or more. */
+const LONGEST_RETRY_AFTER_S = 600;
 
 /**
  * The time to wait after the failure of an attempt, in milliseconds. The first attempt has the number 1. The jitter keeps
- * clients from repeating their requests at the same moment.
+ * clients from repeating their requests at the same moment, also if the server sent the same `retryAfter` to all of them.
  */
 export function waitAfter(attempt: number, retryAfter = 0): number {
-  return retryAfter * 1000 + FIRST_WAIT_MS * 2 ** (attempt - 1) * (0.5 + Math.random());
+  const askedMs = Math.min(retryAfter, LONGEST_RETRY_AFTER_S) * 1000;
+  const backoffMs = FIRST_WAIT_MS * 2 ** (Math.min(attempt, LAST_BACKOFF) - 1);
+  return askedMs * (1 + Math.random()) + backoffMs * (0.5 + Math.random());
 }
 
 /** The error of a request that got no response. */

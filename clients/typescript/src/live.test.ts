@@ -161,6 +161,21 @@ test('waits get longer until a stream stays open, also if the server takes longe
   assert.deepEqual(waits, [125, 250, 500, 125]);
 });
 
+test('a long Retry-After is limited, and has jitter', async (context) => {
+  const { clientOf } = await serve(context, [refuses(503, { code: 'UNAVAILABLE', retryAfter: 2 ** 31 / 1000 })]);
+  for (const random of [0, 0.75]) {
+    context.mock.method(Math, 'random', () => random);
+    const stop = new AbortController();
+    const waits: number[] = [];
+    const onRetry = (_: ApiError, waitMs: number) => {
+      waits.push(waitMs);
+      stop.abort();
+    };
+    await cursors(liveFeed(clientOf(), null, { signal: stop.signal, onRetry }));
+    assert.deepEqual(waits, [600_000 * (1 + random) + 250 * (0.5 + random)]);
+  }
+});
+
 test('onOpen is called each time a stream is open, before its first event', async (context) => {
   const answers = [refuses(503), ends(ready('a')), refuses(503), ends(ready('b'), COMPLETE)];
   const { clientOf } = await serve(context, answers);

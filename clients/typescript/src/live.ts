@@ -24,9 +24,6 @@ export interface Subscription extends SubscribeOptions {
   silenceMs: number;
 }
 
-/** From this number of failures on, the waits are the longest: 8 to 24 seconds. */
-const MAX_FAILURES = 7;
-
 export async function* subscribeTo<Result>(subscription: Subscription): AsyncGenerator<Result, void, undefined> {
   const { signal, onRetry } = subscription;
   let { variables } = subscription;
@@ -57,7 +54,7 @@ export async function* subscribeTo<Result>(subscription: Subscription): AsyncGen
     previous = error;
     // Waits get longer until a stream is open for longer than the wait before it. The time of an attempt without a stream does
     // not count, because a server with too much load can take long to reject a connection.
-    failures = performance.now() - openedAt > waitMs ? 1 : Math.min(failures + 1, MAX_FAILURES);
+    failures = performance.now() - openedAt > waitMs ? 1 : failures + 1;
     waitMs = waitAfter(failures, error.retryAfter);
     onRetry?.(error, waitMs);
     await wait(waitMs, signal);
