@@ -242,6 +242,17 @@ test('an aborted signal closes the connection and ends the loop, also while ther
   assert.equal(closedServer.connections.length, 1);
 });
 
+test('after the signal is aborted, events that have already arrived are not delivered', async (context) => {
+  const { clientOf } = await serve(context, [ends(ready('a'), ready('b'), ready('c'), COMPLETE)]);
+  const controller = new AbortController();
+  const found: string[] = [];
+  for await (const { cursor } of liveFeed(clientOf(), null, { signal: controller.signal })) {
+    found.push(cursor);
+    controller.abort();
+  }
+  assert.deepEqual(found, ['a']);
+});
+
 test('leaving the loop closes the connection', async (context) => {
   const { answer, closed } = staysUntilClosed();
   const { clientOf } = await serve(context, [answer]);

@@ -39,7 +39,8 @@ export async function* subscribeTo<Result>(subscription: Subscription): AsyncGen
     let error: ApiError;
     try {
       for await (const { event, data, lastEventId, requestId } of connect({ ...subscription, variables, onOpen })) {
-        if (event === 'complete') return;
+        // One part of the response can have several events.
+        if (signal?.aborted || event === 'complete') return;
         if (event === 'next') yield resultIn(data, requestId);
         // If there was an error, the new connection gets this event again.
         if (lastEventId) variables = { ...variables, after: lastEventId };
