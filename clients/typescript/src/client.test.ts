@@ -58,3 +58,17 @@ test('throws the error if the server asks for more than 20 seconds', async (cont
   await assert.rejects(me(late.client), { retryAfter: 21 });
   assert.equal(late.tokens.length, 1);
 });
+
+test('repeats a request when the application has no token, or none in time', async () => {
+  const answers = [() => Promise.reject(new TypeError('fetch failed')), () => new Promise<never>(() => {}), () => 't'];
+  let calls = 0;
+  const token = () => answers[(calls += 1) - 1]?.();
+  const { tokens, client } = clientWith([succeeds], { token, timeoutMs: 200 });
+  assert.deepEqual(await me(client), ANA);
+  assert.deepEqual([calls, tokens], [3, ['Bearer t']]);
+
+  const cause = new Error('signed out');
+  const fails = clientWith([succeeds], { token: () => Promise.reject(cause), maxAttempts: 2 });
+  await assert.rejects(me(fails.client), { name: 'ApiError', code: 'UNREACHABLE', cause });
+  assert.deepEqual(fails.tokens, []);
+});

@@ -4,14 +4,14 @@
 
 import { ApiError, unreachable } from './errors.js';
 import type { TypedDocumentString } from './generated/graphql.js';
-import { post, read, waitAfter, type Endpoint } from './http.js';
+import { abortable, post, read, waitAfter, type Endpoint } from './http.js';
 import { subscribeTo, type SubscribeOptions } from './live.js';
 
 export { ApiError, type ErrorCode, type Outcome } from './errors.js';
 export type { SubscribeOptions } from './live.js';
 
 export interface ClientOptions extends Endpoint {
-  /** Maximum time to wait for a response, in milliseconds (default 15,000). */
+  /** Maximum time to wait for an access token and a response, in milliseconds (default 15,000). */
   timeoutMs?: number;
   /** Maximum number of attempts of a query or mutation (default 4). The client repeats it after transient errors only. */
   maxAttempts?: number;
@@ -50,6 +50,8 @@ interface Resumable {
 /** If the server asks for a longer wait than this, in seconds, the caller gets the error. */
 const MAX_RETRY_AFTER = 20;
 
+const ACCEPT = 'application/graphql-response+json, application/json;q=0.9';
+
 export function createClient(options: ClientOptions): Client {
   const { timeoutMs = 15_000, maxAttempts = 4, silenceMs = 45_000 } = options;
 
@@ -67,14 +69,9 @@ export function createClient(options: ClientOptions): Client {
   }
 
   async function executeOnce<Result>(document: TypedDocumentString<Result, never>, variables: unknown): Promise<Result> {
-    const response = await post(options, {
-      accept: 'application/graphql-response+json, application/json;q=0.9',
-      bearer: await options.token?.(),
-      query: document.toString(),
-      variables,
-      signal: AbortSignal.timeout(timeoutMs),
-    });
-    const { answer, ...received } = await read<Result>(response);
+    const { signal, inTime } = abortable();
+    const request = { accept: ACCEPT, query: document.toString(), variables, signal };
+    const { answer, ...received } = await inTime(post(options, request).then(read<Result>), timeoutMs);
     const [error] = answer.errors ?? [];
     if (error) throw new ApiError(error, received);
     if (!answer.data) throw unreachable('The response has neither data nor errors.', { ...received, isTransient: false });

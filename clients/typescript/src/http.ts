@@ -14,15 +14,53 @@ export interface Endpoint {
 export interface GraphqlRequest {
   /** The media types that the client accepts. */
   accept: string;
-  /** The access token. */
-  bearer: string | undefined;
   query: string;
   variables: unknown;
   signal: AbortSignal;
 }
 
-export async function post({ url, fetch = globalThis.fetch }: Endpoint, request: GraphqlRequest): Promise<Response> {
-  const { accept, bearer, query, variables, signal } = request;
+/** Returns a signal for a request. It is aborted by `close`, by the caller's signal, and if a part of the request is too slow. */
+export function abortable(caller?: AbortSignal) {
+  const controller = new AbortController();
+  const signal: AbortSignal = controller.signal;
+  const close = () => {
+    caller?.removeEventListener('abort', close);
+    controller.abort();
+  };
+  caller?.addEventListener('abort', close);
+  async function inTime<Part>(part: Promise<Part>, ms: number): Promise<Part> {
+    const timer = setTimeout(close, ms);
+    try {
+      return await part;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+  return { signal, close, inTime };
+}
+
+/** Gets a token and the start of the response. Does not wait for a token after the signal is aborted. */
+export function post(endpoint: Endpoint, request: GraphqlRequest): Promise<Response> {
+  return new Promise((resolve, reject) => {
+    request.signal.addEventListener('abort', () => reject(noResponse(request.signal.reason)));
+    tokenOf(endpoint)
+      .then((bearer) => send(endpoint, request, bearer))
+      .then(resolve, reject);
+  });
+}
+
+/** Without a network, the application cannot get a token either, so its error is transient. */
+async function tokenOf({ token }: Endpoint): Promise<string | undefined> {
+  try {
+    return await token?.();
+  } catch (cause) {
+    throw unreachable('The application has no access token.', { isTransient: true }, cause);
+  }
+}
+
+async function send(endpoint: Endpoint, request: GraphqlRequest, bearer: string | undefined): Promise<Response> {
+  const { url, fetch = globalThis.fetch } = endpoint;
+  const { accept, query, variables, signal } = request;
   const headers = new Headers({ Accept: accept, 'Content-Type': 'application/json' });
   if (bearer) headers.set('Authorization', `Bearer ${bearer}`);
   try {

@@ -2,7 +2,7 @@
 // connection after the last event that was received.
 
 import { ApiError, unreachable } from './errors.js';
-import { noResponse, post, read, resultOf, waitAfter, type Endpoint } from './http.js';
+import { abortable, post, read, resultOf, waitAfter, type Endpoint } from './http.js';
 import { EventStreamParser, type ServerSentEvent } from './sse.js';
 
 export interface SubscribeOptions {
@@ -18,7 +18,7 @@ export interface Subscription extends SubscribeOptions {
   endpoint: Endpoint;
   query: string;
   variables: { after?: string | null | undefined };
-  /** Maximum time to wait for the start of the response. */
+  /** Maximum time to wait for an access token and the start of the response. */
   timeoutMs: number;
   /** Maximum time to wait for more of the response. */
   silenceMs: number;
@@ -85,21 +85,11 @@ interface ReceivedEvent extends ServerSentEvent {
 
 /** Opens a connection and returns its events. Throws an ApiError if there is no stream, or if it is cut or silent. */
 async function* connect(subscription: Subscription): AsyncGenerator<ReceivedEvent, void, undefined> {
-  const { timeoutMs, silenceMs, signal, onOpen } = subscription;
-  const connection = new AbortController();
-  const close = () => connection.abort();
-  signal?.addEventListener('abort', close);
-  /** Closes the connection if this part of the response does not arrive in time. */
-  async function inTime<Part>(part: Promise<Part>, ms: number): Promise<Part> {
-    const timer = setTimeout(close, ms);
-    try {
-      return await part;
-    } finally {
-      clearTimeout(timer);
-    }
-  }
+  const { endpoint, query, variables, timeoutMs, silenceMs, onOpen } = subscription;
+  const { signal, close, inTime } = abortable(subscription.signal);
   try {
-    const response = await inTime(open(subscription, connection.signal), timeoutMs);
+    const request = { accept: 'text/event-stream', query, variables, signal };
+    const response = await inTime(post(endpoint, request), timeoutMs);
     if (!response.body || !response.headers.get('Content-Type')?.startsWith('text/event-stream')) {
       throw await refusal(inTime(read(response), timeoutMs));
     }
@@ -116,27 +106,7 @@ async function* connect(subscription: Subscription): AsyncGenerator<ReceivedEven
       for (const event of parser.push(decoder.decode(value, { stream: true }))) yield { ...event, requestId };
     }
   } finally {
-    signal?.removeEventListener('abort', close);
     close();
-  }
-}
-
-/** Gets a token and the start of the response. Does not wait for a token after the connection is closed. */
-function open({ endpoint, query, variables }: Subscription, signal: AbortSignal): Promise<Response> {
-  return new Promise((resolve, reject) => {
-    signal.addEventListener('abort', () => reject(noResponse()));
-    tokenOf(endpoint)
-      .then((bearer) => post(endpoint, { accept: 'text/event-stream', bearer, query, variables, signal }))
-      .then(resolve, reject);
-  });
-}
-
-/** Without a network, the application cannot get a token either, so its error is transient. */
-async function tokenOf({ token }: Endpoint): Promise<string | undefined> {
-  try {
-    return await token?.();
-  } catch (cause) {
-    throw unreachable('The application has no access token.', { isTransient: true }, cause);
   }
 }
 
