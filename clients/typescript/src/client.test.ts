@@ -25,6 +25,10 @@ const proxy =
   (status: number): Answer =>
   () =>
     new Response('<html>', { status });
+const expired: Answer = () => {
+  const extensions = { code: 'UNAUTHENTICATED', reason: 'token_expired' };
+  return Response.json({ errors: [{ message: 'Expired', extensions }] }, { status: 401 });
+};
 const succeeds: Answer = () => Response.json({ data: { me: ANA } });
 
 test('requests use the given fetch', async () => {
@@ -71,4 +75,19 @@ test('repeats a request when the application has no token, or none in time', asy
   const fails = clientWith([succeeds], { token: () => Promise.reject(cause), maxAttempts: 2 });
   await assert.rejects(me(fails.client), { name: 'ApiError', code: 'UNREACHABLE', cause });
   assert.deepEqual(fails.tokens, []);
+});
+
+test('repeats a request once with a new token if the server says that the token has expired', async () => {
+  const calls: (string | undefined)[] = [];
+  const token = (rejected?: string) => {
+    calls.push(rejected);
+    return rejected ? 'new' : 'old';
+  };
+  const { tokens, client } = clientWith([expired, succeeds], { token });
+  assert.deepEqual(await me(client), ANA);
+  assert.deepEqual([calls, tokens], [[undefined, 'old'], ['Bearer old', 'Bearer new']]);
+
+  const fails = clientWith([expired], { token });
+  await assert.rejects(me(fails.client), { reason: 'token_expired' });
+  assert.deepEqual(fails.tokens, ['Bearer old', 'Bearer new']);
 });

@@ -4,7 +4,7 @@
 
 import { ApiError, unreachable } from './errors.js';
 import type { TypedDocumentString } from './generated/graphql.js';
-import { abortable, post, read, waitAfter, type Endpoint } from './http.js';
+import { abortable, canBeRepeated, post, read, tokensOf, waitAfter, type Endpoint } from './http.js';
 import { subscribeTo, type SubscribeOptions } from './live.js';
 
 export { ApiError, type ErrorCode, type Outcome } from './errors.js';
@@ -13,7 +13,10 @@ export type { SubscribeOptions } from './live.js';
 export interface ClientOptions extends Endpoint {
   /** Maximum time to wait for an access token and a response, in milliseconds (default 15,000). */
   timeoutMs?: number;
-  /** Maximum number of attempts of a query or mutation (default 4). The client repeats it after transient errors only. */
+  /**
+   * Maximum number of attempts of a query or mutation (default 4). The client repeats it after transient errors, and with a new
+   * token if the token has expired.
+   */
   maxAttempts?: number;
   /**
    * Time in milliseconds after which a subscription opens a new connection if it receives nothing (default 45,000). The server
@@ -56,21 +59,28 @@ export function createClient(options: ClientOptions): Client {
   const { timeoutMs = 15_000, maxAttempts = 4, silenceMs = 45_000 } = options;
 
   async function execute<Result>(document: TypedDocumentString<Result, never>, variables?: unknown): Promise<Result> {
+    const nextToken = tokensOf(options);
+    let previous: ApiError | undefined;
     for (let attempt = 1; ; attempt += 1) {
       try {
-        return await executeOnce(document, variables);
+        return await executeOnce(document, variables, () => nextToken(previous));
       } catch (error) {
-        if (!(error instanceof ApiError) || !error.isTransient || attempt >= maxAttempts) throw error;
+        if (!(error instanceof ApiError) || !canBeRepeated(error, previous) || attempt >= maxAttempts) throw error;
         const { retryAfter = 0 } = error;
         if (retryAfter > MAX_RETRY_AFTER) throw error;
+        previous = error;
         await new Promise((resolve) => setTimeout(resolve, waitAfter(attempt, retryAfter)));
       }
     }
   }
 
-  async function executeOnce<Result>(document: TypedDocumentString<Result, never>, variables: unknown): Promise<Result> {
+  async function executeOnce<Result>(
+    document: TypedDocumentString<Result, never>,
+    variables: unknown,
+    token: () => Promise<string | undefined>,
+  ): Promise<Result> {
     const { signal, inTime } = abortable();
-    const request = { accept: ACCEPT, query: document.toString(), variables, signal };
+    const request = { accept: ACCEPT, token, query: document.toString(), variables, signal };
     const { answer, ...received } = await inTime(post(options, request).then(read<Result>), timeoutMs);
     const [error] = answer.errors ?? [];
     if (error) throw new ApiError(error, received);

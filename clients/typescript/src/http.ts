@@ -5,8 +5,12 @@ import { unreachable, type ApiError, type ErrorContext, type WireError } from '.
 export interface Endpoint {
   /** URL of the API, such as `http://127.0.0.1:4567/graphql`. */
   url: string;
-  /** Returns the access token; called for each request and each connection. Without a token the request is anonymous. */
-  token?: (() => string | undefined | Promise<string | undefined>) | undefined;
+  /**
+   * Returns the access token; called for each request and each connection. Without a token the request is anonymous. If the
+   * server rejects a token because it has expired, the client calls this once more and passes that token. Return a new one then,
+   * even if the old one seems valid, because the clock of the device can be slow.
+   */
+  token?: ((rejected?: string) => string | undefined | Promise<string | undefined>) | undefined;
   /** Sends the requests (default: the global `fetch`). For subscriptions, the body of its responses must be a stream. */
   fetch?: typeof fetch | undefined;
 }
@@ -14,6 +18,8 @@ export interface Endpoint {
 export interface GraphqlRequest {
   /** The media types that the client accepts. */
   accept: string;
+  /** Returns the access token. */
+  token: () => Promise<string | undefined>;
   query: string;
   variables: unknown;
   signal: AbortSignal;
@@ -41,21 +47,13 @@ export function abortable(caller?: AbortSignal) {
 
 /** Gets a token and the start of the response. Does not wait for a token after the signal is aborted. */
 export function post(endpoint: Endpoint, request: GraphqlRequest): Promise<Response> {
+  const { token, signal } = request;
   return new Promise((resolve, reject) => {
-    request.signal.addEventListener('abort', () => reject(noResponse(request.signal.reason)));
-    tokenOf(endpoint)
+    signal.addEventListener('abort', () => reject(noResponse(signal.reason)));
+    token()
       .then((bearer) => send(endpoint, request, bearer))
       .then(resolve, reject);
   });
-}
-
-/** Without a network, the application cannot get a token either, so its error is transient. */
-async function tokenOf({ token }: Endpoint): Promise<string | undefined> {
-  try {
-    return await token?.();
-  } catch (cause) {
-    throw unreachable('The application has no access token.', { isTransient: true }, cause);
-  }
 }
 
 async function send(endpoint: Endpoint, request: GraphqlRequest, bearer: string | undefined): Promise<Response> {
@@ -68,6 +66,29 @@ async function send(endpoint: Endpoint, request: GraphqlRequest, bearer: string 
   } catch (cause) {
     throw noResponse(cause);
   }
+}
+
+/** Returns a function that gets the tokens of an operation. It takes the error of the last attempt. */
+export function tokensOf({ token }: Endpoint): (previous: ApiError | undefined) => Promise<string | undefined> {
+  let last: string | undefined;
+  return async (previous) => {
+    try {
+      last = await token?.(isExpired(previous) ? last : undefined);
+      return last;
+    } catch (cause) {
+      // Without a network, the application cannot get a token either.
+      throw unreachable('The application has no access token.', { isTransient: true }, cause);
+    }
+  };
+}
+
+/** Whether another attempt can succeed. If the token has expired, the next attempt has a new one. */
+export function canBeRepeated(error: ApiError, previous: ApiError | undefined): boolean {
+  return error.isTransient || (isExpired(error) && !isExpired(previous));
+}
+
+function isExpired(error: ApiError | undefined): boolean {
+  return error?.reason === 'token_expired';
 }
 
 /** Reads a response whose body is one JSON value. With any status, also 401 and 503, it has `data` or `errors`. */

@@ -208,6 +208,29 @@ test('a token that expired on its way is replaced once', async (context) => {
   assert.equal(second.connections.length, 2);
 });
 
+test('gets a new token for an expired one that the device takes for valid', async (context) => {
+  const expired = { code: 'UNAUTHENTICATED', reason: 'token_expired' };
+  const { connections, clientOf } = await serve(context, [
+    ends(ready('a')),
+    refuses(401, expired),
+    refuses(503),
+    ends(ready('b'), COMPLETE),
+  ]);
+  let cached = 't1';
+  const calls: (string | undefined)[] = [];
+  const token = (rejected?: string) => {
+    calls.push(rejected);
+    if (rejected === cached) cached = 't2';
+    return cached;
+  };
+  assert.deepEqual(await cursors(liveFeed(clientOf({ token }))), ['a', 'b']);
+  assert.deepEqual(calls, [undefined, undefined, 't1', undefined]);
+  assert.deepEqual(
+    connections.map(({ token }) => token),
+    ['Bearer t1', 'Bearer t1', 'Bearer t2', 'Bearer t2'],
+  );
+});
+
 test('tries again when the application has no token, or none in time', async (context) => {
   const { connections, clientOf } = await serve(context, [ends(ready('a'), COMPLETE)]);
   const answers = [() => Promise.reject(new TypeError('fetch failed')), () => new Promise<never>(() => {}), () => 't'];

@@ -2,7 +2,7 @@
 // connection after the last event that was received.
 
 import { ApiError, unreachable } from './errors.js';
-import { abortable, post, read, resultOf, waitAfter, type Endpoint } from './http.js';
+import { abortable, canBeRepeated, post, read, resultOf, tokensOf, waitAfter, type Endpoint } from './http.js';
 import { EventStreamParser, type ServerSentEvent } from './sse.js';
 
 export interface SubscribeOptions {
@@ -25,7 +25,8 @@ export interface Subscription extends SubscribeOptions {
 }
 
 export async function* subscribeTo<Result>(subscription: Subscription): AsyncGenerator<Result, void, undefined> {
-  const { signal, onRetry } = subscription;
+  const { endpoint, signal, onRetry } = subscription;
+  const nextToken = tokensOf(endpoint);
   let { variables } = subscription;
   let previous: ApiError | undefined;
   let failures = 0;
@@ -38,7 +39,8 @@ export async function* subscribeTo<Result>(subscription: Subscription): AsyncGen
     };
     let error: ApiError;
     try {
-      for await (const { event, data, lastEventId, requestId } of connect({ ...subscription, variables, onOpen })) {
+      const events = connect({ ...subscription, variables, onOpen }, () => nextToken(previous));
+      for await (const { event, data, lastEventId, requestId } of events) {
         // One part of the response can have several events.
         if (signal?.aborted || event === 'complete') return;
         if (event === 'next') yield resultIn(data, requestId);
@@ -48,7 +50,9 @@ export async function* subscribeTo<Result>(subscription: Subscription): AsyncGen
       }
       error = unreachable('The server ended the stream.', { isTransient: true });
     } catch (cause) {
-      if (!(cause instanceof ApiError) || !canBeRepeated(cause, previous)) throw cause;
+      if (!(cause instanceof ApiError)) throw cause;
+      // With THROTTLED, the server may still count connections that are lost.
+      if (cause.code !== 'THROTTLED' && !canBeRepeated(cause, previous)) throw cause;
       error = cause;
     }
     if (signal?.aborted) return;
@@ -60,15 +64,6 @@ export async function* subscribeTo<Result>(subscription: Subscription): AsyncGen
     onRetry?.(error, waitMs);
     await wait(waitMs, signal);
   }
-}
-
-/**
- * Whether another connection can succeed. With THROTTLED, the server may still count connections that are lost. A token can
- * expire on its way to the server; the next connection has a new one.
- */
-function canBeRepeated({ isTransient, code, reason }: ApiError, previous: ApiError | undefined): boolean {
-  if (reason === 'token_expired') return previous?.reason !== reason;
-  return isTransient || code === 'THROTTLED';
 }
 
 function resultIn<Result>(data: string, requestId: string | undefined): Result {
@@ -84,11 +79,14 @@ interface ReceivedEvent extends ServerSentEvent {
 }
 
 /** Opens a connection and returns its events. Throws an ApiError if there is no stream, or if it is cut or silent. */
-async function* connect(subscription: Subscription): AsyncGenerator<ReceivedEvent, void, undefined> {
+async function* connect(
+  subscription: Subscription,
+  token: () => Promise<string | undefined>,
+): AsyncGenerator<ReceivedEvent, void, undefined> {
   const { endpoint, query, variables, timeoutMs, silenceMs, onOpen } = subscription;
   const { signal, close, inTime } = abortable(subscription.signal);
   try {
-    const request = { accept: 'text/event-stream', query, variables, signal };
+    const request = { accept: 'text/event-stream', token, query, variables, signal };
     const response = await inTime(post(endpoint, request), timeoutMs);
     if (!response.body || !response.headers.get('Content-Type')?.startsWith('text/event-stream')) {
       throw await refusal(inTime(read(response), timeoutMs));
