@@ -91,3 +91,10 @@ test('repeats a request once with a new token if the server says that the token 
   await assert.rejects(me(fails.client), { reason: 'token_expired' });
   assert.deepEqual(fails.tokens, ['Bearer old', 'Bearer new']);
 });
+
+test('all attempts of an operation are sent as the same user', async () => {
+  const users = ['ana', 'ben'];
+  const { tokens, client } = clientWith([proxy(502), proxy(502), succeeds], { token: () => users.shift() });
+  assert.deepEqual(await me(client), ANA);
+  assert.deepEqual([tokens, users], [['Bearer ana', 'Bearer ana', 'Bearer ana'], ['ben']]);
+});

@@ -59,7 +59,8 @@ export function createClient(options: ClientOptions): Client {
   const { timeoutMs = 15_000, maxAttempts = 4, silenceMs = 45_000 } = options;
 
   async function execute<Result>(document: TypedDocumentString<Result, never>, variables?: unknown): Promise<Result> {
-    const nextToken = tokensOf(options);
+    // If another user signs in between two attempts, the operation must not be executed as that user.
+    const nextToken = tokensOf(options, true);
     let previous: ApiError | undefined;
     for (let attempt = 1; ; attempt += 1) {
       try {

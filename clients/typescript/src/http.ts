@@ -6,9 +6,9 @@ export interface Endpoint {
   /** URL of the API, such as `http://127.0.0.1:4567/graphql`. */
   url: string;
   /**
-   * Returns the access token; called for each request and each connection. Without a token the request is anonymous. If the
-   * server rejects a token because it has expired, the client calls this once more and passes that token. Return a new one then,
-   * even if the old one seems valid, because the clock of the device can be slow.
+   * Returns the access token; called for each operation, and for each connection of a subscription. Without a token the request
+   * is anonymous. If the server rejects a token because it has expired, the client calls this once more and passes that token.
+   * Return a new one then, even if the old one seems valid, because the clock of the device can be slow.
    */
   token?: ((rejected?: string) => string | undefined | Promise<string | undefined>) | undefined;
   /** Sends the requests (default: the global `fetch`). For subscriptions, the body of its responses must be a stream. */
@@ -68,13 +68,21 @@ async function send(endpoint: Endpoint, request: GraphqlRequest, bearer: string 
   }
 }
 
-/** Returns a function that gets the tokens of an operation. It takes the error of the last attempt. */
-export function tokensOf({ token }: Endpoint): (previous: ApiError | undefined) => Promise<string | undefined> {
-  let last: string | undefined;
+/**
+ * Returns a function that gets the token of each attempt of an operation. It takes the error of the last attempt. If `isKept`,
+ * all attempts have the same token until it expires.
+ */
+export function tokensOf(
+  { token }: Endpoint,
+  isKept: boolean,
+): (previous: ApiError | undefined) => Promise<string | undefined> {
+  let last: { token: string | undefined } | undefined;
   return async (previous) => {
+    const rejected = isExpired(previous) ? last?.token : undefined;
+    if (isKept && last && !rejected) return last.token;
     try {
-      last = await token?.(isExpired(previous) ? last : undefined);
-      return last;
+      last = { token: await token?.(rejected) };
+      return last.token;
     } catch (cause) {
       // Without a network, the application cannot get a token either.
       throw unreachable('The application has no access token.', { isTransient: true }, cause);

@@ -26,7 +26,7 @@ export interface Subscription extends SubscribeOptions {
 
 export async function* subscribeTo<Result>(subscription: Subscription): AsyncGenerator<Result, void, undefined> {
   const { endpoint, signal, onRetry } = subscription;
-  const nextToken = tokensOf(endpoint);
+  const nextToken = tokensOf(endpoint, false);
   let { variables } = subscription;
   let previous: ApiError | undefined;
   let failures = 0;
