@@ -1,10 +1,11 @@
 // Tests queries and mutations with a `fetch` that answers each request as the test says.
 
 import assert from 'node:assert/strict';
+import { getEventListeners } from 'node:events';
 import { test } from 'node:test';
 
 import { createClient, type ClientOptions } from './client.js';
-import { me } from './operations.js';
+import { me, sendToGroup } from './operations.js';
 
 type Answer = (signal: AbortSignal) => Response | Promise<Response>;
 
@@ -97,4 +98,26 @@ test('all attempts of an operation are sent as the same user', async () => {
   const { tokens, client } = clientWith([proxy(502), proxy(502), succeeds], { token: () => users.shift() });
   assert.deepEqual(await me(client), ANA);
   assert.deepEqual([tokens, users], [['Bearer ana', 'Bearer ana', 'Bearer ana'], ['ben']]);
+});
+
+test('an aborted signal ends a request, a wait between attempts and a wait for a token with its reason', async () => {
+  const reason = new Error('signed out');
+  const hangs: Answer = (signal) => new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
+  const unavailable: Answer = () => new Response('<html>', { status: 503, headers: { 'Retry-After': '20' } });
+  const cases: [Answer, ClientOptions['token']][] = [
+    [hangs, () => 't'],
+    [unavailable, () => 't'],
+    [succeeds, () => new Promise<never>(() => {})],
+  ];
+  for (const [answer, token] of cases) {
+    const { tokens, client } = clientWith([answer], { token });
+    const controller = new AbortController();
+    setTimeout(() => controller.abort(reason), 50);
+    const sent = () => sendToGroup(client, 'group', 'Hello', { signal: controller.signal });
+    await assert.rejects(sent(), reason);
+    const requests = answer === succeeds ? 0 : 1;
+    assert.deepEqual([tokens.length, getEventListeners(controller.signal, 'abort').length], [requests, 0]);
+    await assert.rejects(sent(), reason);
+    assert.equal(tokens.length, requests, 'no request after the signal is aborted');
+  }
 });

@@ -4,7 +4,7 @@
 
 import { ApiError, unreachable } from './errors.js';
 import type { TypedDocumentString } from './generated/graphql.js';
-import { abortable, canBeRepeated, post, read, tokensOf, waitAfter, type Endpoint } from './http.js';
+import { abortable, canBeRepeated, post, read, tokensOf, wait, waitAfter, type Endpoint } from './http.js';
 import { subscribeTo, type SubscribeOptions } from './live.js';
 
 export { ApiError, type ErrorCode, type Outcome } from './errors.js';
@@ -25,6 +25,11 @@ export interface ClientOptions extends Endpoint {
   silenceMs?: number;
 }
 
+export interface ExecuteOptions {
+  /** Ends the request and the waits between attempts. The caller then gets the reason of the signal as the error. */
+  signal?: AbortSignal | undefined;
+}
+
 export interface Client {
   /** Executes an operation without variables. Throws an ApiError if a part of it failed. */
   execute<Result>(document: TypedDocumentString<Result, Record<string, never>>): Promise<Result>;
@@ -32,6 +37,7 @@ export interface Client {
   execute<Result, Variables>(
     document: TypedDocumentString<Result, Variables>,
     variables: NoInfer<Variables>,
+    options?: ExecuteOptions,
   ): Promise<Result>;
   /**
    * Executes a subscription and returns its events. After a lost connection, or another transient error, it connects again and
@@ -58,19 +64,25 @@ const ACCEPT = 'application/graphql-response+json, application/json;q=0.9';
 export function createClient(options: ClientOptions): Client {
   const { timeoutMs = 15_000, maxAttempts = 4, silenceMs = 45_000 } = options;
 
-  async function execute<Result>(document: TypedDocumentString<Result, never>, variables?: unknown): Promise<Result> {
+  async function execute<Result>(
+    document: TypedDocumentString<Result, never>,
+    variables?: unknown,
+    { signal }: ExecuteOptions = {},
+  ): Promise<Result> {
     // If another user signs in between two attempts, the operation must not be executed as that user.
     const nextToken = tokensOf(options, true);
     let previous: ApiError | undefined;
     for (let attempt = 1; ; attempt += 1) {
+      signal?.throwIfAborted();
       try {
-        return await executeOnce(document, variables, () => nextToken(previous));
+        return await executeOnce(document, variables, () => nextToken(previous), signal);
       } catch (error) {
+        signal?.throwIfAborted();
         if (!(error instanceof ApiError) || !canBeRepeated(error, previous) || attempt >= maxAttempts) throw error;
         const { retryAfter = 0 } = error;
         if (retryAfter > MAX_RETRY_AFTER) throw error;
         previous = error;
-        await new Promise((resolve) => setTimeout(resolve, waitAfter(attempt, retryAfter)));
+        await wait(waitAfter(attempt, retryAfter), signal);
       }
     }
   }
@@ -79,10 +91,12 @@ export function createClient(options: ClientOptions): Client {
     document: TypedDocumentString<Result, never>,
     variables: unknown,
     token: () => Promise<string | undefined>,
+    caller: AbortSignal | undefined,
   ): Promise<Result> {
-    const { signal, inTime } = abortable();
+    const { signal, close, inTime } = abortable(caller);
     const request = { accept: ACCEPT, token, query: document.toString(), variables, signal };
-    const { answer, ...received } = await inTime(post(options, request).then(read<Result>), timeoutMs);
+    const response = post(options, request).then(read<Result>);
+    const { answer, ...received } = await inTime(response, timeoutMs).finally(close);
     const [error] = answer.errors ?? [];
     if (error) throw new ApiError(error, received);
     if (!answer.data) throw unreachable('The response has neither data nor errors.', { ...received, isTransient: false });

@@ -144,6 +144,20 @@ export function waitAfter(attempt: number, retryAfter = 0): number {
   return askedMs * (1 + Math.random()) + backoffMs * (0.5 + Math.random());
 }
 
+/** Waits for this time, or until the signal is aborted. */
+export function wait(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  return new Promise((resolve) => {
+    const end = () => {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', end);
+      resolve();
+    };
+    const timer = setTimeout(end, ms);
+    signal?.addEventListener('abort', end);
+    if (signal?.aborted) end();
+  });
+}
+
 /** The error of a request that got no response. */
 export function noResponse(cause?: unknown): ApiError {
   return unreachable('There was no response from the server.', { isTransient: true }, cause);

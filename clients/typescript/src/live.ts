@@ -2,7 +2,7 @@
 // connection after the last event that was received.
 
 import { ApiError, unreachable } from './errors.js';
-import { abortable, canBeRepeated, post, read, resultOf, tokensOf, waitAfter, type Endpoint } from './http.js';
+import { abortable, canBeRepeated, post, read, resultOf, tokensOf, wait, waitAfter, type Endpoint } from './http.js';
 import { EventStreamParser, type ServerSentEvent } from './sse.js';
 
 export interface SubscribeOptions {
@@ -114,18 +114,4 @@ async function refusal(response: ReturnType<typeof read>): Promise<ApiError> {
   const [error] = answer.errors ?? [];
   if (error) return new ApiError(error, received);
   return unreachable('The response is not an event stream.', { ...received, isTransient: false });
-}
-
-/** Waits for this time, or until the signal is aborted. */
-function wait(ms: number, signal: AbortSignal | undefined): Promise<void> {
-  return new Promise((resolve) => {
-    const end = () => {
-      clearTimeout(timer);
-      signal?.removeEventListener('abort', end);
-      resolve();
-    };
-    const timer = setTimeout(end, ms);
-    signal?.addEventListener('abort', end);
-    if (signal?.aborted) end();
-  });
 }

@@ -1,6 +1,6 @@
 // The operations of a messaging frontend, one function for each. The documents are in operations.graphql.
 
-import type { Client, SubscribeOptions } from './client.js';
+import type { Client, ExecuteOptions, SubscribeOptions } from './client.js';
 import {
   CreateMessageDocument,
   FeedDocument,
@@ -75,7 +75,8 @@ export async function messagesAfter(
   return data.messages;
 }
 
-export interface SendOptions {
+/** If `signal` is aborted, the server may have stored the message. To find out, send it again with the same key. */
+export interface SendOptions extends ExecuteOptions {
   /**
    * Key of the message (default: a new random UUID). Messages with the same key are stored once, so an application that keeps
    * its unsent messages over a restart keeps their keys as well.
@@ -105,8 +106,9 @@ export function sendToGroup(
  * the request after transient errors, and the key keeps the server from storing the message twice.
  */
 async function send(client: Client, to: MessageRecipient, body: string, options: SendOptions = {}): Promise<SentMessage> {
-  const { idempotencyKey = crypto.randomUUID(), recipientUuid = null } = options;
-  const data = await client.execute(CreateMessageDocument, { input: { to, body, idempotencyKey, recipientUuid } });
+  const { idempotencyKey = crypto.randomUUID(), recipientUuid = null, ...executeOptions } = options;
+  const input = { to, body, idempotencyKey, recipientUuid };
+  const data = await client.execute(CreateMessageDocument, { input }, executeOptions);
   return data.createMessage;
 }
 
