@@ -136,7 +136,7 @@ export async function feed(client: Client, after: string | null = null, first = 
  * Returns the events of the signed-in user's feed as they happen, over any number of connections, each event once. `after` is
  * the stored `cursor` of the last event; without it, only new events are returned. The first events are those that the client
  * missed. `FeedReady` follows them, and again after each new connection: everything after it is new. After a `FeedReset`,
- * events are missing: read the conversations again. The loop can continue.
+ * events are missing. Read the conversations again after both, because the feed has no read markers. The loop can continue.
  */
 export async function* liveFeed(
   client: Client,
@@ -148,7 +148,7 @@ export async function* liveFeed(
 
 /**
  * Returns who is typing in the signed-in user's conversations, and which read markers have moved. The server does not store
- * these events, so events during a lost connection are lost.
+ * these events, so events during a lost connection are lost: read the conversations again at each call of `onOpen`.
  */
 export async function* liveActivity(client: Client, options?: SubscribeOptions): AsyncGenerator<Activity, void, undefined> {
   for await (const data of client.subscribe(LiveActivityDocument, {}, options)) yield data.activity;
