@@ -29,7 +29,7 @@ use crate::users::Users;
 const PAGE: &str = include_str!("sign_in.html");
 const STYLE: &str = include_str!("sign_in.css");
 const POLICY: &str =
-    "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+    "default-src 'none'; img-src 'self'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 /// Time for which a code can be exchanged for tokens.
 const CODE_IS_VALID: Duration = Duration::from_secs(60);
 /// Lifetime of an access token: the default of Cognito.
@@ -229,13 +229,16 @@ async fn token(
         "iat": now,
         "exp": now.saturating_add_unsigned(ACCESS_IS_VALID.as_secs()),
     });
-    let tokens = json!({
+    let mut tokens = json!({
         "access_token": sign_in.issuer.token_valid_for(&sub, ACCESS_IS_VALID).map_err(failed)?,
         "id_token": sign_in.issuer.sign(&id_token).map_err(failed)?,
-        "refresh_token": refresh,
         "token_type": "Bearer",
         "expires_in": ACCESS_IS_VALID.as_secs(),
     });
+    // With `null`, the client would replace its refresh token.
+    if let Some(refresh) = refresh {
+        tokens["refresh_token"] = refresh.into();
+    }
     Ok(([(CACHE_CONTROL, "no-store")], Json(tokens)).into_response())
 }
 

@@ -74,6 +74,16 @@ test('9: everything works by keyboard', async ({ open, isMobile }) => {
   await expect(page.getByRole('heading', { name: 'Nobody has the handle @nobody.has.this' })).toBeVisible();
 });
 
+test('9: the list of the shortcuts begins with its heading on a low screen', async ({ open, isMobile }) => {
+  test.skip(isMobile, 'there is no keyboard');
+  const page = await open('ana', '/messages');
+  await page.setViewportSize({ width: 640, height: 400 });
+  await page.getByRole('heading', { name: 'Messages', exact: true }).waitFor();
+  await page.keyboard.press('Control+/');
+  await expect(page.getByRole('button', { name: 'Close' })).toBeFocused();
+  await expect(page.getByRole('heading', { name: 'Keyboard shortcuts' })).toBeInViewport();
+});
+
 test('9: on macOS, Option writes letters in a field, and is a shortcut elsewhere', async ({ open }) => {
   const uuid = await send('ben', 'ana', unique('Hello'));
   const userAgent = 'Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 Version/26.0 Safari/605.1.15';

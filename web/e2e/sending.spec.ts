@@ -1,4 +1,17 @@
-import { api, bubble, composer, expect, isRequest, messages, send, test, unique, write } from './fixtures';
+import {
+  api,
+  baseUrl,
+  bubble,
+  composer,
+  expect,
+  isRequest,
+  messages,
+  readAll,
+  send,
+  test,
+  unique,
+  write,
+} from './fixtures';
 
 async function countOnServer(uuid: string, body: string): Promise<number> {
   const data = await api<{ messages: { nodes: { body: string }[] } }>(
@@ -101,6 +114,42 @@ test('6: drafts are kept for each conversation and survive a reload', async ({ o
   await expect(page.locator('a.group', { hasText: 'Draft: A draft for Ben with two lines' })).toBeVisible();
   await page.locator('a.group', { hasText: 'Ben Okafor' }).click();
   await expect(composer(page)).toHaveValue('A draft for Ben\nwith two lines');
+  await composer(page).fill('');
+});
+
+test('7: in a browser that does not size fields, the field fits its text and the list stays at its end', async ({
+  open,
+}) => {
+  let uuid = '';
+  for (let count = 0; count < 20; count += 1) uuid = await send('ben', 'ana', unique('One of many'));
+  await readAll('ana', uuid);
+  const page = await open('ana', '');
+  await page.addInitScript(() => {
+    const supports = CSS.supports.bind(CSS);
+    CSS.supports = (...args: [string, string?]) =>
+      args[0] !== 'field-sizing' && supports(...(args as [string, string]));
+  });
+  await page.route('**/*.css', async (route) => {
+    const response = await route.fetch();
+    await route.fulfill({ response, body: (await response.text()).replaceAll('field-sizing:content', '') });
+  });
+  await page.goto(`${baseUrl()}/messages/${uuid}`);
+  await composer(page).click();
+  const fits = () => composer(page).evaluate((field) => field.scrollHeight - field.clientHeight);
+  for (let line = 0; line < 8; line += 1) {
+    await page.keyboard.type(`Line ${line}`);
+    await page.keyboard.press('Shift+Enter');
+  }
+  await page.keyboard.type('The end');
+  expect(await fits()).toBeLessThanOrEqual(0);
+  await expect(page.getByRole('button', { name: /^Jump to newest/ })).toHaveCount(0);
+  const text = unique('While Ana writes');
+  await send('ben', 'ana', text);
+  await expect(bubble(page, text)).toBeInViewport();
+  await composer(page).fill('Two lines that fit on a wide page,\nbut need some more lines on a page that is narrow');
+  const { height } = page.viewportSize() ?? { height: 800 };
+  await page.setViewportSize({ width: 340, height });
+  await expect.poll(fits).toBeLessThanOrEqual(0);
   await composer(page).fill('');
 });
 

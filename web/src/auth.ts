@@ -2,6 +2,7 @@
 
 import type { User, UserManager } from 'oidc-client-ts';
 
+import { leave } from './page';
 import { createStore } from './store';
 
 /** The content of `/config.json`. */
@@ -104,6 +105,7 @@ async function goToSignIn(): Promise<void> {
   // The client would find a session of another user pool instead of the new one.
   forgetStoredUsers();
   const here = isTransitional() ? HOME : location.pathname + location.search;
+  leave();
   await manager.signinRedirect({ state: here });
 }
 
@@ -167,7 +169,9 @@ export async function signOut(): Promise<void> {
   forgetStoredUsers();
   // Also before another page: the browser can show this one again.
   session.set({ kind: 'signedOut', why: 'left' });
-  if (url !== undefined) location.assign(url);
+  if (url === undefined) return;
+  leave();
+  location.assign(url);
 }
 
 /** Cognito's logout is not that of OpenID Connect: https://github.com/authts/oidc-client-ts/issues/1385 */

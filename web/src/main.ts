@@ -1,6 +1,6 @@
 import { start } from './auth';
 import { startClock } from './clock';
-import { followKeyboard, reloadIfOutdated } from './page';
+import { followKeyboard, onLoaded, reloadIfOutdated } from './page';
 import { followSession } from './services';
 import './styles.css';
 import { LANGUAGE, texts } from './texts';
@@ -12,6 +12,12 @@ startClock();
 followSession();
 void start();
 // The components are a chunk of their own, so the first queries are sent before the browser evaluates React.
-import('./mount').catch(() => {
-  document.body.textContent = texts.errors.unreachable;
-});
+async function mount(): Promise<void> {
+  try {
+    await import('./mount');
+    onLoaded();
+  } catch {
+    document.body.textContent = texts.errors.unreachable;
+  }
+}
+void mount();

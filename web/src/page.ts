@@ -2,6 +2,7 @@
 
 const RELOADED_KEY = 'cruddur:reloadedAt';
 const RELOAD_AGAIN_AFTER_MS = 60_000;
+const LEAVING_MS = 10_000;
 
 /** Reloads the page if it is older than the session or than the files on the server. */
 export function reloadIfOutdated(): void {
@@ -11,9 +12,26 @@ export function reloadIfOutdated(): void {
   });
   // A file of the client cannot be loaded: a deployment has replaced it, or the network has failed. Browsers remember the failure
   // until the page is reloaded: https://github.com/whatwg/html/issues/10327
-  addEventListener('vite:preloadError', () => {
-    if (mayReload()) location.reload();
+  addEventListener('vite:preloadError', (event) => {
+    // Firefox and Safari cancel the requests of a page as soon as it starts to go to another one. A reload would cancel that.
+    if (isLeaving) event.preventDefault();
+    else if (mayReload()) location.reload();
   });
+  addEventListener('beforeunload', leave);
+}
+
+let isLeaving = false;
+
+/** Records that the browser starts to go to another page. iOS does not always send `beforeunload`. */
+export function leave(): void {
+  isLeaving = true;
+  // The user can stop it.
+  setTimeout(() => (isLeaving = false), LEAVING_MS);
+}
+
+/** Records that all files are loaded. With a listener of `beforeunload`, some browsers do not keep the page for Back. */
+export function onLoaded(): void {
+  removeEventListener('beforeunload', leave);
 }
 
 /** Whether this tab has not been reloaded just now. Without storage, it could be reloaded for ever. */

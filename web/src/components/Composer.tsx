@@ -43,10 +43,19 @@ export function Composer({ conversation, groupUuid, name, onSend }: ComposerProp
 
   useLayoutEffect(() => {
     const element = field.current;
-    // Other browsers than Firefox grow the field by `field-sizing`.
-    if (!element || CSS.supports('field-sizing', 'content')) return;
-    element.style.height = 'auto';
-    element.style.height = `${element.scrollHeight}px`;
+    // A browser without `field-sizing` does not grow the field by itself.
+    if (!element || CSS.supports('field-sizing', 'content')) return undefined;
+    const fit = () => {
+      // While the field is measured, the form keeps its height. Otherwise the list would grow for a moment, and leave its end.
+      const { form } = element;
+      if (form) form.style.height = `${form.offsetHeight}px`;
+      element.style.height = 'auto';
+      element.style.height = `${element.scrollHeight}px`;
+      if (form) form.style.height = '';
+    };
+    fit();
+    addEventListener('resize', fit);
+    return () => removeEventListener('resize', fit);
   }, [text]);
 
   const change = (next: string) => {

@@ -7,6 +7,8 @@ export function HelpDialog({ onClose }: { onClose: () => void }) {
   useEffect(() => {
     const opener = document.activeElement;
     dialog.current?.showModal();
+    // On a low screen, the focus has scrolled to the button at the end.
+    dialog.current?.scrollTo(0, 0);
     return () => {
       if (opener instanceof HTMLElement) opener.focus();
     };
