@@ -37,7 +37,7 @@ use crate::stream::dynamodb::DynamoDbStream;
 use crate::stream::health::Health;
 use crate::stream::lease_table::ConsumerTable;
 use crate::users::Users;
-use crate::users::connection::pool_options;
+use crate::users::connection::{connect_options, pool_options};
 
 /// How often the gauges are recorded.
 const GAUGE_INTERVAL: Duration = Duration::from_secs(5);
@@ -113,9 +113,9 @@ impl RequestParts {
 /// A pool that connects at its first use: the process starts also while PostgreSQL is unavailable. PostgreSQL cancels a
 /// statement that takes longer than `statement_timeout`.
 pub fn pool(url: &str, max_connections: u32, statement_timeout: Option<Duration>) -> Result<PgPool, SettingError> {
-    pool_options(max_connections, statement_timeout)
-        .connect_lazy(url)
-        .map_err(|error| SettingError::wrong("DATABASE_URL", format!("cannot be read: {error}")))
+    let wrong = |error| SettingError::wrong("DATABASE_URL", format!("cannot be read: {error}"));
+    let options = connect_options(url).map_err(wrong)?;
+    Ok(pool_options(max_connections, statement_timeout).connect_lazy_with(options))
 }
 
 /// Serves the API on `listener` until the shutdown. Requests that run then are finished.
@@ -199,9 +199,8 @@ pub fn live_with_postgres(
     let live = Live::with_outbox(outbox.clone());
     shutdown.spawn(outbox.run(broker.clone(), process, shutdown.token()));
     if let Some(url) = listen_url {
-        let target = url.parse().map_err(|error: sqlx::Error| {
-            SettingError::wrong("DATABASE_LISTEN_URL", format!("cannot be read: {error}"))
-        })?;
+        let wrong = |error| SettingError::wrong("DATABASE_LISTEN_URL", format!("cannot be read: {error}"));
+        let target = connect_options(url).map_err(wrong)?;
         let environment = Arc::new(SystemEnvironment);
         let listener = PostgresListener { target, broker, process, live: live.clone(), environment };
         shutdown.spawn(listener.run(shutdown.token()));

@@ -84,10 +84,36 @@ pub async fn check_migrations(users: &Users) -> anyhow::Result<()> {
             return Ok(());
         }
     };
-    let is_missing = |version: i64| applied.iter().all(|it| it.version != version);
-    match MIGRATIONS.iter().filter(|migration| is_missing(migration.version)).count() {
-        0 => Ok(()),
-        some => bail!("the database lacks {some} migrations: run `db migrate` (DATABASE_URL)"),
+    let mut missing = 0;
+    for migration in MIGRATIONS.iter() {
+        match applied.iter().find(|it| it.version == migration.version) {
+            Some(applied) if applied.checksum == migration.checksum => {}
+            // Another program that uses sqlx has the same table.
+            Some(_) => bail!(
+                "migration {} in public._sqlx_migrations is not that of this program: use another database (DATABASE_URL)",
+                migration.version
+            ),
+            None => missing += 1,
+        }
+    }
+    if missing > 0 {
+        bail!("the database lacks {missing} migrations: run `db migrate` (DATABASE_URL)");
+    }
+    check_handles(users).await
+}
+
+/// Checks that no two users can have the same handle.
+pub async fn check_handles(users: &Users) -> anyhow::Result<()> {
+    match users.handles_are_unique().await {
+        Ok(true) => Ok(()),
+        Ok(false) => bail!(
+            "the unique index on public.users (handle) is missing or invalid: drop the index users_handle_key, and create it \
+             again (DATABASE_URL)"
+        ),
+        Err(error) => {
+            tracing::warn!(error = report(&error), "checking the index on the handles failed");
+            Ok(())
+        }
     }
 }
 

@@ -171,6 +171,10 @@ impl Registrar {
             }
             Ok(Registered::Existed) => Ok(()),
             Ok(Registered::HandleTaken) => Err(RegistrationError::HandleTaken),
+            Ok(Registered::OtherValueTaken) => {
+                tracing::warn!("a new user could not be registered, because another user has the same e-mail address");
+                Err(RegistrationError::Unavailable)
+            }
             Err(error @ (UsersError::Unavailable(_) | UsersError::Refused(_))) => {
                 tracing::warn!(error = crate::report(&error), "a new user could not be registered");
                 Err(RegistrationError::Unavailable)

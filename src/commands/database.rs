@@ -1,15 +1,14 @@
 //! The PostgreSQL database of the commands for operators. A database on a host that is not local requires `--prod`.
 
-use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use sqlx::ConnectOptions;
-use sqlx::postgres::PgConnectOptions;
 
 use super::failure::Endpoints;
 use super::target::Prod;
 use crate::app::pool;
 use crate::config::{DatabaseSettings, SettingError};
+use crate::users::connection::connect_options;
 use crate::users::{Users, UsersError};
 
 /// Maximum time for the single connection that shows why the pool has no connection.
@@ -33,7 +32,7 @@ impl Database {
     pub async fn open(settings: &DatabaseSettings, prod: &Prod) -> anyhow::Result<Self> {
         let url = settings.url()?;
         let problem = "must have the form postgresql://user:password@host:5432/database";
-        let options = PgConnectOptions::from_str(url).map_err(|_| SettingError::wrong("DATABASE_URL", problem))?;
+        let options = connect_options(url).map_err(|_| SettingError::wrong("DATABASE_URL", problem))?;
         let host = options.get_host();
         let is_unix_socket = options.get_socket().is_some() || host.starts_with('/');
         if !is_unix_socket {

@@ -138,7 +138,9 @@ impl Endpoints {
             UsersError::Refused(cause) if is_undefined_table(cause) => {
                 format!("PostgreSQL at {at} has no users table: run `db migrate`, or check DATABASE_URL")
             }
-            UsersError::Refused(_) => format!("PostgreSQL at {at} returned an error (DATABASE_URL): {}", root(error)),
+            UsersError::Refused(_) => {
+                format!("PostgreSQL at {at} returned an error (DATABASE_URL): {}", database_problem(error))
+            }
         }
     }
 
@@ -146,7 +148,7 @@ impl Endpoints {
         let at = self.postgres();
         match error {
             sqlx::migrate::MigrateError::Execute(_) | sqlx::migrate::MigrateError::ExecuteMigration(..) => {
-                format!("PostgreSQL at {at}: the migrations failed (DATABASE_URL): {}", root(error))
+                format!("PostgreSQL at {at}: the migrations failed (DATABASE_URL): {}", database_problem(error))
             }
             other => format!("PostgreSQL at {at} has migrations that this program does not (DATABASE_URL): {other}"),
         }
@@ -202,6 +204,24 @@ fn rejected(service: &str, operation: &str, code: &str, error: &dyn Error) -> St
 }
 
 /// Returns the text of the innermost cause, which is the most specific one.
+/// Returns the message and the detail of an error of PostgreSQL, such as the value that two rows have. sqlx would add a line of
+/// PostgreSQL's own source instead of the detail.
+fn database_problem(error: &(dyn Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error: &&(dyn Error + 'static)| (*error).source());
+    let postgres = causes.filter_map(|error| error.downcast_ref::<sqlx::Error>()).find_map(|error| {
+        error.as_database_error().and_then(|error| error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>())
+    });
+    match postgres {
+        Some(error) => match (error.code(), error.detail()) {
+            // lock_not_available. Source: PostgreSQL documentation, appendix A.
+            ("55P03", _) => format!("{}: a transaction of another session uses the table", error.message()),
+            (_, Some(detail)) => format!("{}: {detail}", error.message()),
+            (_, None) => error.message().to_owned(),
+        },
+        None => root(error),
+    }
+}
+
 fn root(error: &dyn Error) -> String {
     let mut cause = error;
     while let Some(source) = cause.source() {

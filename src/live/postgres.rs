@@ -5,7 +5,6 @@
 //! listener sends a test to itself every [`TEST_INTERVAL`]. If the test does not arrive, the listener reports that hints
 //! are lost, and connects again.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +19,8 @@ use super::broker::{Broker, receive, test_text};
 use crate::backoff::Backoff;
 use crate::environment::Environment;
 use crate::report;
+use crate::users::UsersError;
+use crate::users::connection::{Connection, until};
 
 /// Name of the channel. Several deployments may share a database and therefore the channel, because a hint for an unknown
 /// user is ignored.
@@ -56,6 +57,8 @@ pub struct PostgresListener {
 enum ListenError {
     #[error(transparent)]
     Sql(#[from] sqlx::Error),
+    #[error(transparent)]
+    Send(#[from] UsersError),
     #[error("PostgreSQL did not respond within {} seconds", TIMEOUT.as_secs())]
     TimedOut,
     #[error("the connection was lost")]
@@ -74,23 +77,16 @@ impl PostgresBroker {
 }
 
 impl Broker for PostgresBroker {
-    type Error = sqlx::Error;
+    type Error = UsersError;
 
     /// PostgreSQL documentation, `NOTIFY`: the payload must be shorter than 8,000 bytes.
     const MAX_TEXT_BYTES: usize = 7_999;
 
-    async fn send(&self, text: &str) -> Result<(), sqlx::Error> {
-        let send = async {
-            let mut connection = self.pool.acquire().await?;
-            sqlx::query_file!("sql/notify.sql", CHANNEL, text).fetch_one(&mut *connection).await?;
-            Ok(())
-        };
-        timeout(TIMEOUT, send).await.unwrap_or_else(|_| {
-            Err(sqlx::Error::Io(io::Error::new(
-                io::ErrorKind::TimedOut,
-                format!("the notification was not sent within {TIMEOUT:?}"),
-            )))
-        })
+    async fn send(&self, text: &str) -> Result<(), UsersError> {
+        let mut connection = Connection::acquire(&self.pool, TIMEOUT).await?;
+        let query = sqlx::query_file!("sql/notify.sql", CHANNEL, text);
+        until(connection.limit(), query.fetch_one(&mut *connection)).await?;
+        Ok(())
     }
 }
 

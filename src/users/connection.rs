@@ -8,14 +8,18 @@
 
 use std::io;
 use std::ops::{Deref, DerefMut};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgConnection, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
 use sqlx::{Connection as _, PgPool, Postgres};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::UsersError;
+use super::error::is_of_connection;
 use crate::metrics::{Limit, limit_reached};
 
 /// Maximum time that a query waits for a connection. Includes the test of an idle connection, and connecting.
@@ -25,6 +29,12 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 const TEST_TIMEOUT: Duration = Duration::from_secs(1);
 /// Minimum time in which a connection that is returned to the pool must respond.
 const RETURN_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Reads the URL of a database.
+pub fn connect_options(url: &str) -> sqlx::Result<PgConnectOptions> {
+    // PgBouncer rejects this startup parameter by default. It concerns only floating-point numbers, which no query reads.
+    Ok(PgConnectOptions::from_str(url)?.extra_float_digits(None))
+}
 
 /// Returns the options of a pool. PostgreSQL cancels a statement that takes longer than `statement_timeout`.
 pub fn pool_options(max_connections: u32, statement_timeout: Option<Duration>) -> PgPoolOptions {
@@ -65,19 +75,27 @@ async fn set_statement_timeout(connection: &mut PgConnection, limit: Duration) -
 /// A connection of the pool for one query.
 pub struct Connection {
     inner: PoolConnection<Postgres>,
+    limit: QueryLimit,
+}
+
+/// The time by which a query must have ended, and whether its error shows that its connection must not be used again.
+#[derive(Clone)]
+pub struct QueryLimit {
     deadline: Instant,
+    is_spoiled: Arc<AtomicBool>,
 }
 
 impl Connection {
     /// Acquires a connection for a query that may take at most `query_timeout`.
     pub async fn acquire(pool: &PgPool, query_timeout: Duration) -> Result<Self, UsersError> {
         let inner = pool.acquire().await?;
-        Ok(Self { inner, deadline: Instant::now() + query_timeout })
+        let limit = QueryLimit { deadline: Instant::now() + query_timeout, is_spoiled: Arc::default() };
+        Ok(Self { inner, limit })
     }
 
-    /// Returns the time by which the query must have ended.
-    pub fn deadline(&self) -> Instant {
-        self.deadline
+    /// Returns the limit of the query.
+    pub fn limit(&self) -> QueryLimit {
+        self.limit.clone()
     }
 }
 
@@ -99,10 +117,14 @@ impl Drop for Connection {
     /// Returns the connection to the pool, or closes it if the server does not respond in time. If the query was
     /// abandoned, the server has the rest of the query's time limit to complete or cancel it.
     fn drop(&mut self) {
+        if self.limit.is_spoiled.load(Ordering::Relaxed) {
+            self.inner.close_on_drop();
+            return;
+        }
         // `return_to_pool` is public but not documented. When its future is dropped, the connection is closed and the
         // pool can open another one.
         let returned = self.inner.return_to_pool();
-        let deadline = self.deadline.max(Instant::now() + RETURN_TIMEOUT);
+        let deadline = self.limit.deadline.max(Instant::now() + RETURN_TIMEOUT);
         tokio::spawn(async move {
             if timeout_at(deadline, returned).await.is_err() {
                 tracing::warn!("a connection to PostgreSQL does not respond, closing it");
@@ -121,14 +143,17 @@ fn is_over_time(error: &sqlx::Error) -> bool {
     }
 }
 
-/// Returns the result of a query, or an error if the query has not ended at the `deadline`.
-pub async fn until<T>(deadline: Instant, query: impl Future<Output = sqlx::Result<T>>) -> Result<T, UsersError> {
-    let result = timeout_at(deadline, query).await.unwrap_or_else(|_| {
+/// Returns the result of a query, or an error if the query has not ended in time.
+pub async fn until<T>(limit: QueryLimit, query: impl Future<Output = sqlx::Result<T>>) -> Result<T, UsersError> {
+    let result = timeout_at(limit.deadline, query).await.unwrap_or_else(|_| {
         let problem = "no response in time (DATABASE_STATEMENT_TIMEOUT_MS)";
         Err(sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, problem)))
     });
     if result.as_ref().is_err_and(is_over_time) {
         limit_reached(Limit::DatabaseStatementTimeout);
+    }
+    if result.as_ref().is_err_and(is_of_connection) {
+        limit.is_spoiled.store(true, Ordering::Relaxed);
     }
     Ok(result?)
 }

@@ -3,7 +3,8 @@
 /// Why a query failed.
 #[derive(Debug, thiserror::Error)]
 pub enum UsersError {
-    /// Postgres is unreachable, starting or stopping, or has no free connection. A retry can succeed later.
+    /// Postgres is unreachable, starting or stopping, or has no free connection, or one connection is unusable. A retry can
+    /// succeed.
     #[error("PostgreSQL is unavailable")]
     Unavailable(#[source] sqlx::Error),
     /// Postgres rejected the query: a bug, or a wrong schema.
@@ -17,9 +18,19 @@ pub fn is_undefined_table(error: &sqlx::Error) -> bool {
     error.as_database_error().is_some_and(|error| error.code().as_deref() == Some("42P01"))
 }
 
+/// Whether only the connection makes a query fail, so that another connection can succeed:
+/// - its prepared statement returns columns of other types since the table was altered;
+/// - its server became a standby in a failover, and accepts only reads.
+pub fn is_of_connection(error: &sqlx::Error) -> bool {
+    // feature_not_supported and read_only_sql_transaction. Source: PostgreSQL documentation, appendix A.
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| ["0A000", "25006"].contains(&&*code))
+}
+
 impl From<sqlx::Error> for UsersError {
     fn from(error: sqlx::Error) -> Self {
         let passing = match &error {
+            error if is_of_connection(error) => true,
             sqlx::Error::Io(_)
             | sqlx::Error::PoolTimedOut
             | sqlx::Error::PoolClosed

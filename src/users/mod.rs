@@ -7,7 +7,7 @@ mod error;
 pub mod loader;
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use sqlx::migrate::{MigrateError, Migrator};
@@ -24,8 +24,17 @@ use crate::config::DatabaseSettings;
 use crate::environment::{Environment, SystemEnvironment};
 use crate::model::{User, UserUuid};
 
-/// The migrations in `sql/migrations`, embedded in the binary.
-pub static MIGRATIONS: Migrator = sqlx::migrate!("sql/migrations");
+/// The migrations in `sql/migrations`, embedded in the binary. Their table has a schema, so that it does not depend on the
+/// `search_path` of a role.
+pub static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
+    let mut migrations = sqlx::migrate!("sql/migrations");
+    migrations.dangerous_set_table_name("public._sqlx_migrations");
+    migrations
+});
+
+/// Maximum time that a migration, or the update of Cognito ids, waits for a lock. Meanwhile, writes of others to the table
+/// wait behind it.
+const LOCK_TIMEOUT: &str = "5s";
 
 /// Time limit for closing the connections.
 const CLOSING: Duration = Duration::from_millis(500);
@@ -77,13 +86,25 @@ impl Users {
 
     /// Migrates the database.
     pub async fn migrate(&self) -> Result<(), MigrateError> {
-        MIGRATIONS.run(&self.pool).await
+        let mut connection = self.pool.acquire().await?;
+        sqlx::query_file!("sql/set_lock_timeout.sql", LOCK_TIMEOUT, false).fetch_one(&mut *connection).await?;
+        let migrated = MIGRATIONS.run(&mut *connection).await;
+        sqlx::query_file!("sql/set_lock_timeout.sql", "0", false).fetch_one(&mut *connection).await?;
+        migrated
+    }
+
+    /// Whether the database lets no two users have the same handle. The migration does not create its index if there is one
+    /// with the same name, even if that one is invalid, as it is after `CREATE INDEX CONCURRENTLY` has failed.
+    pub async fn handles_are_unique(&self) -> Result<bool, UsersError> {
+        let mut connection = self.connection().await?;
+        let query = sqlx::query_file_scalar!("sql/handles_are_unique.sql");
+        until(connection.limit(), query.fetch_one(&mut *connection)).await
     }
 
     /// Checks that Postgres responds.
     pub async fn ping(&self) -> Result<(), UsersError> {
         let mut connection = self.connection().await?;
-        until(connection.deadline(), sqlx::query_file_scalar!("sql/ping.sql").fetch_one(&mut *connection)).await?;
+        until(connection.limit(), sqlx::query_file_scalar!("sql/ping.sql").fetch_one(&mut *connection)).await?;
         Ok(())
     }
 
@@ -97,7 +118,7 @@ impl Users {
         let query = async {
             let mut connection = self.connection().await?;
             let query = sqlx::query_file_as!(UserRow, "sql/user_by_handle.sql", handle);
-            until(connection.deadline(), query.fetch_optional(&mut *connection)).await
+            until(connection.limit(), query.fetch_optional(&mut *connection)).await
         };
         let row = Box::pin(query.instrument(span("user_by_handle"))).await?;
         Ok(row.map(|row| self.remember(row, asked)))
@@ -122,7 +143,7 @@ impl Users {
         let query = async {
             let mut connection = self.connection().await?;
             let query = sqlx::query_file_as!(UserRow, "sql/user_by_cognito_user_id.sql", id);
-            until(connection.deadline(), query.fetch_all(&mut *connection)).await
+            until(connection.limit(), query.fetch_all(&mut *connection)).await
         };
         // Boxed, because the future is large and rarely needed: it would enlarge each future that contains it.
         let mut rows = Box::pin(query.instrument(span("user_by_cognito_user_id"))).await?;
@@ -152,7 +173,7 @@ impl Users {
             let query = async {
                 let mut connection = self.connection().await?;
                 let query = sqlx::query_file_as!(UserRow, "sql/users_by_uuid.sql", &wanted);
-                until(connection.deadline(), query.fetch_all(&mut *connection)).await
+                until(connection.limit(), query.fetch_all(&mut *connection)).await
             };
             let rows = Box::pin(query.instrument(span("users_by_uuid"))).await?;
             found.extend(rows.into_iter().map(|row| self.remember(row, asked)).map(|user| (user.uuid, user)));
@@ -164,7 +185,7 @@ impl Users {
     pub async fn cognito_user_id(&self, handle: &str) -> Result<Option<String>, UsersError> {
         let mut connection = self.connection().await?;
         let query = sqlx::query_file_scalar!("sql/cognito_user_id_by_handle.sql", handle);
-        Ok(until(connection.deadline(), query.fetch_optional(&mut *connection)).await?.flatten())
+        Ok(until(connection.limit(), query.fetch_optional(&mut *connection)).await?.flatten())
     }
 
     /// Handle and `cognito_user_id` of the users with these uuids, if they have both.
@@ -172,7 +193,7 @@ impl Users {
         let uuids: Vec<Uuid> = uuids.iter().map(|uuid| uuid.0).collect();
         let mut connection = self.connection().await?;
         let query = sqlx::query_file!("sql/token_subjects.sql", &uuids);
-        let rows = until(connection.deadline(), query.fetch_all(&mut *connection)).await?;
+        let rows = until(connection.limit(), query.fetch_all(&mut *connection)).await?;
         Ok(rows.into_iter().map(|row| (row.handle, row.cognito_user_id)).collect())
     }
 
@@ -181,7 +202,7 @@ impl Users {
         let mut connection = self.connection().await?;
         let query =
             sqlx::query_file!("sql/seed_user.sql", user.uuid.0, user.display_name, user.handle, email, cognito_user_id);
-        let done = until(connection.deadline(), query.execute(&mut *connection)).await?;
+        let done = until(connection.limit(), query.execute(&mut *connection)).await?;
         Ok(done.rows_affected() == 1)
     }
 
@@ -189,23 +210,24 @@ impl Users {
     pub async fn register(&self, user: &NewUser) -> Result<Registered, UsersError> {
         let NewUser { display_name, handle, email, cognito_user_id } = user;
         let mut connection = self.connection().await?;
-        let deadline = connection.deadline();
+        let limit = connection.limit();
         let register = async {
             let mut transaction = connection.begin().await?;
             sqlx::query_file!("sql/lock_registration.sql", cognito_user_id).fetch_one(&mut *transaction).await?;
             let add =
                 sqlx::query_file!("sql/register_user.sql", display_name, handle, email.as_deref(), cognito_user_id);
             let is_added = add.execute(&mut *transaction).await?.rows_affected() == 1;
-            let is_registered = sqlx::query_file_scalar!("sql/is_registered.sql", cognito_user_id);
-            let is_registered = is_registered.fetch_one(&mut *transaction).await?;
+            let taken = sqlx::query_file!("sql/taken_by_users.sql", cognito_user_id, handle);
+            let taken = taken.fetch_one(&mut *transaction).await?;
             transaction.commit().await?;
-            Ok(match (is_added, is_registered) {
-                (true, _) => Registered::Added,
-                (false, true) => Registered::Existed,
-                (false, false) => Registered::HandleTaken,
+            Ok(match (is_added, taken.cognito_user_id, taken.handle) {
+                (true, ..) => Registered::Added,
+                (false, true, _) => Registered::Existed,
+                (false, false, true) => Registered::HandleTaken,
+                (false, false, false) => Registered::OtherValueTaken,
             })
         };
-        until(deadline, register).await
+        until(limit, register).await
     }
 
     /// The changes that [`Users::update_cognito_user_ids`] would make. Locks no rows.
@@ -228,7 +250,9 @@ impl Users {
         replace: &BTreeSet<String>,
     ) -> Result<IdPlan, UsersError> {
         let mut transaction = self.pool.begin().await?;
-        let query = sqlx::query_file_as!(KnownUser, "sql/users_for_cognito_locked.sql");
+        sqlx::query_file!("sql/set_lock_timeout.sql", LOCK_TIMEOUT, true).fetch_one(&mut *transaction).await?;
+        sqlx::query_file!("sql/lock_users.sql").execute(&mut *transaction).await?;
+        let query = sqlx::query_file_as!(KnownUser, "sql/users_for_cognito.sql");
         let known = query.fetch_all(&mut *transaction).await?;
         let plan = plan(matching, in_cognito, &known, replace);
         if !plan.not_replaced.is_empty() {
@@ -270,6 +294,8 @@ pub enum Registered {
     Existed,
     /// Another user has the handle. Nothing was written.
     HandleTaken,
+    /// Another user has the value of another unique column, which is not one of this program. Nothing was written.
+    OtherValueTaken,
 }
 
 /// The span of a query, for the traces.

@@ -198,7 +198,7 @@ fn pgbouncer() -> (Running, String) {
     let text = format!(
         "[databases]\n{database} = host={host} port={server_port} dbname={database} user=postgres\n\
          [pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nauth_type = any\npool_mode = transaction\n\
-         ignore_startup_parameters = extra_float_digits\nunix_socket_dir =\n"
+         unix_socket_dir =\n"
     );
     std::fs::File::create(&settings).and_then(|mut file| file.write_all(text.as_bytes())).expect("settings");
     let mut command = match Command::new("id").arg("-u").output().expect("id").stdout.as_slice() {

@@ -47,6 +47,7 @@ mod traces;
 mod units;
 mod unread;
 mod upgrade;
+mod users_table;
 mod validation_corpus;
 mod web_client;
 mod websocket;

@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use cruddur_messaging::app::pool;
-use cruddur_messaging::users::Users;
+use cruddur_messaging::live::broker::Broker;
+use cruddur_messaging::live::postgres::PostgresBroker;
+use cruddur_messaging::users::{Users, UsersError};
 use futures::FutureExt;
 use serde_json::{Value, json};
 
@@ -94,6 +96,23 @@ fn a_query_without_a_response_ends_at_its_limit() {
         assert!(text.ends_with("no response in time (DATABASE_STATEMENT_TIMEOUT_MS)"), "{text}");
         relay.hold(false);
         eventually("that users are found again", || async { users.by_handle("somebody").await.ok() }).await;
+    });
+}
+
+#[test]
+fn a_notification_without_a_response_costs_the_pool_no_connection() {
+    test(async {
+        let (_postgres, relay, users) = relayed().await;
+        user_in(&users, "ana").await;
+        let broker = PostgresBroker::new(users.pool().clone());
+        relay.hold_at_next_select();
+        let error = broker.send("{}").await.expect_err("no response");
+        assert!(matches!(error, UsersError::Unavailable(_)), "{error:?}");
+        // The server still hangs: only the end of the connection frees the only place of the pool.
+        eventually("that the pool has given the connection up", || async { (users.pool().size() == 0).then_some(()) })
+            .await;
+        relay.hold(false);
+        eventually("a notification", || async { broker.send("{}").await.ok() }).await;
     });
 }
 

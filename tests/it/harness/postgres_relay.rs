@@ -100,7 +100,7 @@ impl PostgresRelay {
         pool(&self.url(), 1, Some(STATEMENT_TIMEOUT)).expect("a pool")
     }
 
-    /// How many statements that read the users table were executed so far.
+    /// How many statements that read the users table, or send a notification, were executed so far.
     pub fn selects(&self) -> usize {
         self.state.selects.load(Ordering::SeqCst)
     }
@@ -111,7 +111,7 @@ impl PostgresRelay {
         self.state.silence.send_modify(|it| *it = Silence { now: silent, begun: it.begun + usize::from(silent) });
     }
 
-    /// Holds all answers back as soon as the server has to respond to a SELECT of users.
+    /// Holds all answers back as soon as the server has to respond to one of them.
     pub fn hold_at_next_select(&self) {
         self.state.holds_next_select.store(true, Ordering::SeqCst);
     }
@@ -175,7 +175,8 @@ impl Watch {
                 (true, b'P') => {
                     let (name, text) = (fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
                     let text = String::from_utf8_lossy(text);
-                    let reads = text.contains("SELECT") && text.contains("public.users");
+                    let reads =
+                        text.contains("SELECT") && ["public.users", "pg_notify"].iter().any(|name| text.contains(name));
                     self.statements.insert(name.to_vec(), reads);
                 }
                 (true, b'B') => {
