@@ -33,7 +33,7 @@ pub enum Count {
     FeedEntries,
     /// Messages that a newer message of their group in the same batch replaces.
     Coalesced,
-    /// Moves that conflicted with another writer.
+    /// Attempts of a transaction that failed because of another writer.
     Conflicts,
     /// Calls that were retried.
     Retries,
@@ -68,7 +68,11 @@ impl Count {
             "consumer_coalesced_total",
             "Messages replaced by a newer message of their group in the same batch",
         ),
-        (Self::Conflicts, "consumer_conflicts_total", "Moves that conflicted with another writer"),
+        (
+            Self::Conflicts,
+            "consumer_conflicts_total",
+            "Attempts of a transaction that failed because of another writer",
+        ),
         (Self::Retries, "consumer_retries_total", "Calls that were retried"),
         (Self::SetAside, "consumer_set_aside_total", "Records set aside because they failed permanently"),
         (Self::Gaps, "consumer_gaps_total", "Gaps in the stream; each needs a repair"),

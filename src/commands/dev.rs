@@ -153,6 +153,8 @@ async fn start(
     listener: TcpListener,
     shutdown: &Shutdown,
 ) -> anyhow::Result<()> {
+    // Before the first call to DynamoDB, because each counter is looked up once.
+    serve_metrics(&options.metrics, shutdown).await?;
     let Engines { dynamodb, users, .. } = engines;
     let table = &options.table.ddb_message_table;
     let aws = Aws::local(dynamodb.url()).await;
@@ -167,7 +169,6 @@ async fn start(
     for (handle, id) in users.token_subjects(&user_uuids()).await? {
         tokens.push((handle, issuer.token(&id)?));
     }
-    serve_metrics(&options.metrics, shutdown).await?;
     // The consumer always has the same name, so it takes the leases of an earlier run at once, even if that run crashed. This is
     // safe, because only one process uses the data folder.
     let live = Live::in_process();

@@ -115,9 +115,13 @@ fn cut(text: &str, width: usize) -> String {
 
 /// Pads `text` with spaces to a width in columns, and replaces its control characters. A wide character takes two columns.
 pub fn padded(text: &str, columns: usize) -> String {
-    let text = printable(text);
-    let missing = columns.saturating_sub(text.width());
-    text + &" ".repeat(missing)
+    let missing = columns.saturating_sub(self::columns(text));
+    printable(text) + &" ".repeat(missing)
+}
+
+/// Returns the width of a text in columns, as [`padded`] prints it.
+pub fn columns(text: &str) -> usize {
+    printable(text).width()
 }
 
 #[cfg(test)]

@@ -63,6 +63,8 @@ struct Size {
     selections: usize,
     aliases: usize,
     depth: usize,
+    /// Nesting of the selection sets, also of those of fragments.
+    height: usize,
 }
 
 impl Size {
@@ -70,6 +72,7 @@ impl Size {
         self.selections = self.selections.saturating_add(other.selections);
         self.aliases = self.aliases.saturating_add(other.aliases);
         self.depth = self.depth.max(other.depth);
+        self.height = self.height.max(other.height);
     }
 }
 
@@ -104,13 +107,16 @@ impl<'a> Counter<'a> {
                     None => Size::default(),
                 },
             };
-            total.add(Size { selections: inner.selections.saturating_add(1), ..inner });
+            let (selections, height) = (inner.selections.saturating_add(1), inner.height.saturating_add(1));
+            total.add(Size { selections, height, ..inner });
         }
         total
     }
 
     fn fragment(&mut self, fragment: &'a Fragment, nesting: usize) -> Size {
         if let Some(size) = self.fragments.get(&fragment.name) {
+            // It was measured at another place, which can be less nested.
+            self.is_nested_too_deep |= nesting.saturating_add(size.height) > MAX_NESTING;
             return *size;
         }
         self.fragments.insert(&fragment.name, Size::default());

@@ -12,7 +12,7 @@ use std::time::Duration;
 use chrono::DateTime;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -23,6 +23,8 @@ use crate::{metrics, report};
 
 /// Minimum time between two sends of activities. All activities that wait are sent together. Hints are sent at once.
 const ACTIVITY_INTERVAL: Duration = Duration::from_millis(250);
+/// Time after the stop in which hints are still sent. It is longer than the time in which the consumer finishes its last batches.
+const LAST_HINTS: Duration = Duration::from_millis(500);
 /// Maximum number of activities that wait to be sent. Further ones are dropped.
 const MAX_WAITING_ACTIVITIES: usize = 10_000;
 
@@ -101,7 +103,7 @@ impl Outbox {
         }
     }
 
-    /// Sends hints and activities until `stop`. `process` identifies this process; no other process has the same value.
+    /// Sends hints and activities until [`LAST_HINTS`] after `stop`. `process` identifies this process; no other process has the same value.
     pub async fn run<B: Broker>(self, broker: Arc<B>, process: Uuid, stop: CancellationToken) {
         let hints = async {
             loop {
@@ -122,7 +124,7 @@ impl Outbox {
             }
         };
         tokio::select! {
-            () = stop.cancelled() => {}
+            () = async { stop.cancelled().await; sleep(LAST_HINTS).await } => {}
             () = hints => {}
             () = activities => {}
         }
@@ -268,6 +270,18 @@ mod tests {
         for (position, signals) in signals.iter_mut().enumerate() {
             signals.moved(position as u64).await;
         }
+    }
+
+    /// The consumer finishes its last batches after the stop.
+    #[tokio::test(start_paused = true)]
+    async fn hints_are_sent_for_a_moment_after_the_stop() {
+        let (broker, outbox, stop) = (Arc::new(Sent::default()), Outbox::default(), CancellationToken::new());
+        let sending = tokio::spawn(outbox.clone().run(broker.clone(), Uuid::from_u128(1), stop.clone()));
+        stop.cancel();
+        sleep(LAST_HINTS / 2).await;
+        outbox.add_head(user(1), 1);
+        sending.await.expect("no panic");
+        assert_eq!(broker.0.lock().expect("the texts").len(), 1);
     }
 
     #[tokio::test]

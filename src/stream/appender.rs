@@ -45,7 +45,7 @@ const MAX_WAIT: Duration = Duration::from_millis(100);
 const MAX_HEADS: usize = 50_000;
 /// Time for which a head is cached. It is much shorter than the lifetime of entries, so that no process appends after a head
 /// that has expired.
-const HEAD_IS_VALID: Duration = Duration::from_secs(60);
+const HEAD_LIFETIME: Duration = Duration::from_secs(60);
 
 /// The outcome of a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,9 +182,14 @@ impl Appender {
     }
 
     /// Returns the head of a feed, from the cache or from the table.
-    async fn head<R: GroupRows>(&self, table: &R, user: UserUuid) -> Result<Option<FeedHead>, TableError> {
+    async fn head<R: GroupRows>(
+        &self,
+        table: &R,
+        environment: &dyn Environment,
+        user: UserUuid,
+    ) -> Result<Option<FeedHead>, TableError> {
         if let Some((head, at)) = self.heads.get(&user)
-            && at.elapsed() < HEAD_IS_VALID
+            && environment.monotonic().saturating_duration_since(at) < HEAD_LIFETIME
         {
             return Ok(head);
         }
@@ -257,7 +262,7 @@ impl Batch<'_> {
     ) -> Result<(Applied, HashMap<UserUuid, FeedHead>), TableError> {
         let mut heads = HashMap::new();
         for user in &self.users {
-            if let Some(head) = self.appender.head(table, *user).await? {
+            if let Some(head) = self.appender.head(table, environment, *user).await? {
                 heads.insert(*user, head);
             }
         }

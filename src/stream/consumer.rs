@@ -236,7 +236,10 @@ impl<S: StreamSource, T: LeaseTable + RepairTable + SetAsideTable, R: GroupRows>
                 work.readers.insert(shard, reader.id());
             }
         }
-        self.look_at_repair(&stream.arn, work, stop).await?;
+        if let Err(error) = self.look_at_repair(&stream.arn, work, stop).await {
+            Count::Retries.add(1);
+            tracing::warn!(error = report(&error), "reading the repair or taking its lease failed, retrying");
+        }
         Ok(())
     }
 

@@ -17,7 +17,6 @@ use crate::environment::Environment;
 use crate::messages_table::{
     Fed, GroupRow, Membership, Message, SortKey, StreamPosition, TableError, UpdateProblem, participants_of,
 };
-use crate::metrics::Count;
 use crate::model::{NameCopy, UserUuid};
 
 /// First wait before the rows are read again, before jitter. The index usually lags by about this time.
@@ -157,16 +156,13 @@ impl<R: GroupRows> Writer<'_, R> {
             let effect = if commit.update.put.is_empty() { Effect::Fed } else { Effect::Moved };
             match self.appender.commit(self.table, self.environment, commit).await? {
                 Committed::Done => return Ok(effect),
-                Committed::Problem(UpdateProblem::Stale) => Count::Conflicts.add(1),
+                Committed::Problem(UpdateProblem::Stale) => {}
                 // This happens only with a sort key of the legacy system: it consists of a timestamp only, so another row can
                 // have the same one.
                 Committed::Problem(UpdateProblem::Taken) => {
                     attempt.to = SortKey::made_unique_by(&attempt.to, attempt.newest.uuid.0);
                 }
-                Committed::Conflict => {
-                    Count::Conflicts.add(1);
-                    conflicts += 1;
-                }
+                Committed::Conflict => conflicts += 1,
             }
         }
         Err(if conflicts > 0 { EffectError::Conflicting } else { EffectError::Contended })

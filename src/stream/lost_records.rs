@@ -18,25 +18,26 @@ pub struct LostRecords(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    is_pending: bool,
-    /// The groups whose feeds this process has reset.
+    /// Number of the pending repair.
+    pending: Option<u64>,
+    /// The groups whose feeds this process has reset since this repair was requested.
     reported: HashSet<MessageGroupUuid>,
 }
 
 impl LostRecords {
-    /// Sets whether a repair is pending.
-    pub fn repair_is_pending(&self, is_pending: bool) {
+    /// Sets the number of the pending repair, or `None`. A later repair was requested because of another gap, so the feeds must be
+    /// reset again.
+    pub fn repair_is_pending(&self, number: Option<u64>) {
         let mut state = self.lock();
-        state.is_pending = is_pending;
-        if !is_pending {
-            state.reported = HashSet::new();
+        if state.pending != number {
+            *state = State { pending: number, reported: HashSet::new() };
         }
     }
 
     /// Whether the feeds of a group must be reset when the group moves.
     pub fn are_unreported(&self, group: MessageGroupUuid) -> bool {
         let state = self.lock();
-        state.is_pending && !state.reported.contains(&group)
+        state.pending.is_some() && !state.reported.contains(&group)
     }
 
     /// Records that the feeds of a group were reset.
@@ -51,5 +52,27 @@ impl LostRecords {
     /// Ignores the poisoning of the lock, because a panic cannot leave an incomplete change.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn a_group_is_reported_once_for_each_repair() {
+        let (lost_records, group) = (LostRecords::default(), MessageGroupUuid(Uuid::from_u128(7)));
+        assert!(!lost_records.are_unreported(group));
+        for repair in [1, 2] {
+            lost_records.repair_is_pending(Some(repair));
+            assert!(lost_records.are_unreported(group), "{repair}");
+            lost_records.report(group);
+            lost_records.repair_is_pending(Some(repair));
+            assert!(!lost_records.are_unreported(group), "{repair}");
+        }
+        lost_records.repair_is_pending(None);
+        assert!(!lost_records.are_unreported(group));
     }
 }

@@ -196,7 +196,7 @@ impl<S: StreamSource, T: LeaseTable + RepairTable + SetAsideTable, R: GroupRows>
         if let Some(number) = repair.next_request() {
             self.retry("requesting a repair", || table.request_repair(number, now)).await?;
         }
-        lost_records.repair_is_pending(true);
+        lost_records.repair_is_pending(Some(repair.next_request().unwrap_or(repair.requested)));
         Ok(())
     }
 

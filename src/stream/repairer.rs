@@ -49,7 +49,7 @@ impl RepairWatch {
             return Ok(None);
         }
         let repair = table.repair().await?;
-        lost_records.repair_is_pending(repair.is_pending());
+        lost_records.repair_is_pending(repair.is_pending().then_some(repair.requested));
         let now = Instant::now();
         self.due = Some(now + environment.jitter(LOOK_INTERVAL));
         let wall_clock = environment.now().timestamp_millis();

@@ -79,6 +79,11 @@ fn selections_and_values_that_are_nested_too_deep_are_rejected_with_the_same_rea
         let chain: String = (0..150).map(|it| format!("fragment F{it} on Query {{ ...F{} }} ", it + 1)).collect();
         let chain = format!("{{ ...F0 }} {chain} fragment F150 on Query {{ __typename }}");
         assert_eq!(client.error(&chain, json!({})).await.1.as_deref(), Some("max_nesting_exceeded"), "and no other");
+        // Also if a fragment is first spread where it is nested less.
+        let (shallow, deep) = (nested("... { ", 40, "__typename"), nested("... { ", 40, "...Shallow"));
+        let spreads =
+            format!("{{ ...Shallow ...Deep }} fragment Shallow on Query {shallow} fragment Deep on Query {deep}");
+        assert_eq!(client.error(&spreads, json!({})).await, refused("max_nesting_exceeded"));
         for empty in ["{ me { } }", "{ }", "{ messageGroups { nodes { } } }"] {
             assert_eq!(client.error(empty, json!({})).await, refused("request_invalid"), "{empty}");
         }

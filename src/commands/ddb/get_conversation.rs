@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::summary::summary;
 use crate::commands::failure::UsageError;
-use crate::commands::output::{Output, padded};
+use crate::commands::output::{Output, columns, padded};
 use crate::commands::target::Target;
 use crate::instant::format_instant;
 use crate::messages_table::{Direction, Message};
@@ -74,7 +74,7 @@ pub async fn run(target: &Target, output: Output, options: &Options) -> anyhow::
     let kept = |message: &Message| window.contains(message.created_at);
     let mut slice = table.messages(group, &window.range(true), Direction::Descending, limit, kept).await?;
     slice.items.reverse();
-    let longest = slice.items.iter().map(|message| message.author.names.handle.chars().count()).max().unwrap_or(0);
+    let longest = slice.items.iter().map(|message| columns(&message.author.names.handle)).max().unwrap_or(0);
     for message in &slice.items {
         let at = message.created_at.with_timezone(&Local).format("%Y-%m-%d %H:%M:%S %:z");
         let handle = padded(&message.author.names.handle, longest);

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::summary::summary;
 use crate::commands::database::Database;
 use crate::commands::failure::Endpoints;
-use crate::commands::output::{Output, padded};
+use crate::commands::output::{Output, columns, padded};
 use crate::commands::target::{Prod, Target};
 use crate::config::DatabaseSettings;
 use crate::instant::format_instant;
@@ -45,7 +45,7 @@ async fn list(target: &Target, output: Output, options: &Options, database: &Dat
     output.say(format!("Conversations of {handle} ({}) in {target}", user.uuid));
     let table = target.messages_table();
     let slice = table.message_groups(user.uuid, None, usize::try_from(options.limit)?).await?;
-    let longest = slice.items.iter().map(|row| row.other.names.handle.chars().count()).max().unwrap_or(0);
+    let longest = slice.items.iter().map(|row| columns(&row.other.names.handle)).max().unwrap_or(0);
     for row in &slice.items {
         let last = row.sort_key.created_at().unwrap_or_default();
         let other = padded(&row.other.names.handle, longest);
