@@ -31,7 +31,7 @@ pub enum Count {
     Moves,
     /// Entries written to feeds.
     FeedEntries,
-    /// Messages that a newer message of their group in the same batch replaces.
+    /// Messages that needed no move of their own, because the batch contained another message of their group.
     Coalesced,
     /// Attempts of a transaction that failed because of another writer.
     Conflicts,
@@ -53,7 +53,7 @@ pub enum Count {
     LeasesTaken,
     /// Leases lost to another process.
     LeasesLost,
-    /// Leases handed over.
+    /// Leases released.
     LeasesReleased,
 }
 
@@ -66,7 +66,7 @@ impl Count {
         (
             Self::Coalesced,
             "consumer_coalesced_total",
-            "Messages replaced by a newer message of their group in the same batch",
+            "Messages that needed no move of their own, because the batch contained another message of their group",
         ),
         (
             Self::Conflicts,
@@ -82,7 +82,7 @@ impl Count {
         (Self::RepairFailures, "consumer_repair_failed_total", "Message groups that a repair set aside"),
         (Self::LeasesTaken, "consumer_leases_taken_total", "Leases taken"),
         (Self::LeasesLost, "consumer_leases_lost_total", "Leases lost to another process"),
-        (Self::LeasesReleased, "consumer_leases_released_total", "Leases handed over"),
+        (Self::LeasesReleased, "consumer_leases_released_total", "Leases released"),
     ];
 
     fn name(self) -> &'static str {
@@ -261,7 +261,7 @@ impl Target {
     }
 }
 
-/// Counters by a name. A counter is looked up at its first use, because the recorder is installed by then. There are few names:
+/// Counters by a name. A counter is looked up at its first use, before which the recorder must be installed. There are few names:
 /// operations of DynamoDB, or root fields of the schema.
 type Known<K, T> = LazyLock<Cache<K, T>>;
 
@@ -278,12 +278,12 @@ where
     })
 }
 
-/// Of an operation: how many calls went well, and what they consumed.
+/// For each operation: number of successful calls, and consumed capacity.
 static SUCCEEDED: Known<(Target, &str), (Counter, Counter)> = LazyLock::new(|| Cache::new(64));
-/// Of a root field: how many requests went well, and how long all took.
+/// For each root field: number of successful requests, and duration of all requests.
 static REQUESTED: Known<String, (Counter, Histogram)> = LazyLock::new(|| Cache::new(64));
 
-/// Of a root field: how many events subscriptions have delivered.
+/// For each root field: number of events that subscriptions have delivered.
 static DELIVERED: Known<String, Counter> = LazyLock::new(|| Cache::new(64));
 
 fn calls(target: Target, operation: &'static str, outcome: impl Into<SharedString>) -> Counter {

@@ -48,7 +48,8 @@ pub struct User {
     pub display_name: String,
 }
 
-/// The names of a user that an item has copied. They are used only if the user does not exist in Postgres any more.
+/// The names of a user that an item has copied. They are used if Postgres has no such user any more, or if it
+/// does not respond while an event of a subscription is resolved.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NameCopy {
     /// The handle when the item was written.

@@ -175,9 +175,10 @@ fn check_environment(variable: impl Fn(&'static str) -> Option<String>) -> Resul
         ("OTEL_BSP_MAX_QUEUE_SIZE", 1, 1_000_000),
         ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 1, 1_000_000),
     ] {
-        let fits = |value: String| value.parse().is_ok_and(|number: u64| (least..=most).contains(&number));
-        if given(name).is_some_and(|value| !fits(value)) {
-            return wrong(name, "must be a positive number");
+        let fits = |value: &str| value.parse().is_ok_and(|number: u64| (least..=most).contains(&number));
+        if let Some(value) = given(name).filter(|value| !fits(value)) {
+            let problem = format!("must be a number from {least} to {most}, but is {value:?}");
+            return Err(SettingError::wrong(name, problem));
         }
     }
     let samplers = [

@@ -23,9 +23,9 @@ use crate::environment::Environment;
 const REFRESH_EVERY: Duration = Duration::from_secs(3600);
 /// Time limit of a fetch.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(3);
-/// For how long after a failed fetch the source is not asked again.
+/// Time after a failed fetch during which no request causes another fetch.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
-/// For how long after a fetch an unknown `kid` does not cause another one.
+/// Time after a fetch during which an unknown `kid` causes no other fetch.
 pub const COOLDOWN: Duration = Duration::from_secs(30);
 
 /// The result of the lookup of a `kid`.

@@ -126,7 +126,7 @@ pub enum PlanError {
     },
 }
 
-/// What of a document is limited.
+/// The property of a document that is limited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
     /// Bytes of the text.
@@ -181,7 +181,7 @@ impl fmt::Display for Limit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("The document has more than {maximum} {limit}.")]
 pub struct LimitExceeded {
-    /// What there is too much of.
+    /// The limit that the document exceeds.
     pub limit: Limit,
     /// The maximum.
     pub maximum: usize,

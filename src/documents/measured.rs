@@ -1,4 +1,4 @@
-//! Stage 2: what a document expands to, counted before anything else walks it.
+//! Stage 2: counts what a document contains after its fragments are expanded. It runs before any code that expands them.
 //!
 //! A walk that follows each fragment spread again can take hours for a few hundred bytes whose fragments spread each other
 //! twice. Here each fragment is measured once.

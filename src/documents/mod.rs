@@ -81,9 +81,9 @@ pub enum SetupError {
     /// A document of the manifest is rejected.
     #[error("document `{id}` is rejected: {source}")]
     TrustedDocument {
-        /// Its name in the manifest.
+        /// Name of the document in the manifest.
         id: String,
-        /// Why.
+        /// Error of the document.
         source: DocumentError,
     },
 }

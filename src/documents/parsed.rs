@@ -7,7 +7,7 @@ use apollo_compiler::{ExecutableDocument, Schema};
 use super::error::{Limit, LimitExceeded, ParseError, Violations};
 use crate::config::DocumentLimits;
 
-/// How deep the parser recurses, into values too, before it gives up. Its stack bears that depth.
+/// Maximum depth to which the parser recurses, also into values. The stack of a thread suffices for it.
 const MAX_SOURCE_NESTING: usize = 100;
 
 /// A document whose syntax is correct and whose fields are in the schema.

@@ -15,7 +15,7 @@ use super::literals;
 use super::measured::Measured;
 use crate::graphql::engine::operation::EngineOperation;
 
-/// For how many combinations of its conditions the merged form of an operation is kept.
+/// Maximum number of merged forms of an operation that are cached, one for each combination of its conditions.
 const KEPT_COMBINATIONS: usize = 4;
 
 /// A valid document.

@@ -84,7 +84,7 @@ async fn read<'a>(
     context: &ContextSelectionSet<'_>,
     field: &Positioned<Field>,
 ) -> ServerResult<&'a Reading> {
-    let read = group.own(RequestContext::of(context)).instrument(trace_span!("MessageGroup.unreadCount"));
+    let read = group.own(RequestContext::of(context)).instrument(trace_span!("MessageGroup.reading"));
     read.await.map_err(|error| context.set_error_path(error.into_server_error(field.pos)))
 }
 

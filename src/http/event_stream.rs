@@ -13,7 +13,7 @@ use axum::http::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use futures::stream::unfold;
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
 use tracing::{Instrument, Span};
 
@@ -23,7 +23,7 @@ use super::negotiation::StreamMedia;
 use super::refusal::Refusal;
 use super::request_log::RequestLog;
 use super::server::LongLived;
-use super::subscription::{Stalled, Subscription};
+use super::subscription::{Interrupted, Subscription};
 use crate::auth::{TokenError, VerifiedToken};
 use crate::outcome::{Code, Outcome};
 
@@ -86,7 +86,7 @@ fn respond(media: StreamMedia, body: Body) -> Response {
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(media.content_type()));
     headers.insert(VARY, HeaderValue::from_name(ACCEPT));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform"));
     headers.extend([NO_BUFFERING]);
     response
 }
@@ -112,7 +112,7 @@ impl EventStream {
             return (Ok(Bytes::from_static(self.media.start())), Some(self));
         }
         let event = tokio::select! {
-            end = self.lifetime.ended() => return self.end(Some(end)),
+            end = self.lifetime.ended() => return self.end(end),
             event = self.subscription.next() => event,
             () = sleep_until(self.keep_alive_at) => {
                 self.keep_alive_at = Instant::now() + KEEP_ALIVE;
@@ -128,24 +128,26 @@ impl EventStream {
                 self.keep_alive_at = Instant::now() + KEEP_ALIVE;
                 (Ok(self.media.event(cursor.as_deref(), &result).into()), Some(self))
             }
-            Err(Stalled) => self.end(None),
+            Err(Interrupted(errors)) => self.interrupt(Outcome::Failed(Code::Unavailable), &json!(errors.first())),
         }
     }
 
-    /// Ends the stream without completing the subscription, so that the client subscribes again. `end` is the reason; `None`
-    /// means that an event took too long.
-    fn end(self: Box<Self>, end: Option<End>) -> (Frame, Option<Box<Self>>) {
+    /// Ends the stream because its lifetime has ended.
+    fn end(self: Box<Self>, end: End) -> (Frame, Option<Box<Self>>) {
         let (code, reason, message) = match end {
-            Some(End::TokenExpired) => (Code::Unauthenticated, "token_expired", "The access token has expired."),
-            Some(End::UserDeleted) => (Code::Unauthenticated, "user_unknown", "No user belongs to the access token."),
-            Some(End::Stopping) => (Code::Unavailable, "server_stopping", "The server stops. Subscribe again."),
-            None => (Code::Unavailable, "request_timeout", "An event took longer than the limit. Subscribe again."),
+            End::TokenExpired => (Code::Unauthenticated, "token_expired", "The access token has expired."),
+            End::UserDeleted => (Code::Unauthenticated, "user_unknown", "No user belongs to the access token."),
+            End::Stopping => (Code::Unavailable, "server_stopping", "The server stops. Subscribe again."),
         };
         let extensions = json!({ "code": code.as_str(), "reason": reason });
-        let error = json!({ "message": message, "extensions": extensions });
-        let outcome = if end == Some(End::Stopping) { Outcome::Ok } else { Outcome::Failed(code) };
+        let outcome = if end == End::Stopping { Outcome::Ok } else { Outcome::Failed(code) };
+        self.interrupt(outcome, &json!({ "message": message, "extensions": extensions }))
+    }
+
+    /// Ends the stream without completing the subscription, so that the client subscribes again.
+    fn interrupt(self: Box<Self>, outcome: Outcome, error: &Value) -> (Frame, Option<Box<Self>>) {
         self.log.end(outcome);
-        (Ok(self.media.interrupted(&error)), None)
+        (Ok(self.media.interrupted(error)), None)
     }
 }
 
@@ -193,7 +195,7 @@ impl StreamMedia {
 
     /// The bytes at the end of a stream whose subscription is not complete. An event stream ends without further bytes. In the
     /// multipart protocol an error is sent, because Apollo's client subscribes again only after an error.
-    fn interrupted(self, error: &serde_json::Value) -> Bytes {
+    fn interrupted(self, error: &Value) -> Bytes {
         match self {
             Self::EventStream => Bytes::new(),
             Self::Multipart => {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use async_graphql::{Response, ServerError};
+use async_graphql::{Response, ServerError, Value};
 use serde::Serialize;
 use tokio::time::timeout;
 
@@ -13,7 +13,7 @@ use crate::auth::VerifiedToken;
 use crate::documents::Plan;
 use crate::graphql::{self, Event, RequestContext, Source, Started, Step};
 use crate::model::User;
-use crate::outcome::Outcome;
+use crate::outcome::{Code, Outcome};
 
 /// A subscription that has started.
 pub struct Subscription {
@@ -41,15 +41,16 @@ pub enum EventResult {
     Executed(Response),
     /// The event was not executed, for example because its result is too large.
     NotExecuted {
-        /// Why.
+        /// Errors of the event.
         errors: Vec<ServerError>,
     },
 }
 
-/// The execution of an event took longer than the time limit of a request. The client must subscribe again, after its last
-/// cursor.
+/// An event could not be executed at the moment: a store was unavailable, or the execution took longer than the time limit of a
+/// request. The client must subscribe again, after its last cursor. If the subscription continued, the cursor of the next event
+/// would hide that this one is missing.
 #[derive(Debug)]
-pub struct Stalled;
+pub struct Interrupted(pub Vec<ServerError>);
 
 impl Subscription {
     /// Starts a subscription within the time limit of a request. `last_event_id` is the cursor that a client of server-sent
@@ -76,15 +77,18 @@ impl Subscription {
     }
 
     /// Executes the subscription for an event.
-    pub fn execute(&self, event: Event) -> impl Future<Output = Result<EventResult, Stalled>> + Send + use<> {
+    pub fn execute(&self, event: Event) -> impl Future<Output = Result<EventResult, Interrupted>> + Send + use<> {
         let (api, request) = (self.api.clone(), self.plan.request());
         let context = context(&api, self.token.clone(), Step::event(event));
         async move {
             let execution = graphql::execute_event(&api.schema, request, &context);
             match timeout(api.limits.request_timeout(), execution).await {
+                Ok(Ok((Response { data: Value::Null, errors, .. }, Outcome::Failed(Code::Unavailable)))) => {
+                    Err(Interrupted(errors))
+                }
                 Ok(Ok((response, _))) => Ok(EventResult::Executed(response)),
                 Ok(Err(errors)) => Ok(EventResult::NotExecuted { errors }),
-                Err(_) => Err(Stalled),
+                Err(_) => Err(Interrupted(Refusal::TimedOut { message: None }.errors())),
             }
         }
     }

@@ -60,7 +60,7 @@ pub enum Applied {
     Failed {
         /// For each group, why its rows could not be written. `None` if its conditions held.
         groups: Vec<Option<UpdateProblem>>,
-        /// For each entry, whether its position is in use.
+        /// For each entry, whether its position is in use. Only tests read it.
         taken: Vec<bool>,
     },
     /// Another transaction was writing one of the items. Nothing was written.

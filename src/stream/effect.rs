@@ -91,7 +91,7 @@ pub enum EffectError {
     #[error("the transaction conflicts with other transactions")]
     Conflicting,
     /// The rows changed after each read, or the reads did not suffice for a plan. The number of retries must be limited.
-    #[error("the rows changed after each read")]
+    #[error("the rows changed or were incomplete in each of {MAX_READS} reads")]
     Contended,
     /// This process has lost the lease of the shard.
     #[error("the lease of the shard is lost")]

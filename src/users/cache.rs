@@ -14,7 +14,7 @@ use crate::metrics::CacheCounts;
 /// name is shown everywhere within five seconds.
 const TIME_TO_LIVE: Duration = Duration::from_secs(3);
 
-/// Values by key. They are removed when they expire or when there are too many.
+/// Values by key. An expired value is not returned. It stays in memory until it is replaced, or until there are too many.
 pub struct TtlCache<K, V> {
     counts: CacheCounts,
     environment: Arc<dyn Environment>,

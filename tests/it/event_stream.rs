@@ -8,7 +8,9 @@ use tokio::time::timeout;
 use crate::harness::client::{CREATE, code_and_reason};
 use crate::harness::connections::{Http2, QUERY, read};
 use crate::harness::event_stream::EventStream;
+use crate::harness::fault_proxy::{Fault, MESSAGES_QUERY};
 use crate::harness::live::{FEED, delete_user, ready, token_expiring_in};
+use crate::harness::websocket::Socket;
 use crate::harness::{Client, DEADLINE, Pair, World, test, user};
 
 /// A request whose response must be an event stream.
@@ -306,5 +308,37 @@ fn a_stream_ends_without_complete_at_shutdown_and_continues_on_another_server() 
         second.client(&ana).next_events(&last, 1).await;
         let mut stream = resumed(&second.client(&ana), &last, &Value::Null).await;
         assert_eq!(bodies(&mut stream, 1).await, ["meanwhile"]);
+    });
+}
+
+/// The cursor of the next event would hide that one is missing.
+#[test]
+fn a_subscription_ends_before_an_event_that_cannot_be_executed_at_the_moment() {
+    test(async {
+        const NESTED: &str =
+            "subscription ($after: String) { feed(after: $after) { __typename cursor ... on MessageAdded {
+            message { body } messageGroup { messages(last: 1) { nodes { body } } } } } }";
+        let world = World::new().await;
+        let server = world.server().await;
+        let (ana, ben) = (user("ana").await, user("ben").await);
+        let _consumer = world.consumer();
+        let mut socket = Socket::acknowledged(server.address, &ana.token).await;
+        socket.subscribe("1", NESTED, json!({})).await;
+        assert_eq!(socket.event("1").await["__typename"], "FeedReady");
+        let mut stream = EventStream::start(&server.client(&ana), NESTED, json!({})).await;
+        let ready = stream.lines().await.expect("an event");
+        let cursor = Value::from(ready[0].strip_prefix("id: ").expect("an id"));
+        let throttled = Fault::Answer(400, "ProvisionedThroughputExceededException");
+        world.proxy.next(MESSAGES_QUERY, vec![throttled; 50]);
+        server.client(&ben).send_to(&ana, "hello").await;
+        assert_eq!(stream.lines().await, None, "and no `complete`");
+        assert_eq!(socket.error("1").await.0, "UNAVAILABLE");
+
+        world.proxy.forget(MESSAGES_QUERY);
+        let body = json!({ "query": NESTED });
+        let request = streamed(&server.client(&ana), &body).header("last-event-id", cursor.as_str().expect("a cursor"));
+        let event = EventStream::open(request).await.event().await;
+        assert_eq!(event["message"]["body"], "hello");
+        assert_eq!(event["messageGroup"]["messages"]["nodes"], json!([{ "body": "hello" }]));
     });
 }

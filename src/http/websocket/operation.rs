@@ -17,8 +17,8 @@ use crate::http::execution::execute;
 use crate::http::parameters::Parameters;
 use crate::http::refusal::Refusal;
 use crate::http::request_log::RequestLog;
-use crate::http::subscription::{NotStarted, Stalled, Subscription};
-use crate::outcome::Outcome;
+use crate::http::subscription::{Interrupted, NotStarted, Subscription};
+use crate::outcome::{Code, Outcome};
 use crate::task::in_task;
 use crate::telemetry;
 
@@ -77,7 +77,10 @@ async fn next(id: Arc<str>, mut state: State) -> Option<(Frame, State)> {
                     log.delivered();
                     (result(&id, &of_event), State::Subscribed(subscription, log))
                 }
-                Err(Stalled) => (failed(&id, Refusal::TimedOut { message: None }, *log), State::Ended),
+                Err(Interrupted(errors)) => {
+                    log.end(Outcome::Failed(Code::Unavailable));
+                    (error(&id, &errors), State::Ended)
+                }
             })
         }
         State::Executed => {

@@ -34,6 +34,8 @@ pub enum Fault {
 pub const INDEX_QUERY: &str = "Query of the index";
 /// The name under which Queries of users' lists are counted, in addition to `Query`.
 pub const LIST_QUERY: &str = "Query of a list";
+/// The name under which Queries of messages have faults of their own.
+pub const MESSAGES_QUERY: &str = "Query of messages";
 
 #[derive(Default)]
 struct State {
@@ -200,16 +202,24 @@ async fn relay(
     let (parts, body) = request.into_parts();
     let target = parts.headers.get("x-amz-target").and_then(|it| it.to_str().ok()).unwrap_or_default();
     let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
-    let (fault, slow) = {
+    {
         let mut state = state.lock().expect("the proxy's state");
         *state.calls.entry(operation.clone()).or_default() += 1;
         if state.is_cut {
             return None;
         }
-        let faults = state.faults.get_mut(&operation).filter(|faults| !faults.is_empty());
-        (faults.map(|faults| faults.remove(0)), state.slow)
-    };
+    }
     let body = body.collect().await.ok()?.to_bytes();
+    let reads_messages = operation == "Query" && body.windows(5).any(|bytes| bytes == b"\"MSG#");
+    let (fault, slow) = {
+        let mut state = state.lock().expect("the proxy's state");
+        let mut next = |name: &str| {
+            let faults = state.faults.get_mut(name).filter(|faults| !faults.is_empty());
+            faults.map(|faults| faults.remove(0))
+        };
+        let of_messages = if reads_messages { next(MESSAGES_QUERY) } else { None };
+        (of_messages.or_else(|| next(&operation)), state.slow)
+    };
     let role = parts.uri.path().trim_matches('/');
     if !role.is_empty() && target.starts_with("DynamoDB") {
         recorder::record(role, &operation, &body);
