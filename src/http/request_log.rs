@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::http::StatusCode;
+use tracing::Span;
 
 use crate::documents::OperationInfo;
 use crate::outcome::{Code, Outcome};
@@ -19,6 +20,8 @@ const MAX_NAME_CHARS: usize = 100;
 /// the request and this value, which is then written with the outcome "cancelled".
 pub struct RequestLog {
     start: Instant,
+    /// The span of the request. When the client closes the connection, this value can be dropped outside of it.
+    span: Span,
     is_written: bool,
     /// The operation. `None` until its document is validated.
     pub operation: Option<Arc<OperationInfo>>,
@@ -29,7 +32,7 @@ pub struct RequestLog {
 impl RequestLog {
     /// Starts the log of a request.
     pub fn start() -> Self {
-        Self { start: Instant::now(), is_written: false, operation: None, events: None }
+        Self { start: Instant::now(), span: Span::current(), is_written: false, operation: None, events: None }
     }
 
     /// Writes a request that ends with a response.
@@ -61,6 +64,8 @@ impl RequestLog {
 
     fn write(&mut self, status: Option<StatusCode>, outcome: Outcome) {
         self.is_written = true;
+        let span = self.span.clone();
+        let _entered = span.enter();
         let (root_fields, events) = (self.root_fields(), self.events);
         let operation = self.operation.as_ref().and_then(|operation| operation.name.as_deref());
         let operation = operation.map(|name| shortened(name, MAX_NAME_CHARS));
