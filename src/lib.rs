@@ -24,7 +24,7 @@ pub(crate) mod messaging;
 pub(crate) mod metrics;
 pub mod model;
 pub mod outcome;
-pub mod preflight;
+mod preflight;
 pub mod registration;
 mod running;
 pub mod seed;

@@ -203,7 +203,6 @@ fn rejected(service: &str, operation: &str, code: &str, error: &dyn Error) -> St
     format!("{operation}: {service} returned an error: {}", root(error))
 }
 
-/// Returns the text of the innermost cause, which is the most specific one.
 /// Returns the message and the detail of an error of PostgreSQL, such as the value that two rows have. sqlx would add a line of
 /// PostgreSQL's own source instead of the detail.
 fn database_problem(error: &(dyn Error + 'static)) -> String {
@@ -222,6 +221,7 @@ fn database_problem(error: &(dyn Error + 'static)) -> String {
     }
 }
 
+/// Returns the text of the innermost cause, which is the most specific one.
 fn root(error: &dyn Error) -> String {
     let mut cause = error;
     while let Some(source) = cause.source() {

@@ -23,7 +23,7 @@ use crate::{metrics, report};
 
 /// Minimum time between two sends of activities. All activities that wait are sent together. Hints are sent at once.
 const ACTIVITY_INTERVAL: Duration = Duration::from_millis(250);
-/// Time after the stop in which hints are still sent. It is longer than the time in which the consumer finishes its last batches.
+/// Time after the stop in which hints are still sent. The consumer finishes its last batches in a shorter time.
 const LAST_HINTS: Duration = Duration::from_millis(500);
 /// Maximum number of activities that wait to be sent. Further ones are dropped.
 const MAX_WAITING_ACTIVITIES: usize = 10_000;
@@ -103,7 +103,8 @@ impl Outbox {
         }
     }
 
-    /// Sends hints and activities until [`LAST_HINTS`] after `stop`. `process` identifies this process; no other process has the same value.
+    /// Sends hints and activities until [`LAST_HINTS`] after `stop`. `process` identifies this process; no other process has the
+    /// same value.
     pub async fn run<B: Broker>(self, broker: Arc<B>, process: Uuid, stop: CancellationToken) {
         let hints = async {
             loop {
