@@ -193,10 +193,11 @@ impl<S: StreamSource, T: LeaseTable + RepairTable + SetAsideTable, R: GroupRows>
         Count::Gaps.add(1);
         tracing::error!(%shard, ?position, "records were trimmed before they were read, requesting a repair");
         let repair = self.retry("reading the repair", || table.repair()).await?;
-        if let Some(number) = repair.next_request() {
+        let request = repair.next_request();
+        if let Some(number) = request {
             self.retry("requesting a repair", || table.request_repair(number, now)).await?;
         }
-        lost_records.repair_is_pending(Some(repair.next_request().unwrap_or(repair.requested)));
+        lost_records.repair_is_pending(Some(request.unwrap_or(repair.requested)));
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpSocket;
 
 use crate::feed::Log;
-use crate::harness::client::{GROUPS, code_and_reason};
+use crate::harness::client::{CREATE, GROUPS, code_and_reason};
 use crate::harness::event_stream::{EventStream, Multipart};
 use crate::harness::live::{FEED, ready};
 use crate::harness::websocket::{FIN, PING, Socket, complete, frame, init, offer, ping, pong, subscribe, text, texts};
@@ -253,8 +253,7 @@ fn a_client_that_accepts_no_data_holds_no_permits() {
         let mut slow = slow_socket(&server, &log).await;
         proxy.hold("TransactWriteItems");
         let before = proxy.calls("TransactWriteItems");
-        let send = "mutation ($handle: String!) { createMessage(input: { to: { handle: $handle }, body: \"x\" }) { message { uuid } } }";
-        slow.subscribe("sent", send, json!({ "handle": ben.handle() })).await;
+        slow.subscribe("sent", CREATE, json!({ "to": { "handle": ben.handle() }, "body": "x" })).await;
         let arrived = || async { (proxy.calls("TransactWriteItems") > before).then_some(()) };
         eventually("that the message is being stored", arrived).await;
         slow.subscribe("1", FEED, json!({ "after": start })).await;

@@ -12,6 +12,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::{Barrier, Semaphore};
 
@@ -210,14 +211,19 @@ async fn relay(
         }
     }
     let body = body.collect().await.ok()?.to_bytes();
-    let reads_messages = operation == "Query" && body.windows(5).any(|bytes| bytes == b"\"MSG#");
+    let is_read = matches!(operation.as_str(), "Query" | "GetItem");
+    let asked: serde_json::Value = if is_read { serde_json::from_slice(&body).ok()? } else { json!(null) };
+    let reads = |prefix| {
+        let partition = asked["ExpressionAttributeValues"][":pk"]["S"].as_str();
+        partition.is_some_and(|pk| pk.starts_with(prefix))
+    };
     let (fault, slow) = {
         let mut state = state.lock().expect("the proxy's state");
         let mut next = |name: &str| {
             let faults = state.faults.get_mut(name).filter(|faults| !faults.is_empty());
             faults.map(|faults| faults.remove(0))
         };
-        let of_messages = if reads_messages { next(MESSAGES_QUERY) } else { None };
+        let of_messages = if reads("MSG#") { next(MESSAGES_QUERY) } else { None };
         (of_messages.or_else(|| next(&operation)), state.slow)
     };
     let role = parts.uri.path().trim_matches('/');
@@ -237,9 +243,7 @@ async fn relay(
         return response.body(Full::new(Bytes::from(body))).ok();
     }
     let mut reads_index = false;
-    let is_read = matches!(operation.as_str(), "Query" | "GetItem");
     if is_read {
-        let asked: serde_json::Value = serde_json::from_slice(&body).ok()?;
         reads_index = asked.get("IndexName").is_some();
         let mut state = state.lock().expect("the proxy's state");
         if reads_index {
@@ -247,8 +251,7 @@ async fn relay(
         } else if asked["ConsistentRead"] != true {
             state.lagging_reads += 1;
         }
-        let partition = asked["ExpressionAttributeValues"][":pk"]["S"].as_str();
-        if partition.is_some_and(|pk| pk.starts_with("GRP#")) {
+        if reads("GRP#") {
             *state.calls.entry(LIST_QUERY.to_owned()).or_default() += 1;
         }
     }
