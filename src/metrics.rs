@@ -33,7 +33,7 @@ pub enum Count {
     FeedEntries,
     /// Messages that needed no move of their own, because the batch contained another message of their group.
     Coalesced,
-    /// Attempts of a transaction that failed because of another writer.
+    /// Attempts of a transaction that failed because of a concurrent write.
     Conflicts,
     /// Calls that were retried.
     Retries,
@@ -71,7 +71,7 @@ impl Count {
         (
             Self::Conflicts,
             "consumer_conflicts_total",
-            "Attempts of a transaction that failed because of another writer",
+            "Attempts of a transaction that failed because of a concurrent write",
         ),
         (Self::Retries, "consumer_retries_total", "Calls that were retried"),
         (Self::SetAside, "consumer_set_aside_total", "Records set aside because they failed permanently"),

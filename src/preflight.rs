@@ -88,9 +88,9 @@ pub async fn check_migrations(users: &Users) -> anyhow::Result<()> {
     for migration in MIGRATIONS.iter() {
         match applied.iter().find(|it| it.version == migration.version) {
             Some(applied) if applied.checksum == migration.checksum => {}
-            // Another program that uses sqlx has the same table.
+            // Every program that uses sqlx has a table of this name.
             Some(_) => bail!(
-                "migration {} in public._sqlx_migrations is not that of this program: use another database (DATABASE_URL)",
+                "migration {} in public._sqlx_migrations is from another program: use another database (DATABASE_URL)",
                 migration.version
             ),
             None => missing += 1,
@@ -107,8 +107,8 @@ pub async fn check_handles(users: &Users) -> anyhow::Result<()> {
     match users.handles_are_unique().await {
         Ok(true) => Ok(()),
         Ok(false) => bail!(
-            "the unique index on public.users (handle) is missing or invalid: drop the index users_handle_key, and create it \
-             again (DATABASE_URL)"
+            "the unique index on public.users (handle) is missing or invalid: drop users_handle_key if it exists, and create \
+             a unique index of this name (DATABASE_URL)"
         ),
         Err(error) => {
             tracing::warn!(error = report(&error), "checking the index on the handles failed");

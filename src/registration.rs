@@ -172,7 +172,9 @@ impl Registrar {
             Ok(Registered::Existed) => Ok(()),
             Ok(Registered::HandleTaken) => Err(RegistrationError::HandleTaken),
             Ok(Registered::OtherValueTaken) => {
-                tracing::warn!("a new user could not be registered, because another user has the same e-mail address");
+                tracing::warn!(
+                    "a new user could not be registered: another user has the same value in a unique column, such as `email`"
+                );
                 Err(RegistrationError::Unavailable)
             }
             Err(error @ (UsersError::Unavailable(_) | UsersError::Refused(_))) => {

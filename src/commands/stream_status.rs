@@ -118,8 +118,8 @@ async fn waiting<S: StreamSource>(
     for _ in 0..MAX_READS {
         let Some(iterator) = next else { return Ok(Waiting { messages, more: false }) };
         let batch = source.records(&iterator).await?;
-        // In the last shard, an empty page nearly always means that no record waits. Before the end of a shard that has
-        // children, it does not.
+        // In the last shard, an empty page nearly always means that no records are left. In a shard with children, more records
+        // can follow.
         if batch.records.is_empty() && !has_children {
             return Ok(Waiting { messages, more: false });
         }

@@ -115,7 +115,7 @@ impl<'a> Counter<'a> {
 
     fn fragment(&mut self, fragment: &'a Fragment, nesting: usize) -> Size {
         if let Some(size) = self.fragments.get(&fragment.name) {
-            // It was measured at another place, which can be less nested.
+            // The fragment was measured where it may be less nested.
             self.is_nested_too_deep |= nesting.saturating_add(size.height) > MAX_NESTING;
             return *size;
         }

@@ -20,7 +20,7 @@ const MAX_NAME_CHARS: usize = 100;
 /// the request and this value, which is then written with the outcome "cancelled".
 pub struct RequestLog {
     start: Instant,
-    /// The span of the request. When the client closes the connection, this value can be dropped outside of it.
+    /// The span of the request. If the client disconnects, this log can be dropped outside of the span.
     span: Span,
     is_written: bool,
     /// The operation. `None` until its document is validated.

@@ -68,8 +68,8 @@ impl<S, T, R> Parts<S, T, R> {
         self.is_older(since, self.retention * 9 / 10)
     }
 
-    /// Whether all records that the stream received before `until` are trimmed, under the same condition. Returns `false` if
-    /// `until` is unknown.
+    /// Whether all records that the stream received before `until` are trimmed, if the clocks differ as little as above. Returns
+    /// `false` if `until` is unknown.
     pub fn are_trimmed(&self, until: Option<i64>) -> bool {
         self.is_older(until, self.retention * 11 / 10)
     }

@@ -154,7 +154,8 @@ impl<S: StreamSource, T: LeaseTable + RepairTable + SetAsideTable, R: GroupRows>
     }
 
     /// Creates the leases of the children, and then writes the end of the shard, so that a process that reads the end also finds
-    /// the children. Their records are younger than the last record of the shard, and than the time at which it was last open.
+    /// the children. Their records are later than the last record of the shard, and than the time at which the shard was
+    /// last open.
     async fn finish(&self, progress: &mut Progress) -> Result<(), Left> {
         let Parts { source, table, environment, open_shards, .. } = self.parts;
         let shard = &self.lease.shard;

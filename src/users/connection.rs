@@ -78,7 +78,7 @@ pub struct Connection {
     limit: QueryLimit,
 }
 
-/// The time by which a query must have ended, and whether its error shows that its connection must not be used again.
+/// The deadline of a query, and a flag that is set if an error shows that the connection must not be used again.
 #[derive(Clone)]
 pub struct QueryLimit {
     deadline: Instant,

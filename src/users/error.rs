@@ -3,8 +3,8 @@
 /// Why a query failed.
 #[derive(Debug, thiserror::Error)]
 pub enum UsersError {
-    /// Postgres is unreachable, starting or stopping, or has no free connection, or one connection is unusable. A retry can
-    /// succeed.
+    /// Postgres is unreachable, starting, stopping, or has no free connection, or the connection of the query is unusable. A
+    /// retry can succeed.
     #[error("PostgreSQL is unavailable")]
     Unavailable(#[source] sqlx::Error),
     /// Postgres rejected the query: a bug, or a wrong schema.

@@ -32,8 +32,8 @@ pub static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
     migrations
 });
 
-/// Maximum time that a migration, or the update of Cognito ids, waits for a lock. Meanwhile, writes of others to the table
-/// wait behind it.
+/// Maximum time that a migration, or the update of Cognito ids, waits for a lock. Meanwhile, other writes to the table are
+/// blocked.
 const LOCK_TIMEOUT: &str = "5s";
 
 /// Time limit for closing the connections.
@@ -93,8 +93,8 @@ impl Users {
         migrated
     }
 
-    /// Whether the database lets no two users have the same handle. The migration does not create its index if there is one
-    /// with the same name, even if that one is invalid, as it is after `CREATE INDEX CONCURRENTLY` has failed.
+    /// Whether the database prevents two users from having the same handle. The migration skips an existing index of the same
+    /// name, even an invalid one that a failed `CREATE INDEX CONCURRENTLY` has left.
     pub async fn handles_are_unique(&self) -> Result<bool, UsersError> {
         let mut connection = self.connection().await?;
         let query = sqlx::query_file_scalar!("sql/handles_are_unique.sql");

@@ -13,7 +13,8 @@ export function reloadIfOutdated(): void {
   // A file of the client cannot be loaded: a deployment has replaced it, or the network has failed. Browsers remember the failure
   // until the page is reloaded: https://github.com/whatwg/html/issues/10327
   addEventListener('vite:preloadError', (event) => {
-    // Firefox and Safari cancel the requests of a page as soon as it starts to go to another one. A reload would cancel that.
+    // Firefox and Safari cancel the requests of a page as soon as it starts to go to another one. A reload would
+    // cancel the navigation.
     if (isLeaving) event.preventDefault();
     else if (mayReload()) location.reload();
   });
@@ -25,7 +26,7 @@ let isLeaving = false;
 /** Records that the browser starts to go to another page. iOS does not always send `beforeunload`. */
 export function leave(): void {
   isLeaving = true;
-  // The user can stop it.
+  // The user can stop the navigation.
   setTimeout(() => (isLeaving = false), LEAVING_MS);
 }
 

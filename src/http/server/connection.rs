@@ -305,8 +305,8 @@ impl Client {
         self.request.0.connection.lock().is_accepted = true;
     }
 
-    /// Registers that a handler that has taken over the connection sends a message of `bytes` bytes, until the returned value
-    /// is dropped. Until then, the bytes count as not read by the client.
+    /// Registers a message of `bytes` bytes that the handler of a taken-over connection sends. Its bytes count as not read by the
+    /// client until the returned value is dropped.
     pub fn sending(&self, bytes: usize) -> Sending {
         self.request.begin_part(bytes, bytes);
         Sending(self.request.clone())
