@@ -28,7 +28,7 @@ pub struct Registrar {
     users: Users,
     discovery_url: String,
     user_info_url: OnceCell<String>,
-    /// The running registrations, by `sub`. Concurrent requests of one user share one registration.
+    /// The running calls, by `sub`. Concurrent requests of one user share one query and one registration.
     running: Running<String, Outcome>,
     /// Failures of the last few seconds, by `sub`, so that a user who cannot be registered does not cause a call for each
     /// request.
@@ -123,20 +123,22 @@ impl Registrar {
     /// The user does not exist and could not be added. If PostgreSQL does not respond, there is no error: the request fails
     /// later if it needs the user.
     pub async fn ensure_registered(&self, sub: &str, token: &str) -> Result<(), RegistrationError> {
+        // The query is part of the shared call. A request whose query ended before the registration of another request, but
+        // which continued after it, would register the user again.
+        self.running.share(sub.to_owned(), || Box::pin(self.find_or_register(sub, token))).await
+    }
+
+    async fn find_or_register(&self, sub: &str, token: &str) -> Outcome {
         match self.users.by_cognito_user_id(sub).await {
             Ok(Some(_)) => return Ok(()),
             Ok(None) => {}
             // Whether the user exists is unknown.
             Err(_) => return Ok(()),
         }
+        let asked = self.refusals.now();
         if let Some(refusal) = self.refusals.get(sub) {
             return Err(refusal);
         }
-        self.running.share(sub.to_owned(), || Box::pin(self.register(sub, token))).await
-    }
-
-    async fn register(&self, sub: &str, token: &str) -> Outcome {
-        let asked = self.refusals.now();
         let outcome = match self.profile(sub, token).await {
             Ok(profile) => self.add(sub, profile).await,
             Err(ProfileError::Refused) => Err(RegistrationError::ProfileRefused),
