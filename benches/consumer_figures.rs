@@ -24,13 +24,13 @@ use cruddur_messaging::model::{MessageGroupUuid, MessageUuid, NameCopy, Particip
 use cruddur_messaging::shutdown::Shutdown;
 use cruddur_messaging::stream::Consumer;
 use cruddur_messaging::stream::appender::{Appender, FEED_RETENTION};
+use cruddur_messaging::stream::arrivals::arrivals;
+use cruddur_messaging::stream::consumer_table::ConsumerTable;
 use cruddur_messaging::stream::dynamodb::DynamoDbStream;
 use cruddur_messaging::stream::effect::{Cause, Writer};
 use cruddur_messaging::stream::ids::{ShardId, StreamArn};
 use cruddur_messaging::stream::lease::{Checkpoint, LeaseTable};
-use cruddur_messaging::stream::lease_table::ConsumerTable;
 use cruddur_messaging::stream::origin::Origin;
-use cruddur_messaging::stream::planner::arrivals;
 use cruddur_messaging::stream::rows::GroupRows;
 use cruddur_messaging::stream::source::{Batch, Position, Record, RecordChange, Shard, StreamError, StreamSource};
 use futures::{StreamExt, TryStreamExt, stream};

@@ -33,9 +33,9 @@ use crate::registration::Registrar;
 use crate::shutdown::Shutdown;
 use crate::stream::Consumer;
 use crate::stream::appender::OnAppend;
+use crate::stream::consumer_table::ConsumerTable;
 use crate::stream::dynamodb::DynamoDbStream;
 use crate::stream::health::Health;
-use crate::stream::lease_table::ConsumerTable;
 use crate::users::Users;
 use crate::users::connection::{connect_options, pool_options};
 

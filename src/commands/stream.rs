@@ -14,8 +14,8 @@ use crate::environment::SystemEnvironment;
 use crate::messages_table::MessagesTable;
 use crate::model::{MessageGroupUuid, UserUuid};
 use crate::stream::appender::Appender;
+use crate::stream::consumer_table::ConsumerTable;
 use crate::stream::effect::{Effect, EffectError};
-use crate::stream::lease_table::ConsumerTable;
 use crate::stream::reconcile::{FailedGroup, Reconciled, Reconciler};
 use crate::stream::set_aside::{SetAside, SetAsideTable, Subject};
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 
-use super::items::ItemError;
+use super::attributes::ItemError;
 use crate::metrics::{self, Target};
 use crate::model::UserUuid;
 

@@ -14,11 +14,9 @@ use std::sync::Arc;
 use aws_sdk_dynamodb::types::AttributeValue;
 use uuid::Uuid;
 
+use super::attributes::{AttributeReader, Item, ItemError, number, primary_key, text};
 use super::feed::{FedMessage, FedMessages, FeedContent, FeedEntry, FeedHead};
-use super::items::{
-    AttributeReader, EXPIRES_AT, GROUP_UUID, Item, ItemError, MESSAGE, MESSAGE_UUID, key, number, put_participant,
-    put_reading, text,
-};
+use super::items::{EXPIRES_AT, GROUP_UUID, MESSAGE, MESSAGE_UUID, put_participant, put_reading};
 use super::keys::{self, SK};
 use crate::model::{MessageGroupUuid, MessageUuid, UserUuid};
 
@@ -31,7 +29,7 @@ const WRITTEN_AT: &str = "written_at";
 
 /// Returns the item of a feed entry.
 pub fn from_feed_entry(entry: &FeedEntry) -> Item {
-    let mut item = key(keys::feed_pk(entry.owner), &keys::feed_sk(entry.position));
+    let mut item = primary_key(keys::feed_pk(entry.owner), &keys::feed_sk(entry.position));
     item.insert(ENTRY_ID.into(), text(&entry.id));
     item.insert(EVENTS.into(), number(entry.events));
     item.insert(WRITTEN_AT.into(), number(entry.written_at));

@@ -1,24 +1,19 @@
 //! Conversion between the table's items and the [records](super::records). Only this module and `feed_items` read and name
 //! the attributes of these items.
 
-use std::collections::HashMap;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, Utc};
-use uuid::Uuid;
 
+use super::attributes::{AttributeReader, Attributes, Item, ItemError, number, primary_key, text};
 use super::fed::Fed;
 use super::keys::{self, MESSAGE_GROUP_UUID, PK, SK, SortKey};
 use super::reading::Reading;
 use super::records::{FirstRequest, GroupRow, Hash, Membership, Message};
 use crate::instant::format_instant;
 use crate::model::{IdempotencyKey, MessageGroupUuid, MessageUuid, NameCopy, Participant, UserUuid};
-
-/// An item in the SDK's representation.
-pub type Item = HashMap<String, AttributeValue>;
 
 /// Text of a message. In a row: text of the group's newest message.
 pub const MESSAGE: &str = "message";
@@ -72,90 +67,7 @@ pub const PROJECTION: [&str; 14] = [
     COUNTED_SK,
 ];
 
-/// Error of an item whose attributes do not match the kind of item that its key indicates.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("item {pk} / {sk}: attribute {attribute} {problem}")]
-pub struct ItemError {
-    pk: String,
-    sk: String,
-    attribute: &'static str,
-    problem: &'static str,
-}
-
-impl ItemError {
-    /// An error about `attribute` of `item`. `problem` completes a sentence that starts with the attribute.
-    pub(crate) fn new(item: &Item, attribute: &'static str, problem: &'static str) -> Self {
-        AttributeReader(item).error(attribute, problem)
-    }
-}
-
-/// The value of an attribute. Conversion needs only strings and numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Attribute<'a> {
-    /// A string.
-    Text(&'a str),
-    /// A number, as DynamoDB writes it.
-    Number(&'a str),
-    /// A value of another type.
-    Other,
-}
-
-/// Access to an item's attributes, decoded by the SDK or by [`response_reader`](super::response_reader).
-pub trait Attributes {
-    /// Returns the attribute `name`, or `None` if the item lacks it.
-    fn attribute(&self, name: &str) -> Option<Attribute<'_>>;
-}
-
-impl Attributes for Item {
-    fn attribute(&self, name: &str) -> Option<Attribute<'_>> {
-        self.get(name).map(|value| match value {
-            AttributeValue::S(text) => Attribute::Text(text),
-            AttributeValue::N(number) => Attribute::Number(number),
-            _ => Attribute::Other,
-        })
-    }
-}
-
-/// Converts one item.
-pub(super) type Convert<T> = fn(&dyn Attributes) -> Result<T, ItemError>;
-
-/// Reads attributes of one item. Its errors name the item.
-pub(super) struct AttributeReader<'a>(pub &'a dyn Attributes);
-
 impl AttributeReader<'_> {
-    pub fn error(&self, attribute: &'static str, problem: &'static str) -> ItemError {
-        let key = |name: &str| match self.0.attribute(name) {
-            Some(Attribute::Text(text)) => text.to_owned(),
-            _ => String::new(),
-        };
-        ItemError { pk: key(PK), sk: key(SK), attribute, problem }
-    }
-
-    pub fn text(&self, attribute: &'static str) -> Result<&str, ItemError> {
-        self.optional_text(attribute)?.ok_or_else(|| self.error(attribute, "is missing"))
-    }
-
-    fn optional_text(&self, attribute: &'static str) -> Result<Option<&str>, ItemError> {
-        match self.0.attribute(attribute) {
-            Some(Attribute::Text(text)) => Ok(Some(text)),
-            Some(_) => Err(self.error(attribute, "is not a string")),
-            None => Ok(None),
-        }
-    }
-
-    pub fn number<T: FromStr>(&self, attribute: &'static str) -> Result<T, ItemError> {
-        self.optional_number(attribute)?.ok_or_else(|| self.error(attribute, "is missing"))
-    }
-
-    pub fn optional_number<T: FromStr>(&self, attribute: &'static str) -> Result<Option<T>, ItemError> {
-        let malformed = || self.error(attribute, "is not a number of its range");
-        match self.0.attribute(attribute) {
-            Some(Attribute::Number(number)) => number.parse().map(Some).map_err(|_| malformed()),
-            Some(_) => Err(malformed()),
-            None => Ok(None),
-        }
-    }
-
     fn optional_sort_key(&self, attribute: &'static str) -> Result<Option<SortKey>, ItemError> {
         let read = |text| SortKey::read(text).ok_or_else(|| self.error(attribute, "is not a time"));
         self.optional_text(attribute)?.map(read).transpose()
@@ -170,10 +82,6 @@ impl AttributeReader<'_> {
             marker: self.optional_sort_key(READ_SK)?,
             counted_to: self.optional_sort_key(COUNTED_SK)?,
         }))
-    }
-
-    pub fn uuid(&self, attribute: &'static str) -> Result<Uuid, ItemError> {
-        Uuid::try_parse(self.text(attribute)?).map_err(|_| self.error(attribute, "is not a uuid"))
     }
 
     pub fn sort_key(&self) -> Result<SortKey, ItemError> {
@@ -197,14 +105,6 @@ impl AttributeReader<'_> {
             None => Err(self.error(PK, "belongs to another kind of item")),
         }
     }
-}
-
-pub(super) fn text(value: impl ToString) -> AttributeValue {
-    AttributeValue::S(value.to_string())
-}
-
-pub(super) fn number(value: impl ToString) -> AttributeValue {
-    AttributeValue::N(value.to_string())
 }
 
 /// Returns the attributes of a reading. An attribute without a value is not stored.
@@ -248,14 +148,9 @@ pub(super) fn put_participant(item: &mut Item, participant: &Participant) {
     item.insert(USER_DISPLAY_NAME.into(), text(&participant.names.display_name));
 }
 
-/// Returns an item that consists of its primary key only.
-pub fn key(pk: String, sk: &str) -> Item {
-    Item::from([(PK.to_owned(), AttributeValue::S(pk)), (SK.to_owned(), text(sk))])
-}
-
 /// Converts a message to its item.
 pub fn from_message(message: &Message) -> Item {
-    let mut item = key(keys::messages_pk(message.group), message.sort_key.as_str());
+    let mut item = primary_key(keys::messages_pk(message.group), message.sort_key.as_str());
     item.insert(MESSAGE_UUID.into(), text(message.uuid));
     item.insert(MESSAGE.into(), text(&message.body));
     put_participant(&mut item, &message.author);
@@ -278,7 +173,7 @@ pub fn to_message(item: &dyn Attributes) -> Result<Message, ItemError> {
 
 /// Converts a message group row to its item.
 pub fn from_group_row(row: &GroupRow) -> Item {
-    let mut item = key(keys::groups_pk(row.owner), row.sort_key.as_str());
+    let mut item = primary_key(keys::groups_pk(row.owner), row.sort_key.as_str());
     item.insert(MESSAGE_GROUP_UUID.into(), text(row.group));
     item.insert(MESSAGE.into(), text(&row.body));
     put_participant(&mut item, &row.other);
@@ -315,7 +210,7 @@ pub fn to_group_row(item: &dyn Attributes) -> Result<GroupRow, ItemError> {
 /// Returns the pair item, which contains the group that two users share.
 pub fn from_pair(participants: &[Participant; 2], group: MessageGroupUuid) -> Item {
     let [one, other] = participants;
-    let mut item = key(keys::pair_pk(one.uuid, other.uuid), keys::PAIR_SK);
+    let mut item = primary_key(keys::pair_pk(one.uuid, other.uuid), keys::PAIR_SK);
     item.insert(GROUP_UUID.into(), text(group));
     item
 }
@@ -334,14 +229,14 @@ pub fn to_other_and_group(item: &dyn Attributes) -> Result<(UserUuid, MessageGro
 /// Returns the marker, which says that every legacy group is adopted.
 pub fn from_marker(adopted_at: DateTime<Utc>) -> Item {
     let (pk, sk) = keys::MARKER;
-    let mut item = key(pk.to_owned(), sk);
+    let mut item = primary_key(pk.to_owned(), sk);
     item.insert(ADOPTED_AT.into(), text(format_instant(adopted_at)));
     item
 }
 
 /// Converts a membership to its item.
 pub fn from_membership(membership: &Membership) -> Item {
-    let mut item = key(keys::membership_pk(membership.group), keys::MEMBERSHIP_SK);
+    let mut item = primary_key(keys::membership_pk(membership.group), keys::MEMBERSHIP_SK);
     let participants = membership.participants.iter().map(|participant| {
         let mut map = Item::new();
         put_participant(&mut map, participant);
@@ -385,7 +280,7 @@ pub fn to_membership(group: MessageGroupUuid, item: &Item) -> Result<Membership,
 /// is smaller than 1 KB, and its put costs one write unit.
 pub fn from_first_request(request: &FirstRequest) -> Item {
     let hash = |hash: &Hash| AttributeValue::B(Blob::new(hash));
-    let mut item = key(keys::idempotency_key_pk(request.author, request.key), keys::IDEMPOTENCY_KEY_SK);
+    let mut item = primary_key(keys::idempotency_key_pk(request.author, request.key), keys::IDEMPOTENCY_KEY_SK);
     item.insert(MESSAGE_SK.into(), text(&request.sort_key));
     item.insert(RECIPIENT_UUID.into(), text(request.recipient));
     item.insert(BODY_SHA256.into(), hash(&request.body_hash));
@@ -433,6 +328,8 @@ pub fn to_first_request(author: UserUuid, key: IdempotencyKey, item: &Item) -> R
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
 
     fn user(number: u128) -> Participant {

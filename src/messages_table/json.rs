@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
-use super::items::Item;
+use super::attributes::Item;
 
 /// Converts an item to a JSON object. Binary values become base64, and sets become arrays.
 pub fn to_json(item: &Item) -> Value {

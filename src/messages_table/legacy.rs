@@ -9,6 +9,7 @@
 
 use std::sync::Arc;
 
+use super::attributes::primary_key;
 use super::error::TableError;
 use super::items;
 use super::keys;
@@ -24,7 +25,7 @@ impl MessagesTable {
     /// minute.
     pub async fn legacy_is_adopted(&self) -> Result<bool, TableError> {
         let (pk, sk) = keys::MARKER;
-        let read = async { Ok(self.get(items::key(pk.to_owned(), sk)).await?.is_some()) };
+        let read = async { Ok(self.get(primary_key(pk.to_owned(), sk)).await?.is_some()) };
         self.legacy.is_adopted(read).await
     }
 

@@ -8,8 +8,9 @@ use std::sync::LazyLock;
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
 
+use super::attributes::{Convert, ItemError};
 use super::error::TableError;
-use super::items::{Convert, ItemError, MESSAGE_USER_UUID, PROJECTION, USER_UUID};
+use super::items::{MESSAGE_USER_UUID, PROJECTION, USER_UUID};
 use super::keys::{GROUP_INDEX, MESSAGE_GROUP_UUID, PK, SK};
 use super::range::{Direction, SortKeyRange};
 use super::response_reader;

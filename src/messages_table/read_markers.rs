@@ -3,6 +3,7 @@
 use aws_sdk_dynamodb::error::ProvideErrorMetadata;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
 
+use super::attributes::primary_key;
 use super::error::{TableError, classify};
 use super::items::{self, RECEIVED};
 use super::keys;
@@ -35,7 +36,7 @@ impl MessagesTable {
             .client
             .update_item()
             .table_name(&self.name)
-            .set_key(Some(items::key(keys::groups_pk(row.owner), row.sort_key.as_str())))
+            .set_key(Some(primary_key(keys::groups_pk(row.owner), row.sort_key.as_str())))
             .update_expression(items::progress_update(&after, &mut values))
             .condition_expression(condition)
             .set_expression_attribute_values(Some(values))

@@ -6,9 +6,10 @@ use aws_sdk_dynamodb::operation::scan::builders::ScanFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
 use futures::{StreamExt, TryStreamExt, stream};
 
+use super::attributes::{Item, ItemError, primary_key};
 use super::calls::CALLS_OF_REQUEST;
 use super::error::{TableError, classify};
-use super::items::{self, Item, ItemError};
+use super::items;
 use super::keys::{self, GROUP_INDEX, MESSAGE_GROUP_UUID, SortKey};
 use super::query::{Pages, well_formed};
 use super::range::{Direction, SortKeyRange};
@@ -191,20 +192,20 @@ impl MessagesTable {
         group: MessageGroupUuid,
         sort_key: &SortKey,
     ) -> Result<Option<GroupRow>, TableError> {
-        let item = self.get(items::key(keys::groups_pk(user), sort_key.as_str())).await?;
+        let item = self.get(primary_key(keys::groups_pk(user), sort_key.as_str())).await?;
         let row = item.and_then(|item| well_formed(items::to_group_row(&item)));
         Ok(row.filter(|row| row.group == group))
     }
 
     /// Returns the membership of `group`. `None` if the group does not exist or is a legacy group that was not adopted.
     pub async fn membership(&self, group: MessageGroupUuid) -> Result<Option<Membership>, TableError> {
-        let item = self.get(items::key(keys::membership_pk(group), keys::MEMBERSHIP_SK)).await?;
+        let item = self.get(primary_key(keys::membership_pk(group), keys::MEMBERSHIP_SK)).await?;
         Ok(item.map(|item| items::to_membership(group, &item)).transpose()?)
     }
 
     /// Returns the message with this primary key.
     pub async fn message_at(&self, pk: &str, sk: &str) -> Result<Option<Message>, TableError> {
-        let item = self.get(items::key(pk.to_owned(), sk)).await?;
+        let item = self.get(primary_key(pk.to_owned(), sk)).await?;
         Ok(item.map(|item| items::to_message(&item)).transpose()?)
     }
 
@@ -216,7 +217,7 @@ impl MessagesTable {
 
     /// Returns the group that two users share, from the pair item. The order of the users does not matter.
     pub async fn group_of_users(&self, one: UserUuid, other: UserUuid) -> Result<Option<MessageGroupUuid>, TableError> {
-        let item = self.get(items::key(keys::pair_pk(one, other), keys::PAIR_SK)).await?;
+        let item = self.get(primary_key(keys::pair_pk(one, other), keys::PAIR_SK)).await?;
         Ok(item.map(|item| items::to_pair(&item)).transpose()?)
     }
 
@@ -226,7 +227,7 @@ impl MessagesTable {
         author: UserUuid,
         key: IdempotencyKey,
     ) -> Result<Option<FirstRequest>, TableError> {
-        let item = self.get(items::key(keys::idempotency_key_pk(author, key), keys::IDEMPOTENCY_KEY_SK)).await?;
+        let item = self.get(primary_key(keys::idempotency_key_pk(author, key), keys::IDEMPOTENCY_KEY_SK)).await?;
         Ok(item.map(|item| items::to_first_request(author, key, &item)).transpose()?)
     }
 
@@ -292,7 +293,7 @@ impl MessagesTable {
 
     /// Checks that the table is reachable. Reads a key that no item has.
     pub async fn ping(&self) -> Result<(), TableError> {
-        let key = items::key("PING".to_owned(), "PING");
+        let key = primary_key("PING".to_owned(), "PING");
         let request = self.client.get_item().table_name(&self.name).set_key(Some(key));
         request.send().await.map(drop).map_err(|error| classify("GetItem", error))
     }

@@ -28,8 +28,9 @@ use http_body_util::BodyExt;
 use serde::de::{Error, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use super::attributes::{Attribute, Attributes, Convert, Item, ItemError};
 use super::error::{TableError, classify};
-use super::items::{Attribute, Attributes, Convert, Item, ItemError, PROJECTION};
+use super::items::PROJECTION;
 use crate::metrics::{self, Target};
 
 /// One page of a Query.

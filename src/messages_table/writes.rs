@@ -11,10 +11,11 @@ use aws_sdk_dynamodb::types::{
 };
 use chrono::{DateTime, Utc};
 
+use super::attributes::{Item, primary_key, text};
 use super::error::{TableError, classify};
 use super::feed::FeedEntry;
 use super::feed_items;
-use super::items::{self, FED, Item, READ_SK, VERSION};
+use super::items::{self, FED, READ_SK, VERSION};
 use super::keys::{self, MESSAGE_GROUP_UUID};
 use super::records::{FirstRequest, GroupRow, Membership, Message};
 use super::table::MessagesTable;
@@ -237,7 +238,7 @@ impl MessagesTable {
         let (condition, values) = unchanged(row);
         let delete = Delete::builder()
             .table_name(&self.name)
-            .set_key(Some(items::key(keys::groups_pk(row.owner), row.sort_key.as_str())))
+            .set_key(Some(primary_key(keys::groups_pk(row.owner), row.sort_key.as_str())))
             .condition_expression(condition)
             .set_expression_attribute_values(Some(values))
             .build();
@@ -249,7 +250,7 @@ impl MessagesTable {
         let (condition, mut values) = unchanged(before);
         let update = Update::builder()
             .table_name(&self.name)
-            .set_key(Some(items::key(keys::groups_pk(before.owner), before.sort_key.as_str())))
+            .set_key(Some(primary_key(keys::groups_pk(before.owner), before.sort_key.as_str())))
             .update_expression(items::progress_update(after, &mut values))
             .condition_expression(condition)
             .set_expression_attribute_values(Some(values))
@@ -261,7 +262,7 @@ impl MessagesTable {
     fn bump(&self, group: MessageGroupUuid, version: u64) -> TransactWriteItem {
         let update = Update::builder()
             .table_name(&self.name)
-            .set_key(Some(items::key(keys::membership_pk(group), keys::MEMBERSHIP_SK)))
+            .set_key(Some(primary_key(keys::membership_pk(group), keys::MEMBERSHIP_SK)))
             .update_expression("SET #version = :next")
             .condition_expression("#version = :version")
             .expression_attribute_names("#version", VERSION)
@@ -331,9 +332,9 @@ impl MessagesTable {
 /// read marker. Only the consumer changes the other attributes, and only together with `fed` or the key.
 pub(super) fn unchanged(row: &GroupRow) -> (String, Item) {
     let mut condition = format!("{MESSAGE_GROUP_UUID} = :group");
-    let mut values = Item::from([(":group".to_owned(), items::text(row.group))]);
-    let fed = (!row.fed.is_empty()).then(|| items::text(&row.fed));
-    let marker = row.reading.as_ref().and_then(|reading| reading.marker.as_ref()).map(items::text);
+    let mut values = Item::from([(":group".to_owned(), text(row.group))]);
+    let fed = (!row.fed.is_empty()).then(|| text(&row.fed));
+    let marker = row.reading.as_ref().and_then(|reading| reading.marker.as_ref()).map(text);
     for (attribute, placeholder, value) in [(FED, ":seen_fed", fed), (READ_SK, ":seen_marker", marker)] {
         match value {
             Some(value) => {

@@ -7,7 +7,7 @@ use aws_sdk_dynamodbstreams::types::{self as streams, OperationType, ShardFilter
 
 use super::ids::{ShardId, StreamArn};
 use super::source::{Batch, Position, Record, RecordChange, Shard, StreamError, StreamSource};
-use crate::messages_table::items::Item;
+use crate::messages_table::attributes::Item;
 use crate::messages_table::schema::describe;
 use crate::metrics::{self, Target};
 

@@ -9,8 +9,9 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
 use super::appender::{Appender, Committed};
+use super::arrivals::Arrival;
 use super::origin::Origin;
-use super::planner::{Arrival, CountRequest, GroupCommit, MovePlan, Reset, RowsSource, Task, plan};
+use super::planner::{CountRequest, GroupCommit, MovePlan, Reset, RowsSource, Task, plan};
 use super::rows::GroupRows;
 use crate::backoff::Backoff;
 use crate::environment::Environment;

@@ -22,7 +22,7 @@
 //!
 //! # Processing of a record
 //! 1. [`Consumer`] lists the shards, takes leases and runs a [`reader`] for each of them.
-//! 2. The reader reads a batch through [`source`]. [`planner::arrivals`] collects the messages of each group and skips all
+//! 2. The reader reads a batch through [`source`]. [`arrivals()`](arrivals::arrivals) collects the messages of each group and skips all
 //!    other records, such as the consumer's own writes.
 //! 3. [`effect::Writer`] reads the rows of the group from the index. [`planner::plan`] decides which messages are fed and which
 //!    rows move.
@@ -47,15 +47,15 @@
 //! simulator in `tests/it/simulator`.
 
 pub mod appender;
+pub mod arrivals;
 mod consumer;
+mod consumer_items;
+pub mod consumer_table;
 pub mod dynamodb;
 pub mod effect;
 pub mod health;
 pub mod ids;
 pub mod lease;
-mod lease_items;
-pub mod lease_table;
-mod lease_update;
 mod lost_records;
 mod open_shards;
 pub mod origin;
@@ -71,5 +71,6 @@ mod repairer;
 pub mod rows;
 pub mod set_aside;
 pub mod source;
+mod update_expression;
 
 pub use self::consumer::{Consumer, ConsumerError};

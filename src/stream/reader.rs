@@ -10,12 +10,12 @@ use futures::{StreamExt, stream};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, trace_span};
 
+use super::arrivals::{Arrival, Malformed, arrivals, parts_of};
 use super::effect::{Cause, Effect, EffectError, FAULT_TRIES, Writer};
 use super::ids::StreamArn;
 use super::lease::{Checkpoint, HeldLease, Lease, LeaseTable, LeaseUpdate};
 use super::origin::LeasedShard;
 use super::parts::{Left, Parts, retry_backoff, sleep};
-use super::planner::{Arrival, Malformed, arrivals, parts_of};
 use super::progress::Progress;
 use super::repair::RepairTable;
 use super::rows::GroupRows;

@@ -1,11 +1,11 @@
 //! Conversion between the row of the repair and its item. The format is in the documentation of
-//! [`lease_table`](super::lease_table).
+//! [`consumer_table`](super::consumer_table).
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
-use super::lease_items::{COUNTER, EPOCH, OWNER, STEP, number, optional_number, optional_text, required};
+use super::consumer_items::{COUNTER, EPOCH, OWNER, STEP};
 use super::repair::{Complete, Pass, Repair, Tally};
-use crate::messages_table::items::{Item, key};
+use crate::messages_table::attributes::{AttributeReader, Item, number, primary_key};
 use crate::messages_table::{ItemError, ScanPosition};
 
 /// Attributes.
@@ -26,34 +26,34 @@ const REPAIR: &str = "REPAIR";
 
 /// Returns the key of the item.
 pub fn repair_key() -> Item {
-    key(REPAIR.to_owned(), REPAIR)
+    primary_key(REPAIR.to_owned(), REPAIR)
 }
 
 /// Converts the item.
 pub fn to_repair(item: &Item) -> Result<Repair, ItemError> {
-    let pass = match optional_number(item, PASS)? {
+    let reader = AttributeReader(item);
+    let pass = match reader.optional_number(PASS)? {
         Some(covers) => {
-            let started_at = required(optional_number(item, STARTED_AT)?, item, STARTED_AT)?;
-            Some(Pass { covers, started_at, position: position(item)? })
+            let (started_at, position) = (reader.number(STARTED_AT)?, position(item)?);
+            Some(Pass { covers, started_at, position })
         }
         None => None,
     };
-    let complete = match optional_number(item, COMPLETED)? {
+    let complete = match reader.optional_number(COMPLETED)? {
         Some(covers) => {
-            let since = required(optional_number(item, COMPLETE_SINCE)?, item, COMPLETE_SINCE)?;
-            let finished_at = required(optional_number(item, FINISHED_AT)?, item, FINISHED_AT)?;
+            let (since, finished_at) = (reader.number(COMPLETE_SINCE)?, reader.number(FINISHED_AT)?);
             Some(Complete { covers, since, finished_at })
         }
         None => None,
     };
-    let count = |name| optional_number(item, name).map(Option::unwrap_or_default);
+    let count = |name| reader.optional_number(name).map(Option::unwrap_or_default);
     Ok(Repair {
-        owner: optional_text(item, OWNER)?.map(Into::into),
-        epoch: required(optional_number(item, EPOCH)?, item, EPOCH)?,
-        counter: required(optional_number(item, COUNTER)?, item, COUNTER)?,
+        owner: reader.optional_text(OWNER)?.map(Into::into),
+        epoch: reader.number(EPOCH)?,
+        counter: reader.number(COUNTER)?,
         step: count(STEP)?,
-        requested: required(optional_number(item, REQUESTED)?, item, REQUESTED)?,
-        requested_at: optional_number(item, REQUESTED_AT)?,
+        requested: reader.number(REQUESTED)?,
+        requested_at: reader.optional_number(REQUESTED_AT)?,
         pass,
         complete,
         tally: Tally { groups: count(GROUPS)?, moved: count(MOVED)?, failed: count(FAILED)? },
@@ -62,7 +62,7 @@ pub fn to_repair(item: &Item) -> Result<Repair, ItemError> {
 
 fn position(item: &Item) -> Result<Option<ScanPosition>, ItemError> {
     let Some(value) = item.get(POSITION) else { return Ok(None) };
-    let key = value.as_m().map_err(|_| ItemError::new(item, POSITION, "is not a map"))?;
+    let key = value.as_m().map_err(|_| AttributeReader(item).error(POSITION, "is not a map"))?;
     Ok(Some(ScanPosition::from_key(key.clone())))
 }
 
@@ -74,8 +74,8 @@ pub fn from_tally(tally: Tally) -> [(&'static str, AttributeValue); 3] {
 
 #[cfg(test)]
 mod tests {
-    use super::super::lease_items::text;
     use super::*;
+    use crate::messages_table::attributes::text;
 
     #[test]
     fn a_malformed_repair_is_an_error_that_names_the_attribute() {

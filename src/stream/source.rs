@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use super::ids::{SequenceNumber, ShardId, StreamArn};
-use crate::messages_table::items::Item;
+use crate::messages_table::attributes::Item;
 
 /// A shard as the stream lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]

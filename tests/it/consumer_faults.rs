@@ -1,7 +1,7 @@
 //! Faults of the calls of the stream consumer: they cost time, and lose no move.
 
 use cruddur_messaging::model::MessageGroupUuid;
-use cruddur_messaging::stream::lease_table::ConsumerTable;
+use cruddur_messaging::stream::consumer_table::ConsumerTable;
 use cruddur_messaging::stream::set_aside::SetAsideTable;
 use futures::{StreamExt, stream};
 use serde_json::Value;

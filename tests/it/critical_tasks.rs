@@ -6,9 +6,9 @@ use cruddur_messaging::environment::SystemEnvironment;
 use cruddur_messaging::messages_table::MessagesTable;
 use cruddur_messaging::shutdown::Shutdown;
 use cruddur_messaging::stream::Consumer;
+use cruddur_messaging::stream::consumer_table::ConsumerTable;
 use cruddur_messaging::stream::dynamodb::DynamoDbStream;
 use cruddur_messaging::stream::ids::{ShardId, StreamArn};
-use cruddur_messaging::stream::lease_table::ConsumerTable;
 use cruddur_messaging::stream::source::{Batch, Position, Shard, StreamError, StreamSource};
 
 use crate::harness::{DEADLINE, TABLE, World, test};

@@ -2,9 +2,9 @@
 
 use aws_sdk_dynamodb::types::{AttributeValue, StreamSpecification, StreamViewType};
 use cruddur_messaging::messages_table::schema::leases_table_name;
+use cruddur_messaging::stream::consumer_table::ConsumerTable;
 use cruddur_messaging::stream::dynamodb::DynamoDbStream;
 use cruddur_messaging::stream::lease::LeaseTable;
-use cruddur_messaging::stream::lease_table::ConsumerTable;
 use cruddur_messaging::stream::repair::{Repair, RepairTable};
 use cruddur_messaging::stream::set_aside::SetAsideTable;
 use cruddur_messaging::stream::source::StreamSource;

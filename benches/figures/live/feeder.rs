@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use chrono::Utc;
 use cruddur_messaging::live::postgres::CHANNEL;
+use cruddur_messaging::messages_table::attributes::Item;
 use cruddur_messaging::messages_table::feed::{FedMessage, FedMessages, FeedContent, FeedEntry};
 use cruddur_messaging::messages_table::feed_items::from_feed_entry;
-use cruddur_messaging::messages_table::items::Item;
 use cruddur_messaging::messages_table::{Reading, SortKey};
 use cruddur_messaging::model::MessageUuid;
 use serde_json::json;

@@ -7,7 +7,7 @@ use super::summary::summary;
 use crate::commands::failure::UsageError;
 use crate::commands::output::Output;
 use crate::commands::target::{Prod, Target};
-use crate::messages_table::items::Item;
+use crate::messages_table::attributes::Item;
 use crate::messages_table::json::to_json;
 use crate::messages_table::keys::{PK, SK};
 

@@ -17,8 +17,9 @@ use uuid::Uuid;
 
 use super::{QueryPage, decode, send};
 use crate::aws::Aws;
+use crate::messages_table::attributes::{Attribute, Attributes, Convert, Item, ItemError};
 use crate::messages_table::fed::Fed;
-use crate::messages_table::items::{self, Attribute, Attributes, Convert, Item, ItemError, PROJECTION};
+use crate::messages_table::items::{self, PROJECTION};
 use crate::messages_table::keys::SortKey;
 use crate::messages_table::reading::Reading;
 use crate::messages_table::records::{GroupRow, Membership, Message};

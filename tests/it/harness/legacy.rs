@@ -2,7 +2,7 @@
 //! are not atomic. Its table has no marker, so the first write removes the one that a new table has.
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use cruddur_messaging::messages_table::items::Item;
+use cruddur_messaging::messages_table::attributes::Item;
 use cruddur_messaging::model::{MessageGroupUuid, Participant, UserUuid};
 use uuid::Uuid;
 

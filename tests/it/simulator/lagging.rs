@@ -5,9 +5,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cruddur_messaging::messages_table::{Fed, GroupRow, TableError};
 use cruddur_messaging::stream::appender::Appender;
+use cruddur_messaging::stream::arrivals::Arrival;
 use cruddur_messaging::stream::effect::{Cause, Effect, EffectError, Writer};
 use cruddur_messaging::stream::origin::Origin;
-use cruddur_messaging::stream::planner::Arrival;
 use tokio::time::Instant;
 
 use super::calm_part;

@@ -1,12 +1,12 @@
 //! Leases of shards, the repair and set-aside entries.
 
 use cruddur_messaging::messages_table::ScanPosition;
-use cruddur_messaging::messages_table::items::Item;
+use cruddur_messaging::messages_table::attributes::Item;
+use cruddur_messaging::stream::consumer_table::ConsumerTable;
 use cruddur_messaging::stream::ids::StreamArn;
 use cruddur_messaging::stream::lease::{
     Checkpoint, Condition, Lease, LeaseTable, LeaseUpdate, LeaseVersion, NewLease, take as take_lease,
 };
-use cruddur_messaging::stream::lease_table::ConsumerTable;
 use cruddur_messaging::stream::repair::{Complete, Pass, Repair, RepairTable, RepairUpdate, Tally};
 use cruddur_messaging::stream::set_aside::{SetAside, SetAsideTable, Subject};
 use cruddur_messaging::stream::source::Shard;

@@ -1,5 +1,5 @@
 //! Conversion between the items of the consumer's table and leases or set-aside entries. The formats are in the
-//! documentation of [`lease_table`](super::lease_table).
+//! documentation of [`consumer_table`](super::consumer_table).
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use uuid::Uuid;
@@ -8,7 +8,7 @@ use super::ids::StreamArn;
 use super::lease::{Checkpoint, Lease, LeaseVersion, NewLease};
 use super::set_aside::{SetAside, Subject};
 use crate::messages_table::ItemError;
-use crate::messages_table::items::{Item, key};
+use crate::messages_table::attributes::{AttributeReader, Item, number, primary_key, text};
 use crate::messages_table::keys::SK;
 use crate::model::MessageGroupUuid;
 
@@ -47,7 +47,7 @@ pub fn lease_pk(stream: &StreamArn) -> String {
 
 /// The item of a new lease.
 pub fn from_new_lease(stream: &StreamArn, new: &NewLease) -> Item {
-    let mut item = key(lease_pk(stream), &new.shard.id);
+    let mut item = primary_key(lease_pk(stream), &new.shard.id);
     item.extend([FEED_EPOCH, COUNTER].map(|name| (name.to_owned(), number(0))));
     item.insert(CREATED_AT.to_owned(), number(new.created_at));
     if new.is_behind_gap {
@@ -61,28 +61,30 @@ pub fn from_new_lease(stream: &StreamArn, new: &NewLease) -> Item {
 
 /// Reads a lease.
 pub fn to_lease(item: &Item) -> Result<Lease, ItemError> {
-    let (epoch, version) = match optional_number(item, FEED_EPOCH)? {
+    let reader = AttributeReader(item);
+    let (epoch, version) = match reader.optional_number(FEED_EPOCH)? {
         Some(epoch) if item.contains_key(UPGRADING) => (epoch, LeaseVersion::Upgrading),
         Some(epoch) => (epoch, LeaseVersion::WithFeed),
-        None => (required(optional_number(item, EPOCH)?, item, FEED_EPOCH)?, LeaseVersion::WithoutFeed),
+        None if item.contains_key(EPOCH) => (reader.number(EPOCH)?, LeaseVersion::WithoutFeed),
+        None => return Err(reader.error(FEED_EPOCH, "is missing")),
     };
     Ok(Lease {
-        shard: required_text(item, SK)?.into(),
-        parent: optional_text(item, PARENT)?.map(Into::into),
-        owner: optional_text(item, OWNER)?.map(Into::into),
+        shard: reader.text(SK)?.into(),
+        parent: reader.optional_text(PARENT)?.map(Into::into),
+        owner: reader.optional_text(OWNER)?.map(Into::into),
         epoch,
         version,
-        counter: required(optional_number(item, COUNTER)?, item, COUNTER)?,
-        step: optional_number(item, STEP)?.unwrap_or_default(),
-        checkpoint: optional_text(item, CHECKPOINT)?.map(|text| match text {
+        counter: reader.number(COUNTER)?,
+        step: reader.optional_number(STEP)?.unwrap_or_default(),
+        checkpoint: reader.optional_text(CHECKPOINT)?.map(|text| match text {
             BEHIND_GAP => Checkpoint::BehindGap,
             SHARD_END => Checkpoint::ShardEnd,
             TRIM_HORIZON => Checkpoint::TrimHorizon,
             number => Checkpoint::At(number.into()),
         }),
         // A lease of the first version of this table does not have this attribute.
-        created_at: optional_number(item, CREATED_AT)?,
-        handled_until: optional_number(item, HANDLED_UNTIL)?,
+        created_at: reader.optional_number(CREATED_AT)?,
+        handled_until: reader.optional_number(HANDLED_UNTIL)?,
     })
 }
 
@@ -98,14 +100,14 @@ pub fn from_checkpoint(checkpoint: &Checkpoint) -> AttributeValue {
 
 /// The item that names the stream that was consumed last.
 pub fn from_last_stream(stream: &StreamArn) -> Item {
-    let mut item = key(LAST_STREAM.to_owned(), LAST_STREAM);
+    let mut item = primary_key(LAST_STREAM.to_owned(), LAST_STREAM);
     item.insert(STREAM.to_owned(), text(stream));
     item
 }
 
 /// Reads the item that names the stream that was consumed last.
 pub fn to_last_stream(item: &Item) -> Result<StreamArn, ItemError> {
-    required_text(item, STREAM).map(StreamArn::from)
+    AttributeReader(item).text(STREAM).map(StreamArn::from)
 }
 
 /// The key of a set-aside entry.
@@ -114,7 +116,7 @@ pub fn set_aside_key(aside: &SetAside) -> Item {
         Subject::Record(number) => format!("{}#{number}", aside.stream),
         Subject::Group(group) => format!("{}#{GROUP_PREFIX}{group}", aside.stream),
     };
-    key(SET_ASIDE.to_owned(), &sk)
+    primary_key(SET_ASIDE.to_owned(), &sk)
 }
 
 /// The item of a set-aside entry.
@@ -129,13 +131,14 @@ pub fn from_set_aside(aside: &SetAside) -> Item {
 
 /// Reads a set-aside entry.
 pub fn to_set_aside(item: &Item) -> Result<SetAside, ItemError> {
-    let malformed = || ItemError::new(item, SK, "is not {stream}#{record or group}");
-    let (stream, subject) = required_text(item, SK)?.rsplit_once('#').ok_or_else(malformed)?;
+    let reader = AttributeReader(item);
+    let malformed = || reader.error(SK, "is not {stream}#{record or group}");
+    let (stream, subject) = reader.text(SK)?.rsplit_once('#').ok_or_else(malformed)?;
     let subject = match subject.strip_prefix(GROUP_PREFIX) {
         Some(group) => Subject::Group(MessageGroupUuid(Uuid::try_parse(group).map_err(|_| malformed())?)),
         None => Subject::Record(subject.into()),
     };
-    let attribute = |name| required_text(item, name).map(str::to_owned);
+    let attribute = |name| reader.text(name).map(str::to_owned);
     Ok(SetAside {
         stream: stream.into(),
         subject,
@@ -144,38 +147,6 @@ pub fn to_set_aside(item: &Item) -> Result<SetAside, ItemError> {
         message_sk: attribute(MESSAGE_SK)?,
         set_aside_at: attribute(SET_ASIDE_AT)?,
     })
-}
-
-/// The value of a number attribute.
-pub fn number(value: impl std::fmt::Display) -> AttributeValue {
-    AttributeValue::N(value.to_string())
-}
-
-/// The value of a string attribute.
-pub fn text(value: &str) -> AttributeValue {
-    AttributeValue::S(value.to_owned())
-}
-
-/// Returns the value of a required attribute, or an error if it is missing.
-pub fn required<T>(value: Option<T>, item: &Item, name: &'static str) -> Result<T, ItemError> {
-    value.ok_or_else(|| ItemError::new(item, name, "is missing"))
-}
-
-fn required_text<'a>(item: &'a Item, name: &'static str) -> Result<&'a str, ItemError> {
-    required(optional_text(item, name)?, item, name)
-}
-
-/// Returns the value of a string attribute, or `None` if it is missing.
-pub fn optional_text<'a>(item: &'a Item, name: &'static str) -> Result<Option<&'a str>, ItemError> {
-    let text = |value: &'a AttributeValue| value.as_s().map_err(|_| ItemError::new(item, name, "is not a string"));
-    item.get(name).map(text).transpose().map(|text| text.map(String::as_str))
-}
-
-/// Returns the value of a number attribute, or `None` if it is missing.
-pub fn optional_number<T: std::str::FromStr>(item: &Item, name: &'static str) -> Result<Option<T>, ItemError> {
-    let malformed = || ItemError::new(item, name, "is not a number of its range");
-    let number = |value: &AttributeValue| value.as_n().ok().and_then(|text| text.parse().ok()).ok_or_else(malformed);
-    item.get(name).map(number).transpose()
 }
 
 #[cfg(test)]

@@ -18,16 +18,16 @@ use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
 
+use super::consumer_items as items;
 use super::ids::{ShardId, StreamArn};
 use super::lease::{Condition, Lease, LeaseTable, LeaseUpdate, NewLease};
-use super::lease_items as items;
-use super::lease_update::UpdateExpression;
 use super::repair::{Repair, RepairTable, RepairUpdate};
 use super::repair_items::{repair_key, to_repair};
 use super::set_aside::{SetAside, SetAsideTable};
+use super::update_expression::UpdateExpression;
+use crate::messages_table::attributes::{Item, primary_key};
 use crate::messages_table::capacity::Meter;
 use crate::messages_table::error::classify_call;
-use crate::messages_table::items::{Item, key};
 use crate::messages_table::schema::leases_table_name;
 use crate::messages_table::{Consumed, TableError};
 use crate::metrics::{self, Target};
@@ -148,12 +148,12 @@ impl LeaseTable for ConsumerTable {
     }
 
     async fn get(&self, stream: &StreamArn, shard: &ShardId) -> Result<Option<Lease>, TableError> {
-        let item = self.item(key(items::lease_pk(stream), shard)).await?;
+        let item = self.item(primary_key(items::lease_pk(stream), shard)).await?;
         Ok(item.as_ref().map(items::to_lease).transpose()?)
     }
 
     async fn last_stream(&self) -> Result<Option<StreamArn>, TableError> {
-        let item = self.item(key(items::LAST_STREAM.to_owned(), items::LAST_STREAM)).await?;
+        let item = self.item(primary_key(items::LAST_STREAM.to_owned(), items::LAST_STREAM)).await?;
         Ok(item.as_ref().map(items::to_last_stream).transpose()?)
     }
 
@@ -172,11 +172,11 @@ impl LeaseTable for ConsumerTable {
         condition: &Condition,
         update: &LeaseUpdate,
     ) -> Result<bool, TableError> {
-        self.update(key(items::lease_pk(stream), shard), UpdateExpression::of_lease(condition, update)).await
+        self.update(primary_key(items::lease_pk(stream), shard), UpdateExpression::of_lease(condition, update)).await
     }
 
     async fn remove(&self, stream: &StreamArn, shard: &ShardId) -> Result<(), TableError> {
-        self.delete(key(items::lease_pk(stream), shard)).await
+        self.delete(primary_key(items::lease_pk(stream), shard)).await
     }
 }
 

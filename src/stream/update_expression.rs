@@ -5,15 +5,16 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::AttributeValue;
 
+use super::consumer_items::{
+    CHECKPOINT, COUNTER, EPOCH, FEED_EPOCH, HANDLED_UNTIL, OWNER, STEP, UPGRADING, from_checkpoint,
+};
 use super::ids::LeaseOwner;
 use super::lease::{Condition, LeaseUpdate};
-use super::lease_items::{
-    CHECKPOINT, COUNTER, EPOCH, FEED_EPOCH, HANDLED_UNTIL, OWNER, STEP, UPGRADING, from_checkpoint, number, text,
-};
 use super::repair::{Complete, Pass, RepairUpdate};
 use super::repair_items::{
     COMPLETE_SINCE, COMPLETED, FINISHED_AT, PASS, POSITION, REQUESTED, REQUESTED_AT, STARTED_AT, from_tally,
 };
+use crate::messages_table::attributes::{number, text};
 
 /// An update expression with its condition. All attributes have placeholders, because some of their names are reserved words.
 #[derive(Default)]
