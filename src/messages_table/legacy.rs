@@ -114,7 +114,6 @@ impl MessagesTable {
 
     /// Returns the legacy groups in `user`'s list. Fails if this takes more than the maximum number of read units.
     async fn legacy_groups(&self, user: UserUuid) -> Result<Arc<LegacyGroups>, TableError> {
-        let max = self.legacy.max_read_units().map(f64::from);
         let read = async {
             // The oldest rows are read first, because a row that moves during the read gets a newer sort key.
             let all = SortKeyRange::all();
@@ -123,7 +122,7 @@ impl MessagesTable {
             let mut groups = LegacyGroups::new();
             while let Some(page) = pages.next(items::to_other_and_group).await? {
                 groups.extend(page);
-                if !pages.is_done() && max.is_some_and(|max| pages.units() >= max) {
+                if !pages.is_done() && self.legacy.is_used_up(pages.units()) {
                     return Ok(None);
                 }
             }

@@ -66,9 +66,15 @@ impl LegacyCache {
         }
     }
 
-    /// Maximum number of read units for one list. `None` means no limit.
-    pub fn max_read_units(&self) -> Option<u32> {
-        self.max_read_units
+    /// Whether `units` read units for one list are the maximum.
+    pub fn is_used_up(&self, units: f64) -> bool {
+        self.max_read_units.is_some_and(|maximum| units >= f64::from(maximum))
+    }
+
+    /// Returns the error for a list of `user` that needs more read units.
+    pub fn too_long(&self, user: UserUuid) -> TableError {
+        limit_reached(Limit::LegacyReadUnits);
+        TableError::ListTooLong { user, read_units: self.max_read_units.unwrap_or_default() }
     }
 
     /// Whether the marker exists. Calls `read`, which reads the marker, if the result is not cached.
@@ -100,9 +106,6 @@ impl LegacyCache {
         self.lists.remove_if(&user, |(read_at, _)| read_at.elapsed() >= LIFETIME);
         let read = async { Ok::<_, TableError>((Instant::now(), read.await?.map(Arc::new))) };
         let (_, groups) = self.lists.get_or_insert_async(&user, read).await?;
-        groups.ok_or_else(|| {
-            limit_reached(Limit::LegacyReadUnits);
-            TableError::ListTooLong { user, read_units: self.max_read_units.unwrap_or_default() }
-        })
+        groups.ok_or_else(|| self.too_long(user))
     }
 }

@@ -171,7 +171,8 @@ impl MessagesTable {
     }
 
     /// Returns `user`'s rows of `group`. Reads the user's whole partition with strong consistency, so the cost is proportional to
-    /// the number of conversations. Callers must use it only after other reads have not found the rows.
+    /// the number of conversations; if it exceeds the maximum number of read units, the call fails. Callers must use it only after
+    /// other reads have not found the rows.
     ///
     /// Reads the oldest rows first. A row that moves during the read gets a newer sort key, so the read still finds it.
     pub async fn own_rows_of_group(
@@ -179,10 +180,17 @@ impl MessagesTable {
         user: UserUuid,
         group: MessageGroupUuid,
     ) -> Result<Vec<GroupRow>, TableError> {
-        Pages::of_partition(self, keys::groups_pk(user), &SortKeyRange::all(), Direction::Ascending, None)
-            .where_equal(MESSAGE_GROUP_UUID, AttributeValue::S(group.to_string()))
-            .all(items::to_group_row)
-            .await
+        let all = SortKeyRange::all();
+        let pages = Pages::of_partition(self, keys::groups_pk(user), &all, Direction::Ascending, None);
+        let mut pages = pages.where_equal(MESSAGE_GROUP_UUID, AttributeValue::S(group.to_string()));
+        let mut rows = Vec::new();
+        while let Some(page) = pages.next(items::to_group_row).await? {
+            rows.extend(page);
+            if !pages.is_done() && self.legacy.is_used_up(pages.units()) {
+                return Err(self.legacy.too_long(user));
+            }
+        }
+        Ok(rows)
     }
 
     /// Returns `user`'s row of `group` with this sort key. `None` if there is no such row or if it is malformed.

@@ -36,7 +36,7 @@ impl MessagesTable {
         }
     }
 
-    /// Sets the maximum number of read units for reading the legacy groups of one user. If a list needs more, calls fail with
+    /// Sets the maximum number of read units for reading the list of one user. If a list needs more, calls fail with
     /// [`TableError::ListTooLong`](super::TableError::ListTooLong). By default there is no limit.
     #[must_use]
     pub fn with_max_legacy_read_units(self, read_units: u32) -> Self {

@@ -21,7 +21,8 @@ const MAX_WAIT: Duration = Duration::from_millis(160);
 impl Messaging {
     /// Reads the member's own row of the group with strong consistency. Returns `None` if the row does not exist.
     /// `likely` is the probable key of the row: the sort key of the newest message. If the row has this key, one `GetItem`
-    /// finds it. Otherwise this function reads the key from the index and then the row, and at last the whole list of the user.
+    /// finds it. Otherwise this function reads the key from the index and then the row, then the rows with the keys of the newest
+    /// messages, and at last the whole list of the user.
     pub(super) async fn own_row(&self, member: &Member, likely: &SortKey) -> Result<Option<GroupRow>, MessagingError> {
         let (user, group) = (member.user.uuid, member.group());
         let row = self.table.row_at(user, group, likely).await?;
@@ -39,6 +40,13 @@ impl Messaging {
                 return Ok(Some(row));
             }
             tokio::time::sleep(backoff.next(&*self.environment)).await;
+        }
+        // If the index lags, the row has the sort key of another message than the newest one of a moment ago.
+        for sort_key in self.table.recent_sort_keys(group).await? {
+            let row = self.table.row_at(user, group, &sort_key).await?;
+            if row.as_ref().is_some_and(|row| row.author.is_some()) {
+                return Ok(row);
+            }
         }
         // A read of the whole list finds the row even if it moves during the read.
         let rows = self.table.own_rows_of_group(user, group).await?;
