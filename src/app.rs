@@ -136,7 +136,7 @@ pub async fn serve(parts: ApiParts, listener: TcpListener, shutdown: &Shutdown) 
         cors_origins,
         trusted_documents,
     } = parts.requests;
-    let connection_limits = affordable(connections);
+    let connection_limits = affordable(connections, limits.store_calls);
     let receiving = Receiving::new(&connection_limits);
     let connections = Connections::new(connection_limits);
     let documents = Documents::new(&sdl(), document_limits, parts.introspection, trusted_documents)

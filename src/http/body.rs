@@ -89,6 +89,9 @@ impl RequestBody {
         // While the task keeps the client, the request counts as unfinished, so the bytes do not count as the head of another
         // request.
         let client = parts.extensions.get::<Client>().cloned();
+        if let Some(client) = &client {
+            client.rejected();
+        }
         tokio::spawn(async move {
             let _unfinished = client;
             let mut remaining = MAX_DISCARDED_BYTES;

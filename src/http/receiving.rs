@@ -136,14 +136,17 @@ impl State {
 }
 
 impl Place<'_> {
-    /// Counts `bytes` of the body that have arrived. If there are too many bytes of all requests, the request with the oldest
-    /// body loses its place. That can be this request.
+    /// Counts `bytes` of the body that have arrived. If there are too many bytes of all requests, those with the oldest bodies
+    /// lose their places. This request can be one of them.
     pub fn received(&self, bytes: usize) {
         let mut state = self.receiving.lock();
         if state.bytes + bytes > self.receiving.bytes {
             metrics::limit_reached(Limit::ReceivingBytes);
-            let slowest = state.slowest_body();
-            state.evict(slowest);
+        }
+        while state.bytes + bytes > self.receiving.bytes
+            && let Some(slowest) = state.slowest_body()
+        {
+            state.evict(Some(slowest));
         }
         if let Some(request) = state.peers.get_mut(&self.peer).and_then(|requests| requests.get_mut(&self.id)) {
             request.bytes += bytes;
@@ -155,5 +158,24 @@ impl Place<'_> {
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         self.receiving.lock().remove(self.peer, self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_short_bodies_lose_their_places_to_one_long_body() {
+        let limits = ConnectionLimits { receiving_bytes: 100, ..ConnectionLimits::DEFAULT };
+        let receiving = Receiving::new(&limits);
+        let peer = Peer::of("192.0.2.1".parse().expect("an address"));
+        let short: Vec<_> = (0..50).map(|_| receiving.enter(peer)).collect();
+        short.iter().for_each(|(place, _)| place.received(1));
+        let (long, _lost) = receiving.enter(peer);
+        long.received(60);
+        assert_eq!((receiving.count(), receiving.lock().bytes), (41, 100));
+        long.received(60);
+        assert_eq!((receiving.count(), receiving.lock().bytes), (0, 0), "it is too long itself");
     }
 }

@@ -221,11 +221,24 @@ fn too_many_connections_end_those_that_wait_and_not_those_with_a_request() {
         assert_eq!(waiting[0].status().await, Some(200));
         assert_eq!(waiting[1].status().await, Some(200));
 
-        // All are busy: a further connection is closed.
-        let mut busy = [waiting.remove(0), waiting.remove(0), another];
+        // A request that was rejected does not keep its connection, although its body is unfinished.
+        let mut rejected = waiting.remove(0);
+        rejected
+            .send("POST /graphql HTTP/1.1\r\nhost: here\r\ncontent-type: text/plain\r\ncontent-length: 9\r\n\r\nhalf")
+            .await;
+        assert_eq!(rejected.response().await.map(|(status, _)| status), Some(415));
+        let mut busy = [waiting.remove(0), another];
         for connection in &mut busy {
             connection.begin().await;
         }
+        let mut another = Raw::connect(server.address).await;
+        assert_eq!(another.status().await, Some(200));
+        assert_eq!(rejected.response().await, None);
+
+        // All are busy: a further connection is closed.
+        another.begin().await;
+        let [one, two] = busy;
+        let mut busy = [one, two, another];
         assert_eq!(Raw::connect(server.address).await.status().await, None);
         for connection in &mut busy {
             connection.send(PARTS.1).await;

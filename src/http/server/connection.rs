@@ -71,6 +71,8 @@ struct RequestState {
     left: usize,
     /// Number of parts that the server has not finished writing.
     parts: usize,
+    /// Whether the request was rejected, and the server only discards the rest of its body.
+    is_rejected: bool,
     /// Time at which the client last read a part. Before that, the time at which the server began to write the first part.
     since: Instant,
 }
@@ -152,7 +154,14 @@ impl Connection {
             state.head_since = None;
             state.next_request += 1;
             let id = state.next_request;
-            state.requests.push(RequestState { id, bytes: 0, left: 0, parts: 0, since: Instant::now() });
+            state.requests.push(RequestState {
+                id,
+                bytes: 0,
+                left: 0,
+                parts: 0,
+                is_rejected: false,
+                since: Instant::now(),
+            });
             id
         };
         Unfinished(Arc::new(UnfinishedRequest { connection: self.clone(), id }))
@@ -201,10 +210,15 @@ impl Connection {
     }
 
     /// If the connection waits for a request, returns whether it has had a request before, and the time since which it waits.
-    /// A connection that a handler has taken over counts as waiting until the handler accepts its client.
+    /// A connection whose only requests were rejected counts as waiting. A connection that a handler has taken over counts as
+    /// waiting until the handler accepts its client.
     pub fn waiting(&self) -> Option<(bool, Instant)> {
         let state = self.lock();
-        let is_waiting = if state.is_upgraded { !state.is_accepted } else { !state.is_busy() };
+        let is_waiting = if state.is_upgraded {
+            !state.is_accepted
+        } else {
+            state.requests.iter().all(|request| request.is_rejected)
+        };
         is_waiting.then_some((state.has_served, state.waiting_since))
     }
 
@@ -303,6 +317,15 @@ impl Client {
     /// evicted.
     pub fn accepted(&self) {
         self.request.0.connection.lock().is_accepted = true;
+    }
+
+    /// Registers that the request was rejected, and that the server only discards the rest of its body. The connection can be
+    /// evicted then.
+    pub fn rejected(&self) {
+        let mut state = self.request.0.connection.lock();
+        if let Some(request) = state.request(self.request.0.id) {
+            request.is_rejected = true;
+        }
     }
 
     /// Registers a message of `bytes` bytes that the handler of a taken-over connection sends. Its bytes count as not read by the

@@ -2,15 +2,17 @@
 
 use crate::config::ConnectionLimits;
 
-/// Number of file descriptors that are reserved for connections to the stores, listeners and the log.
-const RESERVED: usize = 512;
+/// Number of file descriptors that are reserved for connections to PostgreSQL, listeners and the log.
+const RESERVED: usize = 256;
 
 /// Raises the maximum number of open files as far as the connections need it and the operating system allows it.
-/// Returns `limits`, with the number of connections reduced to the number of available descriptors.
-pub fn affordable(mut limits: ConnectionLimits) -> ConnectionLimits {
-    let Some(files) = raised(limits.connections.saturating_add(RESERVED)) else { return limits };
+/// Returns `limits`, with the number of connections reduced to the number of available descriptors. `store_calls` is the
+/// maximum number of concurrent calls to DynamoDB, each of which has a connection.
+pub fn affordable(mut limits: ConnectionLimits, store_calls: usize) -> ConnectionLimits {
+    let reserved = store_calls.saturating_add(RESERVED);
+    let Some(files) = raised(limits.connections.saturating_add(reserved)) else { return limits };
     // Even if the process may open very few files, at least half of the descriptors are used for connections.
-    let affordable = files.saturating_sub(RESERVED).max(files / 2);
+    let affordable = files.saturating_sub(reserved).max(files / 2);
     if affordable < limits.connections {
         tracing::warn!(
             "MAX_CONNECTIONS is {affordable} instead of {}, because the process may open only {files} files",
