@@ -226,7 +226,7 @@ fn welcome(address: SocketAddr, data_dir: &DataDir, engines: &Engines, tokens: &
         graphiql = if address.ip().is_loopback() {
             format!("signed in as {}", tokens.first().map_or("nobody", |(handle, _)| handle))
         } else {
-            "signed in only on this machine, at localhost".to_owned()
+            "signed in only on this machine, at localhost, where the web client also signs in".to_owned()
         },
         dynamodb = engines.dynamodb.url(),
         postgres = engines.postgres.url(),

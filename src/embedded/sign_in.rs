@@ -10,6 +10,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use axum::extract::{Form, Query, RawQuery, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY};
 use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::from_fn;
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -23,6 +24,7 @@ use uuid::Uuid;
 
 use super::issuer::{CLIENT_ID, LocalIssuer};
 use crate::config::{LocalHosts, local_origin};
+use crate::http::this_machine::only_on_this_machine;
 use crate::model::{User, UserUuid};
 use crate::users::Users;
 
@@ -111,12 +113,15 @@ fn refused(problem: &str) -> Response {
 /// Returns the routes of the sign-in. The page offers the users `offered`.
 pub fn router(issuer: Arc<LocalIssuer>, users: Users, offered: Vec<UserUuid>) -> Router {
     let sign_in = Arc::new(SignIn { issuer, users, offered, codes: Mutex::default(), revoked: Mutex::default() });
-    Router::new()
+    let tokens = Router::new()
+        .route("/oauth2/authorize", get(authorize))
+        .route("/oauth2/token", post(token))
+        // There are no passwords, so anybody who reaches these routes can sign in as any user.
+        .layer(from_fn(only_on_this_machine));
+    tokens
         .route("/.well-known/openid-configuration", get(configuration))
         .route("/.well-known/jwks.json", get(async |State(it): State<Arc<SignIn>>| Json(it.issuer.key_set())))
-        .route("/oauth2/authorize", get(authorize))
         .route("/oauth2/sign-in.css", get(async || ([(CONTENT_TYPE, "text/css; charset=utf-8")], STYLE)))
-        .route("/oauth2/token", post(token))
         .route("/oauth2/revoke", post(revoke))
         .route("/logout", get(logout))
         .with_state(sign_in)

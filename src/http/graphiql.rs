@@ -1,16 +1,13 @@
 //! The GraphiQL page. Its scripts are the published files of GraphiQL 3.9.0 and React 18.3.1, in `web/graphiql`. Later
 //! versions of GraphiQL are not used, because they are four times as large.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::{Path, State};
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
-    X_FRAME_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
-use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 use rust_embed::Embed;
@@ -19,6 +16,7 @@ use serde_json::json;
 use super::api::Api;
 use super::assets::{self, Caching};
 use super::server::Client;
+use super::this_machine::is_on_this_machine;
 
 const PAGE: &str = include_str!("graphiql.html");
 /// Placeholder for the settings in the page.
@@ -60,39 +58,4 @@ pub async fn page(
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ];
     (headers, PAGE.replace(SETTINGS, &settings))
-}
-
-/// Whether a client on this machine sends the request, for a page of this machine. The address is checked, because a client
-/// on another machine can send any host name. The host name is checked, because the name of a foreign page can resolve to
-/// this machine (DNS rebinding).
-fn is_on_this_machine(address: IpAddr, headers: &HeaderMap) -> bool {
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).and_then(|host| host.parse::<Authority>().ok());
-    let name = host.as_ref().map(Authority::host).unwrap_or_default();
-    let named = name.trim_matches(['[', ']']).parse::<IpAddr>();
-    let is_named = name.eq_ignore_ascii_case("localhost") || named.is_ok_and(|address| address.is_loopback());
-    address.is_loopback() && is_named
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_client_on_this_machine_that_uses_a_name_of_this_machine_gets_the_token() {
-        for (address, host, expected) in [
-            ("127.0.0.1", "localhost:4567", true),
-            ("127.0.0.1", "127.0.0.1:4567", true),
-            ("::1", "[::1]:4567", true),
-            ("192.168.1.7", "localhost:4567", false),
-            ("192.168.1.7", "127.0.0.1:4567", false),
-            ("fe80::1", "[::1]:4567", false),
-            ("127.0.0.1", "rebound.example:4567", false),
-            ("127.0.0.1", "192.168.1.7:4567", false),
-        ] {
-            let headers = HeaderMap::from_iter([(HOST, host.parse().expect("a value"))]);
-            let address = address.parse().expect("an address");
-            assert_eq!(is_on_this_machine(address, &headers), expected, "{address} {host}");
-        }
-        assert!(!is_on_this_machine("127.0.0.1".parse().expect("an address"), &HeaderMap::new()));
-    }
 }

@@ -21,6 +21,7 @@ mod request_log;
 mod response;
 mod server;
 mod subscription;
+pub(crate) mod this_machine;
 mod web;
 mod websocket;
 

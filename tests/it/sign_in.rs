@@ -116,6 +116,19 @@ impl SignIn {
     }
 }
 
+/// The name of a foreign page can resolve to this machine. The tests cannot send from another one.
+#[test]
+fn nobody_signs_in_from_elsewhere() {
+    test(async {
+        let it = SignIn::new().await;
+        for request in [it.http.get(it.url("/oauth2/authorize?user=ana")), it.http.post(it.url("/oauth2/token"))] {
+            let response = request.header("host", "rebound.example").send().await.expect("a response");
+            assert_eq!(response.status(), 403);
+            assert!(response.text().await.expect("text").contains("only on the machine"));
+        }
+    });
+}
+
 #[test]
 fn a_user_signs_in_renews_the_token_and_signs_out() {
     test(async {

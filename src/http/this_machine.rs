@@ -1,0 +1,57 @@
+//! Whether a request comes from the machine on which the server runs. Only such requests get the tokens of `dev`.
+
+use std::net::IpAddr;
+
+use axum::Extension;
+use axum::extract::Request;
+use axum::http::header::HOST;
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::server::Client;
+
+/// Middleware that rejects requests from other machines.
+pub async fn only_on_this_machine(Extension(client): Extension<Client>, request: Request, next: Next) -> Response {
+    if is_on_this_machine(client.address, request.headers()) {
+        return next.run(request).await;
+    }
+    let problem = "Signing in without a password works only on the machine on which the server runs, at localhost.\n";
+    (StatusCode::FORBIDDEN, problem).into_response()
+}
+
+/// Whether a client on this machine sends the request, for a page of this machine. The address is checked, because a client
+/// on another machine can send any host name. The host name is checked, because the name of a foreign page can resolve to
+/// this machine (DNS rebinding).
+pub fn is_on_this_machine(address: IpAddr, headers: &HeaderMap) -> bool {
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).and_then(|host| host.parse::<Authority>().ok());
+    let name = host.as_ref().map(Authority::host).unwrap_or_default();
+    let named = name.trim_matches(['[', ']']).parse::<IpAddr>();
+    let is_named = name.eq_ignore_ascii_case("localhost") || named.is_ok_and(|address| address.is_loopback());
+    address.is_loopback() && is_named
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_client_on_this_machine_that_uses_a_name_of_this_machine_gets_the_token() {
+        for (address, host, expected) in [
+            ("127.0.0.1", "localhost:4567", true),
+            ("127.0.0.1", "127.0.0.1:4567", true),
+            ("::1", "[::1]:4567", true),
+            ("192.168.1.7", "localhost:4567", false),
+            ("192.168.1.7", "127.0.0.1:4567", false),
+            ("fe80::1", "[::1]:4567", false),
+            ("127.0.0.1", "rebound.example:4567", false),
+            ("127.0.0.1", "192.168.1.7:4567", false),
+        ] {
+            let headers = HeaderMap::from_iter([(HOST, host.parse().expect("a value"))]);
+            let address = address.parse().expect("an address");
+            assert_eq!(is_on_this_machine(address, &headers), expected, "{address} {host}");
+        }
+        assert!(!is_on_this_machine("127.0.0.1".parse().expect("an address"), &HeaderMap::new()));
+    }
+}
