@@ -115,14 +115,22 @@ impl RequestContext {
         requester.cloned().or_else(|| self.messaging().users().cached(uuid))
     }
 
+    /// Returns the user with exactly this handle. Fields that are resolved at the same time share one query.
+    pub(super) async fn user_by_handle(&self, handle: String) -> Result<Option<Arc<User>>> {
+        self.user_loader().by_handle(handle).await.map_err(|error| users_error(&error))
+    }
+
+    fn user_loader(&self) -> &UserLoader {
+        self.user_loader.get_or_init(|| UserLoader::new(self.messaging().users().clone()))
+    }
+
     /// Returns the user with the current names from PostgreSQL. If PostgreSQL has no such user, or if it does not respond
     /// during an event, returns the names that were copied into the item in DynamoDB.
     pub(super) async fn user(&self, participant: &Participant) -> Result<Arc<User>> {
         if let Some(user) = self.cached_user(participant.uuid) {
             return Ok(user);
         }
-        let loader = self.user_loader.get_or_init(|| UserLoader::new(self.messaging().users().clone()));
-        match loader.load(participant.uuid).await {
+        match self.user_loader().load(participant.uuid).await {
             Ok(Some(user)) => Ok(user),
             Ok(None) => Ok(Arc::new(participant.into())),
             // An event is delivered even if PostgreSQL does not respond.

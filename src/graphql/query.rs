@@ -5,7 +5,7 @@ use tracing::{Instrument, trace_span};
 
 use super::context::RequestContext;
 use super::engine::Fast;
-use super::errors::{messaging_error, users_error};
+use super::errors::messaging_error;
 use super::feed::FeedPageObject;
 use super::message::{MessageConnection, messages};
 use super::message_group::{MessageGroupConnection, MessageGroupObject};
@@ -38,7 +38,7 @@ impl Query {
         let request = RequestContext::of(context);
         let read = async {
             request.requester().await?;
-            request.messaging().users().by_handle(&handle).await.map_err(|error| users_error(&error))
+            request.user_by_handle(handle).await
         };
         let user = Box::pin(read.instrument(trace_span!("Query.user"))).await.transpose()?;
         Some(user.map(|user| Fast(UserObject(user))))

@@ -25,12 +25,14 @@ pub struct ReadingOfGroup {
     newest: SortKey,
     /// What the signed-in user has read, once it is known.
     own: OnceCell<Reading>,
+    /// The cursor up to which the other participant has read, once it is known.
+    other: OnceCell<Option<String>>,
 }
 
 impl ReadingOfGroup {
     /// `newest` is the sort key of the newest message. `own` is what the signed-in user has read, if it is known.
     pub fn new(group: MessageGroupUuid, newest: SortKey, own: Option<Reading>) -> Self {
-        Self { group, newest, own: OnceCell::new_with(own) }
+        Self { group, newest, own: OnceCell::new_with(own), other: OnceCell::new() }
     }
 
     /// Returns what the signed-in user has read. Reads it from the table if it is not known.
@@ -47,9 +49,12 @@ impl ReadingOfGroup {
 
     /// Reads the cursor up to which the other participant has read the group.
     pub async fn other_cursor(&self, request: &RequestContext) -> Result<Option<String>> {
-        let member = self.member(request).await?;
-        let marker = request.messaging().other_marker(&member).await.map_err(messaging_error)?;
-        Ok(marker.map(|marker| message_cursor(self.group, &marker)))
+        let read = async || {
+            let member = self.member(request).await?;
+            let marker = request.messaging().other_marker(&member).await.map_err(messaging_error)?;
+            Ok(marker.map(|marker| message_cursor(self.group, &marker)))
+        };
+        self.other.get_or_try_init(read).await.cloned()
     }
 
     /// Returns the membership of the signed-in user. It exists, because the group was found for this user, and usually it is

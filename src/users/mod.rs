@@ -110,18 +110,26 @@ impl Users {
 
     /// The user with exactly this handle. Not cached, so a new user can receive messages at once.
     pub async fn by_handle(&self, handle: &str) -> Result<Option<Arc<User>>, UsersError> {
+        let mut found = self.by_handles(&[handle.to_owned()]).await?;
+        Ok(found.remove(handle))
+    }
+
+    /// The users with exactly these handles, with at most one SELECT. Not cached.
+    pub async fn by_handles(&self, handles: &[String]) -> Result<HashMap<String, Arc<User>>, UsersError> {
         // A text in Postgres cannot contain NUL, and the index limits its length, so no user has such a handle.
-        if handle.contains('\0') || handle.len() > MAX_HANDLE_BYTES {
-            return Ok(None);
+        let is_possible = |handle: &&String| !handle.contains('\0') && handle.len() <= MAX_HANDLE_BYTES;
+        let possible: Vec<String> = handles.iter().filter(is_possible).cloned().collect();
+        if possible.is_empty() {
+            return Ok(HashMap::new());
         }
         let asked = self.by_uuid.now();
         let query = async {
             let mut connection = self.connection().await?;
-            let query = sqlx::query_file_as!(UserRow, "sql/user_by_handle.sql", handle);
-            until(connection.limit(), query.fetch_optional(&mut *connection)).await
+            let query = sqlx::query_file_as!(UserRow, "sql/users_by_handle.sql", &possible);
+            until(connection.limit(), query.fetch_all(&mut *connection)).await
         };
-        let row = Box::pin(query.instrument(span("user_by_handle"))).await?;
-        Ok(row.map(|row| self.remember(row, asked)))
+        let rows = Box::pin(query.instrument(span("users_by_handle"))).await?;
+        Ok(rows.into_iter().map(|row| (row.handle.clone(), self.remember(row, asked))).collect())
     }
 
     /// Caches a user that was requested at `asked`.

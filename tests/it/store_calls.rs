@@ -73,6 +73,10 @@ fn identical_reads_of_a_request_are_one_read() {
         assert_eq!(calls(&format!("{{ {list} }}")).await, [1, 0]);
         let page = "messages(messageGroupUuid: $group, first: 1) { nodes { body } }";
         assert_eq!(calls(&repeated(32, page)).await, [1, 0]);
+        // The index once for each group, and the membership that is not cached, not once for each alias.
+        let markers: String = (0..20).map(|it| format!("m{it}: otherReadCursor ")).collect();
+        let markers = format!("messageGroups(first: 2) {{ nodes {{ {markers} }} }}");
+        assert_eq!(calls(&format!("{{ {markers} }}")).await, [3, 1]);
         let unlike = "query ($group: UUID!) { a: messages(messageGroupUuid: $group, first: 1) { nodes { body } }
             b: messages(messageGroupUuid: $group, last: 1) { nodes { body } }
             c: messages(messageGroupUuid: $group, last: 1, createdFrom: \"2020-01-01T00:00:00Z\") { nodes { body } } }";

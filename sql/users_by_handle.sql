@@ -1,3 +1,3 @@
 SELECT uuid, handle AS "handle!", COALESCE(display_name, handle) AS "display_name!"
 FROM public.users
-WHERE handle = $1
+WHERE handle = ANY($1)
