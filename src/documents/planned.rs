@@ -32,6 +32,11 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Number of root fields.
+    pub fn root_fields(&self) -> usize {
+        self.operation.0.operations.iter().map(|(_, operation)| operation.node.selection_set.node.items.len()).sum()
+    }
+
     /// The request that the engine executes.
     pub fn into_request(self) -> Request {
         let mut request = Request::new("").variables(self.variables);

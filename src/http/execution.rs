@@ -32,12 +32,16 @@ pub async fn execute(
     let is_query = kind == OperationType::Query;
     let messaging = if is_query { api.messaging.for_query() } else { api.messaging.for_mutation() };
     let context = RequestContext::new(messaging, api.live.clone(), token, api.limits.response_bytes, None);
+    let is_single = plan.root_fields() == 1;
     let execution = graphql::execute(&api.schema, plan.into_request(), &context);
     match timeout(api.limits.request_timeout(), execution).await {
         Ok(executed) => executed.map_err(Refusal::Engine),
         Err(_) if is_query => Err(Refusal::TimedOut { message: None }),
-        Err(_) if context.has_stored_message() => Err(Refusal::TimedOut { message: Some(MessageOutcome::Stored) }),
-        // The server no longer waits for the write, but DynamoDB may have executed it.
+        Err(_) if is_single && context.has_stored_message() => {
+            Err(Refusal::TimedOut { message: Some(MessageOutcome::Stored) })
+        }
+        // The server no longer waits for the write, but DynamoDB may have executed it. If the request has several messages, some
+        // of them can be stored and others not.
         Err(_) => Err(Refusal::TimedOut { message: Some(MessageOutcome::Unknown) }),
     }
 }

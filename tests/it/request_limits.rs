@@ -278,6 +278,26 @@ fn requests_without_a_permit_are_rejected_and_slow_ones_time_out() {
 }
 
 #[test]
+fn a_timeout_after_one_of_two_messages_leaves_the_outcome_unknown() {
+    test(async {
+        let world = World::new().await;
+        let limits = HttpLimits { request_timeout_ms: 3_000, ..HttpLimits::default() };
+        let client = world.server_where(|parts| parts.requests.http = limits).await.client(&user("ana").await);
+        let [ben, chloe] = [user("ben").await, user("chloe").await];
+        let group = client.send_to(&ben, "first").await["messageGroup"]["uuid"].clone();
+        // The second message begins a conversation, which is a transaction.
+        world.proxy.hold("TransactWriteItems");
+        let mutation = "mutation ($group: UUID!, $handle: String!) {
+            one: createMessage(input: { to: { messageGroupUuid: $group }, body: \"one\" }) { message { uuid } }
+            two: createMessage(input: { to: { handle: $handle }, body: \"two\" }) { message { uuid } } }";
+        let answer = client.execute(mutation, json!({ "group": group, "handle": chloe.handle() })).await;
+        assert_eq!(code_and_reason(&answer).1.as_deref(), Some("request_timeout"));
+        assert_eq!(answer["errors"][0]["extensions"]["outcome"], "UNKNOWN", "{answer}");
+        assert_eq!(client.bodies(&group).await, ["first", "one"]);
+    });
+}
+
+#[test]
 fn only_pages_of_configured_origins_may_use_the_api() {
     test(async {
         let world = World::new().await;
