@@ -112,6 +112,8 @@ impl EventStream {
             return (Ok(Bytes::from_static(self.media.start())), Some(self));
         }
         let event = tokio::select! {
+            // In this order, so that no event follows the end of the lifetime.
+            biased;
             end = self.lifetime.ended() => return self.end(end),
             event = self.subscription.next() => event,
             () = sleep_until(self.keep_alive_at) => {

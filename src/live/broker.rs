@@ -17,7 +17,6 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::activity::Activity;
-use super::hub::Hub;
 use crate::model::{MessageGroupUuid, NameCopy, Participant, UserUuid};
 use crate::{metrics, report};
 
@@ -175,29 +174,37 @@ pub fn test_text(process: Uuid, test: u64) -> String {
     serde_json::to_string(&text).unwrap_or_default()
 }
 
-/// Handles a text that has arrived. If it is a test of this `process`, returns the number of the test. A text of another
-/// version of this program, or of another program, may be unreadable. It is ignored, because hints may be lost.
-pub fn receive(text: &str, process: Uuid, hub: &Hub) -> Option<u64> {
+/// What a text contains for a process.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Received {
+    /// The number of the test, if it is one of this process.
+    pub test: Option<u64>,
+    /// Users, and the positions of the last entries of their feeds.
+    pub heads: Vec<(UserUuid, u64)>,
+    /// Activities, and the users who receive them.
+    pub activities: Vec<(UserUuid, Activity)>,
+}
+
+/// Reads a text that has arrived at `process`. A text of another version of this program, or of another program, may be
+/// unreadable. It is ignored, because hints may be lost.
+pub fn receive(text: &str, process: Uuid) -> Received {
     let text: Text = match serde_json::from_str(text) {
         Ok(text) => text,
         Err(error) => {
             tracing::debug!(%error, "an unreadable hint was ignored");
-            return None;
+            return Received::default();
         }
     };
     // This process has already passed its own hints and activities to its subscriptions.
     if text.from == process {
-        return text.test;
+        return Received { test: text.test, ..Received::default() };
     }
-    for (user, position) in text.heads {
-        hub.hint(UserUuid(user), position);
+    let activities = text.activities.into_iter().filter_map(|(to, activity)| Some((UserUuid(to), activity.read()?)));
+    Received {
+        test: None,
+        heads: text.heads.into_iter().map(|(user, position)| (UserUuid(user), position)).collect(),
+        activities: activities.collect(),
     }
-    for (recipient, activity) in text.activities {
-        if let Some(activity) = activity.read() {
-            hub.deliver(UserUuid(recipient), activity);
-        }
-    }
-    None
 }
 
 impl From<Activity> for ActivityText {
@@ -258,19 +265,16 @@ mod tests {
 
     #[tokio::test]
     async fn many_hints_go_into_few_texts_and_all_arrive_in_another_process() {
-        let (broker, hub) = (Sent::default(), Hub::new());
+        let broker = Sent::default();
         let (process, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
         let heads: Vec<_> = (0..100).map(|number| (user(number).0, number as u64 + 1)).collect();
-        let mut signals: Vec<_> = (0..100).map(|number| hub.signals(user(number))).collect();
         send(&broker, process, heads, |text| &mut text.heads).await;
         let texts = broker.0.lock().expect("the texts").clone();
         assert!(texts.len() < 10 && texts.iter().all(|text| text.len() <= Sent::MAX_TEXT_BYTES), "{texts:?}");
-        for text in &texts {
-            assert_eq!(receive(text, other, &hub), None);
-        }
-        for (position, signals) in signals.iter_mut().enumerate() {
-            signals.moved(position as u64).await;
-        }
+        let mut received: Vec<_> = texts.iter().flat_map(|text| receive(text, other).heads).collect();
+        received.sort_by_key(|(_, position)| *position);
+        let sent: Vec<_> = (0..100).map(|number| (user(number), number as u64 + 1)).collect();
+        assert_eq!(received, sent);
     }
 
     /// The consumer finishes its last batches after the stop.
@@ -287,7 +291,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_activity_arrives_once_in_each_process() {
-        let (hub, own, process) = (Hub::new(), Hub::new(), Uuid::from_u128(1));
+        let process = Uuid::from_u128(1);
         let names = Arc::new(NameCopy { handle: "ana".into(), display_name: "Ana \"A\"".into() });
         let ana = Participant { uuid: user(1), names };
         let typing = Activity::typing(MessageGroupUuid(Uuid::from_u128(3)), ana.clone(), Utc::now());
@@ -299,27 +303,21 @@ mod tests {
         let broker = Sent::default();
         let items = [&typing, &marker].map(|it| (user(2).0, ActivityText::from(it.clone()))).into();
         send(&broker, process, items, |text| &mut text.activities).await;
-        let (mut received, mut echoed) = (hub.activities(user(2)), own.activities(user(2)));
-        for text in broker.0.lock().expect("the texts").iter() {
-            assert_eq!(receive(text, Uuid::from_u128(9), &hub), None);
-            assert_eq!(receive(text, process, &own), None);
-        }
-        assert_eq!(received.next().await, typing);
-        assert_eq!(received.next().await, marker);
-        own.deliver(user(2), marker.clone());
-        assert_eq!(echoed.next().await, marker, "the process that sent a text does not deliver it again");
+        let texts = broker.0.lock().expect("the texts").clone();
+        let received = |process| texts.iter().flat_map(|text| receive(text, process).activities).collect::<Vec<_>>();
+        assert_eq!(received(Uuid::from_u128(9)), [(user(2), typing), (user(2), marker)]);
+        assert_eq!(received(process), [], "the process that sent a text does not deliver it again");
     }
 
     #[test]
     fn an_unreadable_text_is_ignored() {
-        let hub = Hub::new();
+        let process = Uuid::from_u128(1);
         for text in
             ["", "{", "[]", "{\"from\":1}", "{\"from\":\"6c1e0a2e-7c5e-4c39-9d0e-2f6c5f1f3f57\",\"heads\":[[1]]}"]
         {
-            assert_eq!(receive(text, Uuid::from_u128(1), &hub), None, "{text}");
+            assert_eq!(receive(text, process), Received::default(), "{text}");
         }
-        let process = Uuid::from_u128(1);
-        assert_eq!(receive(&test_text(process, 7), process, &hub), Some(7));
-        assert_eq!(receive(&test_text(process, 7), Uuid::from_u128(2), &hub), None);
+        assert_eq!(receive(&test_text(process, 7), process).test, Some(7));
+        assert_eq!(receive(&test_text(process, 7), Uuid::from_u128(2)).test, None);
     }
 }

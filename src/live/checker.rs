@@ -56,8 +56,8 @@ impl Checker {
             let interval = if has_hints { FEEDS_INTERVAL } else { FEEDS_INTERVAL_WITHOUT_HINTS };
             tokio::select! {
                 () = self.round(interval, |users| self.compare_feeds_of(users)) => {}
-                // Some hints may have been lost, so all feeds are compared now.
-                () = listening.changed() => {}
+                // Some hints may have been lost, so all feeds are compared at once, without pauses.
+                () = listening.changed() => self.round(Duration::ZERO, |users| self.compare_feeds_of(users)).await,
             }
         }
     }

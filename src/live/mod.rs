@@ -23,6 +23,7 @@ pub mod postgres;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use tokio::sync::Notify;
 
@@ -88,9 +89,12 @@ impl Live {
         Self::new(None)
     }
 
-    /// Live updates of one of several processes. `outbox` sends to the others.
+    /// Live updates of one of several processes. `outbox` sends to the others. Hints of the others count as lost until
+    /// [`Listening::established`].
     pub fn with_outbox(outbox: Outbox) -> Arc<Self> {
-        Self::new(Some(outbox))
+        let live = Self::new(Some(outbox));
+        live.listening.lost();
+        live
     }
 
     fn new(outbox: Option<Outbox>) -> Arc<Self> {
@@ -133,11 +137,48 @@ impl Live {
         }
     }
 
+    /// Passes what another process has sent to the subscriptions of this process.
+    pub fn received(&self, heads: Vec<(UserUuid, u64)>, activities: Vec<(UserUuid, Activity)>, now: Instant) {
+        for (user, position) in heads {
+            self.hub.hint(user, position);
+        }
+        for (recipient, activity) in activities {
+            // A user can send typing signals to several processes.
+            let is_due = match &activity {
+                Activity::TypingStarted { group, user, .. } => self.typing.is_due_here(user.uuid, *group, now),
+                Activity::ReadMarkerMoved { .. } => true,
+            };
+            if is_due {
+                self.hub.deliver(recipient, activity);
+            }
+        }
+    }
+
     /// Delivers an activity to the subscriptions of a user, in all processes.
     pub fn publish(&self, recipient: UserUuid, activity: Activity) {
         if let Some(outbox) = &self.outbox {
             outbox.add_activity(recipient, activity.clone());
         }
         self.hub.deliver(recipient, activity);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn hints_that_came_before_the_first_connection_count_as_lost() {
+        let live = Live::with_outbox(Outbox::default());
+        let listening = live.listening();
+        assert!(!listening.is_established());
+        listening.changed().await;
+        listening.established();
+        assert!(listening.is_established());
+        assert_eq!(listening.changed().now_or_never(), Some(()));
+        assert_eq!(listening.changed().now_or_never(), None);
+        assert!(Live::in_process().listening().is_established());
     }
 }

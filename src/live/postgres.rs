@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::Live;
-use super::broker::{Broker, receive, test_text};
+use super::broker::{Broker, Received, receive, test_text};
 use crate::backoff::Backoff;
 use crate::environment::Environment;
 use crate::report;
@@ -129,7 +129,9 @@ impl PostgresListener {
             loop {
                 let Ok(received) = timeout_at(deadline, listener.try_recv()).await else { break };
                 let Some(notification) = received? else { return Err(ListenError::ConnectionLost) };
-                if receive(notification.payload(), self.process, self.live.hub()) == Some(test) {
+                let Received { test: own_test, heads, activities } = receive(notification.payload(), self.process);
+                self.live.received(heads, activities, self.environment.monotonic());
+                if own_test == Some(test) {
                     self.live.listening().established();
                     *backoff = Backoff::new(FIRST_WAIT, MAX_WAIT);
                     (deadline, has_arrived) = (sent_at + TEST_INTERVAL, true);
