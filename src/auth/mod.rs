@@ -169,7 +169,7 @@ impl Verifier {
     }
 
     async fn check(&self, token: &str) -> Result<Accepted, TokenError> {
-        let header = decode_header(token).map_err(|error| sort(error.kind()))?;
+        let header = decode_header(token).map_err(|error| error_of(error.kind()))?;
         if header.alg != Algorithm::RS256 {
             return Err(TokenError::Algorithm);
         }
@@ -179,7 +179,7 @@ impl Verifier {
             KeyLookup::Unknown => return Err(TokenError::UnknownKey),
             KeyLookup::Unavailable => return Err(TokenError::KeysUnavailable),
         };
-        let claims = decode::<Claims>(token, &key, &self.validation).map_err(|error| sort(error.kind()))?.claims;
+        let claims = decode::<Claims>(token, &key, &self.validation).map_err(|error| error_of(error.kind()))?.claims;
         if claims.token_use.as_deref() != Some("access") {
             return Err(TokenError::NotAccess);
         }
@@ -192,7 +192,7 @@ impl Verifier {
     }
 }
 
-fn sort(kind: &ErrorKind) -> TokenError {
+fn error_of(kind: &ErrorKind) -> TokenError {
     match kind {
         ErrorKind::InvalidSignature => TokenError::Signature,
         ErrorKind::ExpiredSignature => TokenError::Expired,

@@ -45,13 +45,13 @@ fn uuid(text: &str) -> Result<Uuid, &'static str> {
     text.parse().map_err(|_| "must be a uuid; `ddb patterns list-conversations` prints the uuids")
 }
 
-fn instant(text: &str) -> Result<DateTime<Utc>, String> {
+fn instant(text: &str) -> Result<DateTime<Utc>, &'static str> {
     if let Ok(day) = text.parse::<NaiveDate>() {
         return Ok(day.and_time(NaiveTime::MIN).and_utc());
     }
     DateTime::parse_from_rfc3339(text)
         .map(|at| at.to_utc())
-        .map_err(|_| "must be a day such as 2026-01-31 or a time such as 2026-01-31T18:00:00+01:00".to_owned())
+        .map_err(|_| "must be a day such as 2026-01-31 or a time such as 2026-01-31T18:00:00+01:00")
 }
 
 pub async fn run(target: &Target, output: Output, options: &Options) -> anyhow::Result<()> {
