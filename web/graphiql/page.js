@@ -29,34 +29,49 @@ subscription NewMessages {
 }
 `;
 
+const END = { done: true, value: undefined };
+
 // GraphiQL's own fetcher does not read server-sent events. A result that is not one is JSON.
 async function fetcher(params, { headers } = {}) {
   const accept = 'application/graphql-response+json, application/json, text/event-stream';
+  const request = new AbortController();
   const response = await fetch('/graphql', {
     method: 'POST',
     headers: { ...headers, Accept: accept, 'Content-Type': 'application/json' },
     body: JSON.stringify(params),
+    signal: request.signal,
   });
   const isStream = response.headers.get('Content-Type')?.startsWith('text/event-stream');
-  return isStream ? results(response.body) : response.json();
+  if (!isStream) return response.json();
+  const events = results(response.body);
+  // The button "Stop" calls `return`. That of a generator waits for the next event, and the connection would stay open.
+  return {
+    [Symbol.asyncIterator]: () => ({
+      next: () =>
+        events.next().catch((error) => {
+          if (!request.signal.aborted) throw error;
+          return END;
+        }),
+      return: async () => {
+        request.abort();
+        return END;
+      },
+    }),
+  };
 }
 
 async function* results(body) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
-  try {
-    let text = '';
-    for (;;) {
-      const { done, value } = await reader.read();
-      if (done) return;
-      const events = (text + value).split('\n\n');
-      text = events.pop();
-      for (const event of events) {
-        const data = /^data: (.+)$/m.exec(event);
-        if (data) yield JSON.parse(data[1]);
-      }
+  let text = '';
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    const events = (text + value).split('\n\n');
+    text = events.pop();
+    for (const event of events) {
+      const data = /^data: (.+)$/m.exec(event);
+      if (data) yield JSON.parse(data[1]);
     }
-  } finally {
-    await reader.cancel();
   }
 }
 
