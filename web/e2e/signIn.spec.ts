@@ -72,6 +72,65 @@ test('a page whose user has signed out shows no conversations, also if the brows
   await expect(page.locator('a.group')).toHaveCount(0);
 });
 
+test('signing out in one tab ends the session of the other tabs', async ({ page, context }) => {
+  const other = await context.newPage();
+  for (const tab of [page, other]) {
+    await signIn(tab, baseUrl(), 'ana');
+    await tab.locator('a.group').first().waitFor();
+  }
+  await page.getByRole('button', { name: 'Account of Ana Ferreira' }).click();
+  await page.getByRole('button', { name: 'Sign out' }).click();
+  await expect(other.getByRole('heading', { name: 'You are signed out' })).toBeVisible();
+  await other.reload();
+  await expect(other.locator('a.group')).toHaveCount(0);
+});
+
+test('signing out deletes an unsent message for good', async ({ page }) => {
+  await page.clock.install();
+  const uuid = await send('ben', 'ana', unique('Hello'));
+  await signIn(page, baseUrl(), 'ana', `/messages/${uuid}`);
+  await composer(page).waitFor();
+  let requests = 0;
+  await page.route('**/graphql', (route) => {
+    if (!isRequest(route, 'mutation CreateMessage')) return route.fallback();
+    requests += 1;
+    return route.fulfill({ status: 503, json: { errors: [{ message: 'x', extensions: { code: 'UNAVAILABLE' } }] } });
+  });
+  const text = unique('Not confirmed');
+  await write(page, text);
+  await expect(bubble(page, text)).toHaveAttribute('data-state', 'unknown');
+  // The user pool does not respond, so the page stays for a while.
+  let goOn: () => void = () => undefined;
+  const isSlow = new Promise<void>((resolve) => (goOn = resolve));
+  await page.route(/revoke/, (route) => isSlow.then(() => route.fallback()));
+  page.on('dialog', (dialog) => void dialog.accept());
+  await page.goto(`${baseUrl()}/messages`);
+  await page.getByRole('button', { name: 'Account of Ana Ferreira' }).click();
+  await page.getByRole('button', { name: 'Sign out' }).click();
+  await expect(page.getByRole('status')).toHaveText('Signing out');
+  const before = requests;
+  // Longer than the outbox waits before it tries again, shorter than the time limit of the user pool.
+  await page.clock.runFor(10_000);
+  expect(requests).toBe(before);
+  expect(await page.evaluate(() => localStorage.length)).toBe(0);
+  goOn();
+  await page.waitForURL(`${baseUrl()}/signed-out`);
+});
+
+test('a browser that stores nothing for the site is told so', async ({ page }) => {
+  await page.addInitScript(() => {
+    for (const name of ['sessionStorage', 'localStorage'])
+      Object.defineProperty(window, name, {
+        get: () => {
+          throw new DOMException('denied', 'SecurityError');
+        },
+      });
+  });
+  await page.goto(`${baseUrl()}/messages`);
+  await expect(page.getByRole('heading', { name: 'Your browser stores nothing for this site' })).toBeVisible();
+  await expectNoViolations(page, 'storage is blocked');
+});
+
 test('an expired token is renewed without a trace', async ({ page }) => {
   const uuid = await send('ben', 'ana', unique('Hello'));
   await signIn(page, baseUrl(), 'ana', `/messages/${uuid}`);

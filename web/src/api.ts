@@ -88,7 +88,9 @@ async function timedFetch(input: RequestInfo | URL, init: RequestInit, token: st
   try {
     const response = await fetch(input, { ...init, headers, signal });
     observeServerTime(response.headers.get('Date'), startedAt);
-    if (!isStream || !response.body) return response;
+    // The time limit is for the whole response.
+    if (!isStream) return new Response(await response.text(), response);
+    if (!response.body) return response;
     restart(SILENCE_TIMEOUT_MS);
     const body = response.body.pipeThrough(
       new TransformStream<Uint8Array, Uint8Array>({

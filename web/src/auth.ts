@@ -3,6 +3,7 @@
 import type { User, UserManager } from 'oidc-client-ts';
 
 import { leave } from './page';
+import { forgetUser } from './storage';
 import { createStore } from './store';
 
 /** The content of `/config.json`. */
@@ -25,10 +26,13 @@ type StoredUser = Pick<User, 'access_token' | 'refresh_token' | 'expires_at' | '
 export type Session =
   | { kind: 'starting' }
   | { kind: 'signedIn'; userId: string }
+  | { kind: 'leaving' }
   | { kind: 'signedOut'; why: 'expired' | 'failed' | 'left' }
   /** The user pool has signed the user in, but the API has no user for this account. */
   | { kind: 'notRegistered'; reason: RegistrationProblem }
-  | { kind: 'unreachable' };
+  | { kind: 'unreachable' }
+  /** The browser does not let this site store anything, and without it nobody can sign in. */
+  | { kind: 'storageBlocked' };
 
 /** A token that expires within this time is renewed before it is used. */
 const RENEW_BEFORE_SECONDS = 60;
@@ -48,6 +52,13 @@ type RegistrationProblem = (typeof REGISTRATION_PROBLEMS)[number];
 
 export const session = createStore<Session>({ kind: 'starting' });
 
+/** Each tab has a session of its own. When a user signs out in one tab, the others end theirs too. */
+const signOuts = new BroadcastChannel('cruddur:sign-outs');
+signOuts.addEventListener('message', ({ data: userId }: MessageEvent<unknown>) => {
+  const current = session.get();
+  if (current.kind === 'signedIn' && current.userId === userId) void endSession();
+});
+
 let loading: Promise<Oidc> | undefined;
 let renewal: Promise<User> | undefined;
 
@@ -56,6 +67,10 @@ let renewal: Promise<User> | undefined;
  * `/config.json`, so it is signed in at once.
  */
 export async function start(): Promise<void> {
+  if (!hasStorage()) {
+    session.set({ kind: 'storageBlocked' });
+    return;
+  }
   const user = storedUser();
   if (user && isUsable(user) && !isTransitional()) {
     signedIn(user);
@@ -155,30 +170,44 @@ export function registrationFailed(reason: RegistrationProblem): void {
   session.set({ kind: 'notRegistered', reason });
 }
 
+/** Ends the session in all tabs of this browser and at the user pool, and deletes what the browser has stored for the user. */
 export async function signOut(): Promise<void> {
-  let url: string | undefined;
-  try {
-    const { manager, logoutUrl } = await oidc();
-    // Not every user pool publishes where its session ends.
-    const endpoint = logoutUrl ?? (await manager.metadataService.getEndSessionEndpoint());
-    if (endpoint !== undefined) url = signOutUrl(endpoint, manager.settings.client_id);
-    if (await manager.metadataService.getRevocationEndpoint()) await manager.revokeTokens(['refresh_token']);
-  } catch {
-    // The user wants to leave, also if the user pool is unreachable.
-  }
-  forgetStoredUsers();
-  // Also before another page: the browser can show this one again.
-  session.set({ kind: 'signedOut', why: 'left' });
+  const current = session.get();
+  if (current.kind === 'signedIn') signOuts.postMessage(current.userId);
+  // The user wants to leave, also if the user pool is unreachable.
+  const [url] = await Promise.all([signOutUrl().catch(() => undefined), endSession()]);
   if (url === undefined) return;
   leave();
   location.assign(url);
 }
 
+/** Ends the session of this tab. */
+async function endSession(): Promise<void> {
+  const current = session.get();
+  // Stops the services first. Otherwise they could send or store something after this.
+  session.set({ kind: 'leaving' });
+  // Somebody else may use this computer next.
+  if (current.kind === 'signedIn') forgetUser(current.userId);
+  try {
+    const { manager } = await oidc();
+    if (await manager.metadataService.getRevocationEndpoint()) await manager.revokeTokens(['refresh_token']);
+  } catch {
+    // The token stays valid, but the browser forgets it.
+  }
+  forgetStoredUsers();
+  // Also if another page follows: the browser can show this one again.
+  session.set({ kind: 'signedOut', why: 'left' });
+}
+
 /** Cognito's logout is not that of OpenID Connect: https://github.com/authts/oidc-client-ts/issues/1385 */
-function signOutUrl(endpoint: string, clientId: string): string {
+async function signOutUrl(): Promise<string | undefined> {
+  const { manager, logoutUrl } = await oidc();
+  // Not every user pool publishes where its session ends.
+  const endpoint = logoutUrl ?? (await manager.metadataService.getEndSessionEndpoint());
+  if (endpoint === undefined) return undefined;
   // The endpoint can be a path, and can have a query.
   const url = new URL(endpoint, location.href);
-  url.searchParams.set('client_id', clientId);
+  url.searchParams.set('client_id', manager.settings.client_id);
   url.searchParams.set('logout_uri', location.origin + SIGNED_OUT_PATH);
   return url.href;
 }
@@ -223,6 +252,14 @@ function isUsable({ expires_at, refresh_token }: StoredUser): boolean {
 /** Whether the page is only a step of signing in or out. */
 function isTransitional(): boolean {
   return location.pathname === CALLBACK_PATH || location.pathname === SIGNED_OUT_PATH;
+}
+
+function hasStorage(): boolean {
+  try {
+    return Boolean(sessionStorage);
+  } catch {
+    return false;
+  }
 }
 
 function storedKeys(): string[] {

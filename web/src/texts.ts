@@ -92,6 +92,7 @@ export const texts = {
     recipient_not_found: 'Not sent: this user no longer exists.',
     recipient_changed: 'Not sent: this handle now belongs to somebody else.',
     recipient_is_self: 'Not sent: you cannot write to yourself.',
+    too_old: 'Not confirmed: it may have been sent long ago.',
     idempotency_key_reused: 'Not sent: the message was changed after it had been sent.',
   } as Readonly<Record<string, string>>,
 
@@ -141,6 +142,7 @@ export const texts = {
 
   signIn: {
     working: 'Signing in',
+    leaving: 'Signing out',
     button: 'Sign in',
     again: 'Sign in again',
     expiredTitle: 'Your session has ended',
@@ -151,6 +153,8 @@ export const texts = {
     signedOutText: 'See you soon.',
     unreachableTitle: 'The server cannot be reached',
     unreachableText: 'Check your connection. This page tries again by itself.',
+    storageTitle: 'Your browser stores nothing for this site',
+    storageText: 'Signing in needs it. Allow cookies and site data for this site in the settings of your browser.',
   },
 
   /** The user is signed in, but the service has no user for the account. */

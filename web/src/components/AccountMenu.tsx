@@ -4,22 +4,19 @@ import { signOut } from '../auth';
 import { MeDocument } from '../generated/graphql';
 import { useLoaded } from '../hooks';
 import { useServices } from '../services';
-import { forgetUser } from '../storage';
 import { texts } from '../texts';
 import { Icon } from './Icon';
 import { Avatar, Handle, Name, nameOf } from './Person';
 
 export function AccountMenu({ onHelp }: { onHelp: () => void }) {
   const { data } = useLoaded({ query: MeDocument });
-  const { outbox, userId } = useServices();
+  const { outbox } = useServices();
   const menu = useRef<HTMLDivElement>(null);
   const me = data?.me;
 
   const leave = async () => {
     const unsent = outbox.items.get().length;
     if (unsent > 0 && !confirm(texts.account.confirmUnsent(unsent))) return;
-    // Somebody else may use this computer next.
-    forgetUser(userId);
     await signOut();
   };
 

@@ -29,6 +29,16 @@ export function SignIn({ session }: { session: NotSignedIn }) {
 function Content({ session }: { session: NotSignedIn }) {
   const t = texts.signIn;
   if (session.kind === 'starting') return <Spinner label={t.working} />;
+  if (session.kind === 'leaving') return <Spinner label={t.leaving} />;
+  if (session.kind === 'storageBlocked') {
+    return (
+      <Notice icon="alert" title={t.storageTitle} text={t.storageText} isAnnounced>
+        <button type="button" className="button" autoFocus onClick={() => location.reload()}>
+          {texts.errors.retry}
+        </button>
+      </Notice>
+    );
+  }
   if (session.kind === 'unreachable') {
     return (
       <Notice icon="offline" title={t.unreachableTitle} text={t.unreachableText}>
