@@ -87,19 +87,82 @@ test('11: after a reset of the feed, the client queries everything again', async
   // A message that the feed never delivers.
   const text = unique('Not in the feed');
   const reset = { data: { feed: { __typename: 'FeedReset', cursor: 'x', reason: 'EXPIRED' } } };
-  let streams = 0;
+  let [isBack, streams] = [false, 0];
   await page.route('**/graphql', (route) => {
     if (!isRequest(route, 'subscription Feed')) return route.fallback();
-    streams += 1;
-    if (streams > 1) return route.abort('connectionrefused');
+    if (isBack) streams += 1;
+    if (streams !== 1) return route.abort('connectionrefused');
     const stream = { 'content-type': 'text/event-stream' };
     return route.fulfill({ headers: stream, body: `event: next\ndata: ${JSON.stringify(reset)}\n\n` });
   });
   await page.context().setOffline(true);
   await expect(pill(page)).toBeVisible();
   await send('ben', 'ana', text);
+  isBack = true;
   await page.context().setOffline(false);
   await expect(bubble(page, text)).toBeVisible();
+});
+
+test('a browser without a network uses a server on the same computer', async ({ open }) => {
+  const uuid = await send('ben', 'ana', unique('Hello'));
+  const page = await open('ana', '');
+  await page.addInitScript(() => Object.defineProperty(navigator, 'onLine', { value: false }));
+  await page.goto(`${baseUrl()}/messages/${uuid}`);
+  await composer(page).waitFor();
+  await expect(pill(page)).toHaveCount(0);
+  const [sent, received] = [unique('Without a network'), unique('Live')];
+  await write(page, sent);
+  await expect(bubble(page, sent)).toHaveAttribute('data-state', 'sent');
+  await send('ben', 'ana', received);
+  await expect(bubble(page, received)).toBeVisible();
+});
+
+test('read markers that moved while only their stream was broken are shown', async ({ open }) => {
+  const uuid = await send('ana', 'ben', unique('Hello'));
+  const page = await open('ana', '');
+  await page.clock.install();
+  let streams = 0;
+  await page.route('**/graphql', (route) => {
+    if (!isRequest(route, 'subscription Activity')) return route.fallback();
+    streams += 1;
+    if (streams > 1) return route.fallback();
+    return route.fulfill({ headers: { 'content-type': 'text/event-stream' }, body: 'event: complete\ndata:\n\n' });
+  });
+  await page.goto(`${baseUrl()}/messages/${uuid}`);
+  await composer(page).waitFor();
+  await expect.poll(() => streams).toBe(1);
+  await expect(pill(page)).toHaveCount(0);
+  await readAll('ben', uuid);
+  await page.clock.runFor(16_000);
+  await expect(page.locator('.read-mark')).toBeVisible();
+});
+
+test('a conversation that was opened before an interruption is complete when it is opened again', async ({
+  open,
+  isMobile,
+}) => {
+  test.skip(isMobile, 'the list is not beside a conversation');
+  await readAll('ana', await send('chloe', 'ana', unique('Hello')));
+  const uuid = await send('ana', 'ben', unique('Hello'));
+  const page = await open('ana', '');
+  let isDown = false;
+  await page.route('**/graphql', (route) =>
+    isDown && isRequest(route, 'subscription') ? route.abort('connectionrefused') : route.fallback(),
+  );
+  await page.goto(`${baseUrl()}/messages/${uuid}`);
+  await composer(page).waitFor();
+  await expect(pill(page)).toHaveCount(0);
+  await groupRow(page, 'Chloé').click();
+  await expect(page.getByRole('textbox', { name: /^Message to Chloé/ })).toBeVisible();
+  isDown = true;
+  // Cuts the streams.
+  await page.evaluate(() => dispatchEvent(new Event('offline')));
+  await expect(pill(page)).toBeVisible();
+  await readAll('ben', uuid);
+  isDown = false;
+  await expect(pill(page)).toHaveCount(0);
+  await groupRow(page, 'Ben').click();
+  await expect(page.locator('.read-mark')).toBeVisible();
 });
 
 test('17: two browsers side by side, and a third device that catches up', async ({ open }) => {

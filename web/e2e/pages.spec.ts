@@ -333,6 +333,77 @@ test('a first message to a handle opens its conversation without a reload', asyn
   await expect(page).toHaveURL(/\/messages\/[0-9a-f-]{36}$/);
 });
 
+test('what was written to a handle continues in its conversation', async ({ open }) => {
+  const page = await open('chloe', '');
+  // As if there were no conversation yet.
+  await page.route('**/graphql', (route) =>
+    isRequest(route, 'query Groups') ? route.fulfill({ json: { data: noGroups } }) : route.fallback(),
+  );
+  await page.goto(`${baseUrl()}/messages/new/ben`);
+  await composer(page).waitFor();
+  await expect(pill(page)).toHaveCount(0);
+  const draft = unique('Not sent yet');
+  await composer(page).fill(draft);
+  await send('ben', 'chloe', unique('Ben is faster'));
+  await expect(page).toHaveURL(/\/messages\/[0-9a-f-]{36}$/);
+  await expect(composer(page)).toHaveValue(draft);
+});
+
+test('messages that follow the first one at once are in the conversation that it creates', async ({ open }) => {
+  const page = await open('chloe', '');
+  let requests = 0;
+  await page.route('**/graphql', (route) => {
+    if (isRequest(route, 'query Groups')) return route.fulfill({ json: { data: noGroups } });
+    if (!isRequest(route, 'mutation CreateMessage')) return route.fallback();
+    requests += 1;
+    // The server rejects the second one for good.
+    const extensions = { code: 'BAD_USER_INPUT', reason: 'recipient_changed' };
+    return requests === 2
+      ? route.fulfill({ json: { errors: [{ message: 'rejected', extensions }] } })
+      : new Promise((resolve) => setTimeout(resolve, 300)).then(() => route.fallback());
+  });
+  await page.goto(`${baseUrl()}/messages/new/ben`);
+  await composer(page).waitFor();
+  const [first, second] = [unique('First'), unique('Second')];
+  await write(page, first);
+  await write(page, second);
+  await expect(page).toHaveURL(/\/messages\/[0-9a-f-]{36}$/);
+  await expect(bubble(page, first)).toHaveAttribute('data-state', 'sent');
+  await expect(bubble(page, second)).toHaveAttribute('data-state', 'failed');
+  await expect(bubble(page, second).getByText('this handle now belongs to somebody else')).toBeVisible();
+});
+
+test('two tabs of a user share the draft of a conversation', async ({ open }) => {
+  const uuid = await send('ben', 'ana', unique('Hello'));
+  const page = await open('ana', `/messages/${uuid}`);
+  await composer(page).waitFor();
+  const other = await page.context().newPage();
+  await other.goto(`${baseUrl()}/messages/${uuid}`);
+  const text = unique('Written once');
+  await composer(page).fill(text);
+  await expect(composer(other)).toHaveValue(text);
+  await composer(page).press('Enter');
+  await expect(composer(other)).toHaveValue('');
+});
+
+test('GraphiQL runs a subscription until it is stopped, without another host', async ({ page }) => {
+  const hosts = new Set<string>();
+  page.on('request', (request) => hosts.add(new URL(request.url()).host));
+  await page.goto(`${baseUrl()}/graphiql`);
+  await page.getByRole('button', { name: /^Execute query/ }).click();
+  const stopped = page.waitForEvent('requestfailed', (request) => request.postData()?.includes('NewMessages') ?? false);
+  await page.getByRole('menuitem', { name: 'NewMessages' }).click();
+  const result = page.getByRole('region', { name: 'Result Window' });
+  await expect(result).toContainText('cursor');
+  const text = unique('To GraphiQL');
+  await send('ben', 'ana', text);
+  await expect(result).toContainText(text);
+  await page.getByRole('button', { name: /^Stop query/ }).click();
+  await stopped;
+  await expect(result).toContainText(text);
+  expect([...hosts]).toEqual([new URL(baseUrl()).host]);
+});
+
 test('nothing is requested from another host, and no policy is violated', async ({ open }) => {
   const uuid = await send('ben', 'ana', 'https://example.com/ 😀');
   const page = await open('ana', '');

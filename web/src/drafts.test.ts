@@ -25,7 +25,7 @@ describe('drafts', () => {
     expect(localStorage).toHaveLength(0);
   });
 
-  it('moves a draft from the handle to the conversation that was created, but never over another text', () => {
+  it('moves a draft from the handle to the conversation, and loses no text', () => {
     const drafts = new Drafts('u1');
     drafts.set('@esi', 'hello');
     drafts.move('@esi', 'g1');
@@ -33,7 +33,18 @@ describe('drafts', () => {
     expect(drafts.get('@esi')).toBe('');
     drafts.set('@esi', 'other');
     drafts.move('@esi', 'g1');
-    expect(drafts.get('g1')).toBe('hello');
+    expect(drafts.get('g1')).toBe('hello\nother');
+  });
+
+  it('follows what another tab writes', () => {
+    const [one, two] = [new Drafts('u1'), new Drafts('u1')];
+    one.set('g1', 'hello');
+    two.onStored('cruddur:u1:draft:g1');
+    expect(two.get('g1')).toBe('hello');
+    one.set('g1', '');
+    two.onStored('cruddur:u1:draft:g1');
+    expect(two.get('g1')).toBe('');
+    expect(localStorage).toHaveLength(0);
   });
 
   it('separates users, and forgets one of them', () => {

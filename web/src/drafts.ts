@@ -27,11 +27,18 @@ export class Drafts {
     this.texts.set(next);
   }
 
-  /** A draft to a handle continues in the message group that the first message has created. */
+  /** A draft to a handle continues in the message group with that user, below the draft that is there. */
   move(from: string, to: string): void {
     const text = this.get(from);
     if (text === '') return;
-    if (this.get(to) === '') this.set(to, text);
+    const before = this.get(to);
+    this.set(to, before === '' ? text : `${before}\n${text}`);
     this.set(from, '');
+  }
+
+  /** Reads a draft again if another tab of the user has changed it. */
+  onStored(storageKey: string | null): void {
+    if (!storageKey?.startsWith(this.#prefix)) return;
+    this.set(storageKey.slice(this.#prefix.length), read(storageKey) ?? '');
   }
 }

@@ -32,9 +32,11 @@ export class Live {
   readonly added = createEmitter<AddedMessage>();
   /**
    * Number of times that the client may have missed changes, such as read markers or events before a reset of the feed. When it
-   * grows, components query again. A component that is rendered later compares it with the number at its own query.
+   * grows, components query again.
    */
   readonly resyncs = createStore(0);
+  /** The number of resyncs up to which the cached conversations are complete, by uuid. */
+  readonly #complete = new Map<string, number>();
 
   readonly #client: Client;
   readonly #cursorKey: string;
@@ -66,17 +68,32 @@ export class Live {
     this.#hasStarted = true;
     const { signal } = this.#stop;
     addEventListener('online', () => this.#reconnect(), { signal });
-    addEventListener('offline', () => this.#disconnect(), { signal });
+    // The connection may be dead. Whether the client is offline, only a new connection shows: without a network, a browser still
+    // reaches a server on its own computer.
+    addEventListener('offline', () => this.#connectAgain(), { signal });
     document.addEventListener('visibilitychange', () => this.#visibilityChanged(), { signal });
-    if (navigator.onLine) this.#connect();
-    else this.connection.set('offline');
+    this.#connect();
   }
 
   stop(): void {
     this.#stop.abort();
-    this.#disconnect();
-    clearTimeout(this.#storeTimer);
-    clearTimeout(this.#hiddenTimer);
+    this.#feed?.();
+    this.#activity?.();
+    for (const timer of [this.#retryTimer, this.#activityTimer, this.#storeTimer, this.#hiddenTimer])
+      clearTimeout(timer);
+  }
+
+  /** Whether changes of a conversation can be missing in the cache. The first call must be made before it is queried. */
+  isIncomplete(uuid: string): boolean {
+    const resyncs = this.resyncs.get();
+    const complete = this.#complete.get(uuid) ?? resyncs;
+    this.#complete.set(uuid, complete);
+    return complete < resyncs;
+  }
+
+  /** What was missing in a conversation is queried. */
+  completes(uuid: string): void {
+    this.#complete.set(uuid, this.resyncs.get());
   }
 
   #connect(): void {
@@ -90,7 +107,7 @@ export class Live {
     this.#connectActivity();
   }
 
-  /** Connects at once, for example because the network is back. */
+  /** Connects at once because the network is back. */
   #reconnect(): void {
     if (this.connection.get() !== 'live') this.#connectAgain();
   }
@@ -99,15 +116,6 @@ export class Live {
     this.#failures = 0;
     this.connection.set(this.#hasBeenLive ? 'reconnecting' : 'connecting');
     this.#connect();
-  }
-
-  #disconnect(): void {
-    clearTimeout(this.#retryTimer);
-    clearTimeout(this.#activityTimer);
-    this.#feed?.();
-    this.#activity?.();
-    this.#feed = this.#activity = undefined;
-    this.connection.set('offline');
   }
 
   #onFeed({ data, error, hasNext }: OperationResult<FeedSubscription>): void {
@@ -145,11 +153,8 @@ export class Live {
   #lost(): void {
     this.#feed?.();
     this.#feed = undefined;
-    if (!navigator.onLine) {
-      this.connection.set('offline');
-      return;
-    }
-    this.connection.set(this.#hasBeenLive ? 'reconnecting' : 'connecting');
+    const trying = this.#hasBeenLive ? 'reconnecting' : 'connecting';
+    this.connection.set(navigator.onLine ? trying : 'offline');
     const wait = Math.min(FIRST_WAIT_MS * 2 ** this.#failures, MAX_WAIT_MS);
     this.#failures += 1;
     clearTimeout(this.#retryTimer);
@@ -179,10 +184,16 @@ export class Live {
         if (data?.activity.__typename === 'TypingStarted') startedTyping(data.activity.messageGroupUuid);
         if (!error && hasNext) return;
         this.#activity = undefined;
-        this.#activityTimer = setTimeout(() => this.#connectActivity(), MAX_WAIT_MS);
+        this.#activityTimer = setTimeout(() => this.#resumeActivity(), MAX_WAIT_MS);
       }),
     );
     this.#activity = () => subscription.unsubscribe();
+  }
+
+  /** Read markers that moved meanwhile were missed. */
+  #resumeActivity(): void {
+    this.#connectActivity();
+    if (this.connection.get() === 'live') this.#resync();
   }
 
   #visibilityChanged(): void {
@@ -196,14 +207,12 @@ export class Live {
       }, HIDDEN_MS);
       return;
     }
-    if (!navigator.onLine) return;
     const connection = this.connection.get();
     // While the screen of a phone is off, the system stops the page and cuts its connections without an error.
     if (connection === 'reconnecting' || connection === 'offline' || Date.now() - this.#hiddenAt > CUT_AFTER_MS) {
       this.#connectAgain();
     } else if (!this.#activity) {
-      this.#connectActivity();
-      if (connection === 'live') this.#resync();
+      this.#resumeActivity();
     }
   }
 }

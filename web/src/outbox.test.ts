@@ -10,12 +10,12 @@ const failure = (isTransient: boolean, reason?: string): SendResult => ({
 });
 
 /** An outbox whose requests the test answers. */
-function setup({ isOnline = (): boolean => true } = {}) {
+function setup({ isOnline = (): boolean => true, startedAt = Date.UTC(2026, 0, 1) } = {}) {
   const requests: { item: OutboxItem; answer: (result: SendResult) => Promise<void> }[] = [];
   const onSent = vi.fn();
   const outbox = new Outbox({
     userId: 'u1',
-    now: () => Date.UTC(2026, 0, 1) + requests.length,
+    now: () => startedAt + requests.length,
     isOnline,
     onSent,
     send: (item) =>
@@ -147,13 +147,48 @@ describe('outbox', () => {
     let online = false;
     const { outbox, requests } = setup({ isOnline: () => online });
     outbox.add(GROUP, 'u2', 'hello');
-    outbox.seen('m1', 'g1', 'hello');
+    const group = { uuid: 'g1', otherParticipant: { uuid: 'u2' } };
+    outbox.seen('m1', group, 'hello');
     expect(outbox.items.get()[0]?.seenAs).toBeUndefined();
     online = true;
     outbox.flush();
     await requests[0]?.answer(failure(true));
-    outbox.seen('m1', 'g1', 'hello');
+    outbox.seen('m1', group, 'hello');
     expect(outbox.items.get()[0]?.seenAs).toBe('m1');
+  });
+
+  it('keeps the order of messages to one user, whether they name the handle or the conversation', async () => {
+    const { outbox, requests } = setup();
+    outbox.add({ handle: 'esi' }, 'u3', 'first');
+    outbox.add({ messageGroupUuid: 'g3' }, 'u3', 'second');
+    expect(requests.map(({ item }) => item.body)).toEqual(['first']);
+    await requests[0]?.answer(SENT);
+    expect(requests.map(({ item }) => item.body)).toEqual(['first', 'second']);
+  });
+
+  it('does not send a message by itself whose key the server may have forgotten', () => {
+    const { outbox } = setup();
+    outbox.add(GROUP, 'u2', 'hello');
+    const later = setup({ startedAt: Date.UTC(2026, 1, 15) });
+    later.outbox.flush();
+    expect(later.requests).toHaveLength(0);
+    expect(later.outbox.items.get()).toMatchObject([{ state: 'failed', reason: 'too_old' }]);
+  });
+
+  it('stores nothing when a request ends after the session', async () => {
+    const { outbox, requests } = setup();
+    outbox.add(GROUP, 'u2', 'hello');
+    outbox.stop();
+    localStorage.clear();
+    await requests[0]?.answer(failure(true));
+    expect(localStorage).toHaveLength(0);
+  });
+
+  it('shows what another tab is sending', () => {
+    const [one, two] = [setup(), setup()];
+    const key = one.outbox.add(GROUP, 'u2', 'hello');
+    two.outbox.onStored(`cruddur:u1:outbox:${key}`);
+    expect(two.states()).toEqual([['hello', 'sending']]);
   });
 
   it('ignores entries that it cannot read', () => {

@@ -49,6 +49,11 @@ interface OutboxOptions {
 
 const FIRST_WAIT_MS = 1_000;
 const MAX_WAIT_MS = 30_000;
+/**
+ * The server remembers an idempotency key for 30 days. A message that was tried longer ago can be stored already, so only the user
+ * can send it again.
+ */
+const KEY_IS_SAFE_MS = 29 * 24 * 60 * 60 * 1_000;
 
 export class Outbox {
   readonly items: Store<readonly OutboxItem[]>;
@@ -65,7 +70,11 @@ export class Outbox {
   constructor(options: OutboxOptions) {
     this.#options = options;
     this.#prefix = keyFor(options.userId, 'outbox', '');
-    this.items = createStore<readonly OutboxItem[]>(this.#load());
+    // A request that was in progress when the page closed may have reached the server.
+    const stored = this.#load().map((item) =>
+      item.state === 'sending' ? { ...item, state: 'unknown' as const } : item,
+    );
+    this.items = createStore<readonly OutboxItem[]>(stored);
   }
 
   /** Adds a message and sends it. Returns its key. */
@@ -96,35 +105,31 @@ export class Outbox {
   flush(): void {
     clearTimeout(this.#timer);
     if (this.#hasStopped || this.#options.isOnline?.() === false) return;
+    // One at a time to each recipient, so that the messages keep their order.
     const busy = new Set<string>();
     for (const item of this.items.get()) {
-      const conversation = conversationOf(item.to);
-      if (item.state === 'failed') continue;
-      // One at a time in each conversation, so that the messages keep their order.
-      if (busy.has(conversation)) continue;
-      busy.add(conversation);
+      if (item.state === 'failed' || busy.has(item.recipientUuid)) continue;
+      if (item.attempted && this.#options.now() - Date.parse(item.createdAt) > KEY_IS_SAFE_MS) {
+        this.#save({ ...item, state: 'failed', reason: 'too_old' });
+        continue;
+      }
+      busy.add(item.recipientUuid);
       if (!this.#active.has(item.key)) void this.#attempt(item);
     }
   }
 
   /** Handles a message of the signed-in user from the feed. Hides an unconfirmed message that is probably the same one. */
-  seen(messageUuid: string, messageGroupUuid: string, body: string): void {
+  seen(messageUuid: string, group: MessageGroupIds, body: string): void {
     if (this.sentKeys.has(messageUuid)) return;
     const item = this.items
       .get()
-      .find(
-        ({ to, attempted, seenAs, body: text }) =>
-          attempted &&
-          seenAs === undefined &&
-          text === body &&
-          'messageGroupUuid' in to &&
-          to.messageGroupUuid === messageGroupUuid,
-      );
+      .find((item) => item.attempted && item.seenAs === undefined && item.body === body && isTo(item, group));
     if (item) this.#save({ ...item, seenAs: messageUuid });
   }
 
-  /** Reads the messages of other tabs of the user. */
-  reload(): void {
+  /** Reads the messages again if another tab of the user has changed them. */
+  onStored(storageKey: string | null): void {
+    if (storageKey !== null && !storageKey.startsWith(this.#prefix)) return;
     const own = new Map(this.items.get().map((item) => [item.key, item]));
     this.items.set(this.#load().map((item) => (this.#active.has(item.key) ? (own.get(item.key) ?? item) : item)));
   }
@@ -135,15 +140,13 @@ export class Outbox {
     clearTimeout(this.#timer);
   }
 
-  isOwnKey(storageKey: string | null): boolean {
-    return storageKey === null || storageKey.startsWith(this.#prefix);
-  }
-
   async #attempt(item: OutboxItem): Promise<void> {
     this.#active.add(item.key);
     this.#save({ ...item, state: item.state === 'unknown' ? 'unknown' : 'sending', attempted: true });
     const result = await this.#options.send(item).catch((): SendResult => UNREACHABLE);
     this.#active.delete(item.key);
+    // What is left is sent in the next session, or was deleted with the data of the user.
+    if (this.#hasStopped && !result.ok) return;
 
     const current = this.#find(item.key);
     if (result.ok) {
@@ -199,17 +202,20 @@ export const UNREACHABLE: SendResult = {
   failure: { isTransient: true, isUnreachable: true, reason: undefined, retryAfter: undefined },
 };
 
-/** Identifies the conversation of a message on this device. */
-export function conversationOf(to: Recipient): string {
-  return 'handle' in to ? `@${to.handle}` : to.messageGroupUuid;
+interface MessageGroupIds {
+  readonly uuid: string;
+  readonly otherParticipant: { readonly uuid: string };
+}
+
+/** Whether a message belongs to this message group. A message to a handle can wait while an earlier one creates the group. */
+export function isTo({ to, recipientUuid }: OutboxItem, { uuid, otherParticipant }: MessageGroupIds): boolean {
+  return 'handle' in to ? recipientUuid === otherParticipant.uuid : to.messageGroupUuid === uuid;
 }
 
 function parse(text: string | null): OutboxItem | null {
   try {
     const item = JSON.parse(text ?? 'null') as OutboxItem | null;
-    if (!item?.key || !item.body) return null;
-    // A request that was in progress when the page closed may have reached the server.
-    return item.state === 'sending' ? { ...item, state: 'unknown' } : item;
+    return item?.key && item.body ? item : null;
   } catch {
     return null;
   }

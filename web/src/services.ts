@@ -61,7 +61,7 @@ function startServices(userId: string): Services {
   const outbox = new Outbox({
     userId,
     now: serverNow,
-    isOnline: () => navigator.onLine,
+    isOnline: () => live.connection.get() !== 'offline',
     send: async ({ to, body, key, recipientUuid }): Promise<SendResult> => {
       const input = { to, body, idempotencyKey: key, recipientUuid };
       const { data, error } = await client.mutation(CreateMessageDocument, { input }).toPromise();
@@ -81,12 +81,14 @@ function startServices(userId: string): Services {
 
   const listeners = new AbortController();
   const { signal } = listeners;
-  addEventListener('online', () => outbox.flush(), { signal });
-  addEventListener('storage', ({ key }) => outbox.isOwnKey(key) && outbox.reload(), { signal });
-  live.connection.subscribe(() => live.connection.get() === 'live' && outbox.flush());
+  const onStored = (key: string | null) => {
+    outbox.onStored(key);
+    drafts.onStored(key);
+  };
+  addEventListener('storage', ({ key }) => onStored(key), { signal });
+  live.connection.subscribe(() => outbox.flush());
   live.added.on(({ message, messageGroup }) => {
-    if (message.author.uuid !== messageGroup.otherParticipant.uuid)
-      outbox.seen(message.id, message.messageGroupUuid, message.body);
+    if (message.author.uuid !== messageGroup.otherParticipant.uuid) outbox.seen(message.id, messageGroup, message.body);
   });
   const firstResponses = queryAhead(client, location.pathname);
   const startLive = () => void firstResponses.then(() => live.start());

@@ -1,6 +1,7 @@
-import { useEffect, useLayoutEffect, useRef, useState, type KeyboardEvent } from 'react';
+import { useEffect, useLayoutEffect, useRef, type KeyboardEvent } from 'react';
 
 import { useServices } from '../services';
+import { useStore } from '../store';
 import { texts } from '../texts';
 import { signalTyping } from '../typing';
 import { Icon } from './Icon';
@@ -27,7 +28,8 @@ interface ComposerProps {
 
 export function Composer({ conversation, groupUuid, name, onSend }: ComposerProps) {
   const { drafts, client } = useServices();
-  const [text, setText] = useState(() => drafts.get(conversation));
+  // Also changes when the user writes or sends it in another tab.
+  const text = useStore(drafts.texts).get(conversation) ?? '';
   const field = useRef<HTMLTextAreaElement>(null);
 
   // As the server counts: code points, not UTF-16 units.
@@ -59,7 +61,6 @@ export function Composer({ conversation, groupUuid, name, onSend }: ComposerProp
   }, [text]);
 
   const change = (next: string) => {
-    setText(next);
     drafts.set(conversation, next);
     if (groupUuid !== undefined && next.trim() !== '') signalTyping(client, groupUuid);
   };
@@ -67,7 +68,6 @@ export function Composer({ conversation, groupUuid, name, onSend }: ComposerProp
   const send = () => {
     if (!canSend) return;
     onSend(text.trim());
-    setText('');
     drafts.set(conversation, '');
     field.current?.focus();
   };

@@ -13,6 +13,7 @@ import {
 import { unmask } from '../generated';
 import { useLoaded, useTitle } from '../hooks';
 import { pendingItem, type ListItem } from '../listItem';
+import { isTo } from '../outbox';
 import { firstUnreadOf } from '../rows';
 import { useServices } from '../services';
 import { useStore } from '../store';
@@ -38,9 +39,9 @@ export function Conversation({ uuid }: { uuid: string }) {
 function LoadedConversation({ uuid }: { uuid: string }) {
   const { live } = useServices();
   const { data, error, retry } = useLoaded({ query: ConversationDocument, variables: firstMessages(uuid) });
-  const [resyncsAtQuery] = useState(() => live.resyncs.get());
+  useState(() => live.isIncomplete(uuid));
 
-  if (data?.messageGroup) return <OpenConversation group={data.messageGroup} resyncsAtQuery={resyncsAtQuery} />;
+  if (data?.messageGroup) return <OpenConversation group={data.messageGroup} />;
   if (data) return <MissingConversation />;
   if (error) {
     return (
@@ -52,13 +53,7 @@ function LoadedConversation({ uuid }: { uuid: string }) {
   return <LoadingConversation />;
 }
 
-interface OpenConversationProps {
-  group: Group;
-  /** `live.resyncs` at the query of the group. If it has grown since, messages can be missing. */
-  resyncsAtQuery: number;
-}
-
-function OpenConversation({ group, resyncsAtQuery }: OpenConversationProps) {
+function OpenConversation({ group }: { group: Group }) {
   const { client, outbox, live } = useServices();
   const { uuid, otherParticipant, messages, unreadCount } = group;
   const name = nameOf(otherParticipant);
@@ -75,11 +70,11 @@ function OpenConversation({ group, resyncsAtQuery }: OpenConversationProps) {
   const newest = unmask(MessageListItemFragmentDoc, messages.nodes.at(-1))?.cursor;
   const resyncs = useStore(live.resyncs);
   const onResync = useEffectEvent(() => {
-    if (newest !== undefined) void loadNewer(client, uuid, newest);
+    if (newest === undefined || !live.isIncomplete(uuid)) return;
+    live.completes(uuid);
+    void loadNewer(client, uuid, newest);
   });
-  useEffect(() => {
-    if (resyncs > resyncsAtQuery) onResync();
-  }, [resyncs, resyncsAtQuery]);
+  useEffect(() => onResync(), [resyncs]);
 
   // Reading clears the unread count, but the divider stays where it was when the conversation was opened.
   const [unreadAtOpen] = useState(unreadCount);
@@ -169,12 +164,12 @@ function useItems({ uuid, otherParticipant, messages }: Group): ListItem[] {
   );
   return useMemo(() => {
     const unsent = pending
-      .filter(({ to, seenAs }) => 'messageGroupUuid' in to && to.messageGroupUuid === uuid && seenAs === undefined)
+      .filter((item) => item.seenAs === undefined && isTo(item, { uuid, otherParticipant: { uuid: otherUuid } }))
       .map(pendingItem);
     // For a moment, a message can be both confirmed and in the outbox.
     const keys = new Set(unsent.length > 0 ? confirmed.map(({ key }) => key) : []);
     return unsent.length > 0 ? [...confirmed, ...unsent.filter(({ key }) => !keys.has(key))] : confirmed;
-  }, [confirmed, pending, uuid]);
+  }, [confirmed, pending, uuid, otherUuid]);
 }
 
 function LoadingConversation() {

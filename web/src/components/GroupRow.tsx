@@ -3,7 +3,7 @@ import { Link } from 'wouter';
 
 import { GroupRowFragmentDoc } from '../generated/graphql';
 import { unmask, type FragmentType } from '../generated';
-import { conversationOf } from '../outbox';
+import { isTo } from '../outbox';
 import { plain } from '../richText';
 import { useServices } from '../services';
 import { useStore } from '../store';
@@ -21,7 +21,7 @@ interface GroupRowProps {
 export const GroupRow = memo(function GroupRow({ group: masked, isOpen }: GroupRowProps) {
   const group = unmask(GroupRowFragmentDoc, masked);
   const { outbox, drafts } = useServices();
-  const pending = useStore(outbox.items).findLast(({ to }) => conversationOf(to) === group.uuid);
+  const pending = useStore(outbox.items).findLast((item) => isTo(item, group));
   const draft = useStore(drafts.texts).get(group.uuid) ?? '';
   const isTyping = useStore(typing).has(group.uuid);
   const { otherParticipant, lastMessage, unreadCount } = group;

@@ -8,6 +8,7 @@ import type { OutboxItem } from '../outbox';
 import { isFewEmoji, plain, RichText } from '../richText';
 import type { Row } from '../rows';
 import { useServices } from '../services';
+import { useStore } from '../store';
 import { texts } from '../texts';
 import { formatClock, formatDay } from '../time';
 import { Icon } from './Icon';
@@ -87,9 +88,10 @@ function StateIcon({ state }: { state: OutboxItem['state'] | 'sent' }) {
 
 /** What is wrong with a message that is not sent, and what the user can do. */
 function PendingActions({ item }: { item: OutboxItem }) {
-  const { outbox } = useServices();
+  const { outbox, live } = useServices();
+  const isOffline = useStore(live.connection) === 'offline';
   if (item.state === 'sending') return null;
-  if (item.state === 'queued') return navigator.onLine ? null : <p className="pending">{texts.state.queued}</p>;
+  if (item.state === 'queued') return isOffline ? <p className="pending">{texts.state.queued}</p> : null;
   const isFailed = item.state === 'failed';
   return (
     <p className="pending" data-failed={isFailed ? true : undefined}>

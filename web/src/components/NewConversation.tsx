@@ -1,5 +1,5 @@
-import { useEffect, useMemo, useRef, useState } from 'react';
-import { Link, Redirect, useLocation } from 'wouter';
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from 'react';
+import { Link, useLocation } from 'wouter';
 
 import { MeDocument, UserByHandleDocument, type UserByHandleQuery } from '../generated/graphql';
 import { useGroups, useLoaded, useTitle } from '../hooks';
@@ -79,7 +79,7 @@ export function NewConversation({ handle }: { handle: string }) {
   useTitle(user ? nameOf(user) : texts.newMessage.heading);
 
   const existing = groups?.find(({ otherParticipant }) => otherParticipant.id === user?.id);
-  if (existing) return <Redirect to={`/messages/${existing.uuid}`} replace />;
+  if (existing) return <OpenExisting handle={handle} groupUuid={existing.uuid} />;
 
   const again = (
     <Link className="button" href="/messages/new">
@@ -120,6 +120,17 @@ export function NewConversation({ handle }: { handle: string }) {
     );
   }
   return <FirstMessage handle={handle} user={user} />;
+}
+
+/** Opens the conversation, also if the other user has just started it. What was written here continues there. */
+function OpenExisting({ handle, groupUuid }: { handle: string; groupUuid: string }) {
+  const { drafts } = useServices();
+  const [, navigate] = useLocation();
+  useLayoutEffect(() => {
+    drafts.move(`@${handle}`, groupUuid);
+    navigate(`/messages/${groupUuid}`, { replace: true });
+  }, [drafts, handle, groupUuid, navigate]);
+  return null;
 }
 
 type FoundUser = NonNullable<UserByHandleQuery['user']>;
