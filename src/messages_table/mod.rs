@@ -4,9 +4,9 @@
 //! then reads sees its write. Reads of the index are eventually consistent, because DynamoDB offers no other reads of it.
 //!
 //! The files import each other in one direction: `keys`, `records` and `feed` do not use DynamoDB calls, `attributes` reads
-//! the attributes of any item, `items` and
-//! `feed_items` convert between records and items, `calls` limits concurrent calls, `query` and `response_reader` read pages,
-//! and `reads`, `feed_reads`, `writes`, `read_markers` and `legacy` add the access patterns to [`MessagesTable`].
+//! the attributes of any item, `items` and `feed_items` convert between records and items, `calls` limits concurrent calls,
+//! `query` and `response_reader` read pages, and `reads`, `feed_reads`, `writes`, `read_markers` and `legacy` add the access
+//! patterns to [`MessagesTable`].
 
 pub mod attributes;
 mod calls;

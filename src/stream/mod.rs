@@ -22,8 +22,8 @@
 //!
 //! # Processing of a record
 //! 1. [`Consumer`] lists the shards, takes leases and runs a [`reader`] for each of them.
-//! 2. The reader reads a batch through [`source`]. [`arrivals()`](arrivals::arrivals) collects the messages of each group and skips all
-//!    other records, such as the consumer's own writes.
+//! 2. The reader reads a batch through [`source`]. [`arrivals()`](arrivals::arrivals) collects the messages of each group and
+//!    skips all other records, such as the consumer's own writes.
 //! 3. [`effect::Writer`] reads the rows of the group from the index. [`planner::plan`] decides which messages are fed and which
 //!    rows move.
 //! 4. [`appender`] gives the entries the next positions of both feeds. One transaction puts the entries, deletes the old rows

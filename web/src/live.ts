@@ -83,15 +83,17 @@ export class Live {
       clearTimeout(timer);
   }
 
-  /** Whether changes of a conversation can be missing in the cache. The first call must be made before it is queried. */
-  isIncomplete(uuid: string): boolean {
-    const resyncs = this.resyncs.get();
-    const complete = this.#complete.get(uuid) ?? resyncs;
-    this.#complete.set(uuid, complete);
-    return complete < resyncs;
+  /** Registers that a conversation is about to be queried, unless it is in the cache. */
+  queries(uuid: string): void {
+    if (!this.#complete.has(uuid)) this.completes(uuid);
   }
 
-  /** What was missing in a conversation is queried. */
+  /** Whether changes of a conversation can be missing in the cache. */
+  isIncomplete(uuid: string): boolean {
+    return (this.#complete.get(uuid) ?? 0) < this.resyncs.get();
+  }
+
+  /** Registers that what is missing in a conversation is queried. */
   completes(uuid: string): void {
     this.#complete.set(uuid, this.resyncs.get());
   }

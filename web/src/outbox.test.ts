@@ -167,12 +167,13 @@ describe('outbox', () => {
   });
 
   it('does not send a message by itself whose key the server may have forgotten', () => {
-    const { outbox } = setup();
-    outbox.add(GROUP, 'u2', 'hello');
+    const key = setup().outbox.add(GROUP, 'u2', 'hello');
     const later = setup({ startedAt: Date.UTC(2026, 1, 15) });
     later.outbox.flush();
     expect(later.requests).toHaveLength(0);
     expect(later.outbox.items.get()).toMatchObject([{ state: 'failed', reason: 'too_old' }]);
+    later.outbox.retry(key);
+    expect(later.requests[0]?.item.key).toBe(key);
   });
 
   it('stores nothing when a request ends after the session', async () => {

@@ -14,7 +14,7 @@ type OutboxState =
   | 'sending'
   /** The server may have stored it. The outbox sends it again. */
   | 'unknown'
-  /** The server has rejected it. Only the user can send it again. */
+  /** The server has rejected it, or it is too old. Only the user can send it again. */
   | 'failed';
 
 export interface OutboxItem {
@@ -26,7 +26,7 @@ export interface OutboxItem {
   /** Time of the server, as far as the client knows it. */
   readonly createdAt: string;
   readonly state: OutboxState;
-  /** Why the server rejected it. */
+  /** Why it has failed. */
   readonly reason?: string | undefined;
   /** Whether a request with this key may have reached the server. */
   readonly attempted: boolean;
@@ -110,7 +110,7 @@ export class Outbox {
     for (const item of this.items.get()) {
       if (item.state === 'failed' || busy.has(item.recipientUuid)) continue;
       if (item.attempted && this.#options.now() - Date.parse(item.createdAt) > KEY_IS_SAFE_MS) {
-        this.#save({ ...item, state: 'failed', reason: 'too_old' });
+        this.#save({ ...item, state: 'failed', reason: 'too_old', attempted: false });
         continue;
       }
       busy.add(item.recipientUuid);

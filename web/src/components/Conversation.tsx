@@ -38,8 +38,9 @@ export function Conversation({ uuid }: { uuid: string }) {
 
 function LoadedConversation({ uuid }: { uuid: string }) {
   const { live } = useServices();
+  // Once, before the query.
+  useState(() => live.queries(uuid));
   const { data, error, retry } = useLoaded({ query: ConversationDocument, variables: firstMessages(uuid) });
-  useState(() => live.isIncomplete(uuid));
 
   if (data?.messageGroup) return <OpenConversation group={data.messageGroup} />;
   if (data) return <MissingConversation />;
