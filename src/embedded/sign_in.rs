@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest::{SHA256, digest};
-use axum::extract::{Form, Query, RawQuery, State};
+use axum::extract::{Form, Query, RawQuery, Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY};
 use axum::http::{HeaderMap, StatusCode};
-use axum::middleware::from_fn;
+use axum::middleware::{Next, from_fn};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 use super::issuer::{CLIENT_ID, LocalIssuer};
 use crate::config::{LocalHosts, local_origin};
-use crate::http::this_machine::only_on_this_machine;
+use crate::http::this_machine::is_from_this_machine;
 use crate::model::{User, UserUuid};
 use crate::users::Users;
 
@@ -125,6 +125,14 @@ pub fn router(issuer: Arc<LocalIssuer>, users: Users, offered: Vec<UserUuid>) ->
         .route("/oauth2/revoke", post(revoke))
         .route("/logout", get(logout))
         .with_state(sign_in)
+}
+
+async fn only_on_this_machine(request: Request, next: Next) -> Response {
+    if is_from_this_machine(&request) {
+        return next.run(request).await;
+    }
+    let problem = "Signing in without a password works only on the machine on which the server runs, at localhost.\n";
+    (StatusCode::FORBIDDEN, problem).into_response()
 }
 
 async fn configuration(headers: HeaderMap) -> Json<Value> {

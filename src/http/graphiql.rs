@@ -3,8 +3,7 @@
 
 use std::sync::Arc;
 
-use axum::Extension;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Request, State};
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
@@ -15,8 +14,7 @@ use serde_json::json;
 
 use super::api::Api;
 use super::assets::{self, Caching};
-use super::server::Client;
-use super::this_machine::is_on_this_machine;
+use super::this_machine::is_from_this_machine;
 
 const PAGE: &str = include_str!("graphiql.html");
 /// Placeholder for the settings in the page.
@@ -37,12 +35,8 @@ pub async fn file(Path(name): Path<String>, headers: HeaderMap) -> Response {
 }
 
 /// Responds with the page. It contains the access token of `dev`, if there is one and the client runs on this machine.
-pub async fn page(
-    State(api): State<Arc<Api>>,
-    Extension(client): Extension<Client>,
-    headers: HeaderMap,
-) -> impl IntoResponse {
-    let token = api.graphiql_token.as_ref().filter(|_| is_on_this_machine(client.address, &headers));
+pub async fn page(State(api): State<Arc<Api>>, request: Request) -> impl IntoResponse {
+    let token = api.graphiql_token.as_ref().filter(|_| is_from_this_machine(&request));
     let headers = token.map(|token| {
         let headers = json!({ "Authorization": format!("Bearer {token}") });
         serde_json::to_string_pretty(&headers).unwrap_or_default()

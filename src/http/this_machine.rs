@@ -2,29 +2,23 @@
 
 use std::net::IpAddr;
 
-use axum::Extension;
 use axum::extract::Request;
+use axum::http::HeaderMap;
 use axum::http::header::HOST;
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, StatusCode};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
 
 use super::server::Client;
 
-/// Middleware that rejects requests from other machines.
-pub async fn only_on_this_machine(Extension(client): Extension<Client>, request: Request, next: Next) -> Response {
-    if is_on_this_machine(client.address, request.headers()) {
-        return next.run(request).await;
-    }
-    let problem = "Signing in without a password works only on the machine on which the server runs, at localhost.\n";
-    (StatusCode::FORBIDDEN, problem).into_response()
+/// Whether a client on this machine sends the request, for a page of this machine.
+pub fn is_from_this_machine(request: &Request) -> bool {
+    let client = request.extensions().get::<Client>();
+    client.is_some_and(|client| is_on_this_machine(client.address, request.headers()))
 }
 
-/// Whether a client on this machine sends the request, for a page of this machine. The address is checked, because a client
+/// The address is checked, because a client
 /// on another machine can send any host name. The host name is checked, because the name of a foreign page can resolve to
 /// this machine (DNS rebinding).
-pub fn is_on_this_machine(address: IpAddr, headers: &HeaderMap) -> bool {
+fn is_on_this_machine(address: IpAddr, headers: &HeaderMap) -> bool {
     let host = headers.get(HOST).and_then(|host| host.to_str().ok()).and_then(|host| host.parse::<Authority>().ok());
     let name = host.as_ref().map(Authority::host).unwrap_or_default();
     let named = name.trim_matches(['[', ']']).parse::<IpAddr>();
