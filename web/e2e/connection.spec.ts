@@ -98,8 +98,8 @@ test('11: after a reset of the feed, the client queries everything again', async
   await page.context().setOffline(true);
   await expect(pill(page)).toBeVisible();
   await send('ben', 'ana', text);
-  isBack = true;
   await page.context().setOffline(false);
+  isBack = true;
   await expect(bubble(page, text)).toBeVisible();
 });
 

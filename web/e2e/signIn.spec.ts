@@ -108,6 +108,7 @@ test('signing out deletes an unsent message for good', async ({ page }) => {
   await page.getByRole('button', { name: 'Account of Ana Ferreira' }).click();
   await page.getByRole('button', { name: 'Sign out' }).click();
   await expect(page.getByRole('status')).toHaveText('Signing out');
+  expect(await page.evaluate(() => sessionStorage.length)).toBe(0);
   const before = requests;
   // Longer than the outbox waits before it tries again, shorter than the time limit of the user pool.
   await page.clock.runFor(10_000);
@@ -119,12 +120,12 @@ test('signing out deletes an unsent message for good', async ({ page }) => {
 
 test('a browser that stores nothing for the site is told so', async ({ page }) => {
   await page.addInitScript(() => {
-    for (const name of ['sessionStorage', 'localStorage'])
-      Object.defineProperty(window, name, {
-        get: () => {
-          throw new DOMException('denied', 'SecurityError');
-        },
-      });
+    const deny = () => {
+      throw new DOMException('denied', 'SecurityError');
+    };
+    for (const name of ['sessionStorage', 'localStorage']) Object.defineProperty(window, name, { get: deny });
+    // As in Firefox.
+    window.BroadcastChannel = new Proxy(BroadcastChannel, { construct: deny });
   });
   await page.goto(`${baseUrl()}/messages`);
   await expect(page.getByRole('heading', { name: 'Your browser stores nothing for this site' })).toBeVisible();

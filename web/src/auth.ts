@@ -52,12 +52,8 @@ type RegistrationProblem = (typeof REGISTRATION_PROBLEMS)[number];
 
 export const session = createStore<Session>({ kind: 'starting' });
 
-/** Each tab has a session of its own. When a user signs out in one tab, the others end theirs too. */
-const signOuts = new BroadcastChannel('cruddur:sign-outs');
-signOuts.addEventListener('message', ({ data: userId }: MessageEvent<unknown>) => {
-  const current = session.get();
-  if (current.kind === 'signedIn' && current.userId === userId) void endSession();
-});
+/** Each tab has a session of its own. When a user signs out in one tab, the other open tabs end theirs too. */
+let signOuts: BroadcastChannel | undefined;
 
 let loading: Promise<Oidc> | undefined;
 let renewal: Promise<User> | undefined;
@@ -71,12 +67,21 @@ export async function start(): Promise<void> {
     session.set({ kind: 'storageBlocked' });
     return;
   }
+  followSignOuts();
   const user = storedUser();
   if (user && isUsable(user) && !isTransitional()) {
     signedIn(user);
   } else {
     await untilReachable(restoreOrSignIn);
   }
+}
+
+function followSignOuts(): void {
+  signOuts = new BroadcastChannel('cruddur:sign-outs');
+  signOuts.addEventListener('message', ({ data: userId }: MessageEvent<unknown>) => {
+    const current = session.get();
+    if (current.kind === 'signedIn' && current.userId === userId) void endSession();
+  });
 }
 
 /** Repeats a step until the server and the user pool respond. */
@@ -170,10 +175,10 @@ export function registrationFailed(reason: RegistrationProblem): void {
   session.set({ kind: 'notRegistered', reason });
 }
 
-/** Ends the session in all tabs of this browser and at the user pool, and deletes what the browser has stored for the user. */
+/** Ends the session in the open tabs and at the user pool, and deletes what the browser has stored for the user. */
 export async function signOut(): Promise<void> {
   const current = session.get();
-  if (current.kind === 'signedIn') signOuts.postMessage(current.userId);
+  if (current.kind === 'signedIn') signOuts?.postMessage(current.userId);
   // The user wants to leave, also if the user pool is unreachable.
   const [url] = await Promise.all([signOutUrl().catch(() => undefined), endSession()]);
   if (url === undefined) return;
@@ -188,15 +193,24 @@ async function endSession(): Promise<void> {
   session.set({ kind: 'leaving' });
   // Somebody else may use this computer next.
   if (current.kind === 'signedIn') forgetUser(current.userId);
-  try {
-    const { manager } = await oidc();
-    if (await manager.metadataService.getRevocationEndpoint()) await manager.revokeTokens(['refresh_token']);
-  } catch {
-    // The token stays valid, but the browser forgets it.
-  }
+  const token = storedUser()?.refresh_token;
+  // Before the user pool responds, so that a reload of the page does not continue the session.
+  forgetStoredUsers();
+  if (token !== undefined) await revoke(token).catch(() => undefined);
+  // A renewal that was in progress stores its token.
+  await renewal?.catch(() => undefined);
   forgetStoredUsers();
   // Also if another page follows: the browser can show this one again.
   session.set({ kind: 'signedOut', why: 'left' });
+}
+
+/** RFC 7009. The library would revoke only a token that it has stored. */
+async function revoke(token: string): Promise<void> {
+  const { manager } = await oidc();
+  const endpoint = await manager.metadataService.getRevocationEndpoint();
+  if (endpoint === undefined) return;
+  const body = new URLSearchParams({ token, token_type_hint: 'refresh_token', client_id: manager.settings.client_id });
+  await fetch(endpoint, { method: 'POST', body, signal: AbortSignal.timeout(MAX_WAIT_MS) });
 }
 
 /** Cognito's logout is not that of OpenID Connect: https://github.com/authts/oidc-client-ts/issues/1385 */

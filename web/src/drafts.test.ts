@@ -1,4 +1,4 @@
-import { beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it, vi } from 'vitest';
 
 import { Drafts } from './drafts';
 import { forgetUser } from './storage';
@@ -39,8 +39,11 @@ describe('drafts', () => {
   it('follows what another tab writes', () => {
     const [one, two] = [new Drafts('u1'), new Drafts('u1')];
     one.set('g1', 'hello');
+    const written = vi.spyOn(localStorage, 'setItem');
     two.onStored('cruddur:u1:draft:g1');
     expect(two.get('g1')).toBe('hello');
+    expect(written).not.toHaveBeenCalled();
+    written.mockRestore();
     one.set('g1', '');
     two.onStored('cruddur:u1:draft:g1');
     expect(two.get('g1')).toBe('');

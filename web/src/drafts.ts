@@ -21,6 +21,10 @@ export class Drafts {
   set(conversation: string, text: string): void {
     if (text === this.get(conversation)) return;
     write(this.#prefix + conversation, text === '' ? null : text);
+    this.#show(conversation, text);
+  }
+
+  #show(conversation: string, text: string): void {
     const next = new Map(this.texts.get());
     if (text === '') next.delete(conversation);
     else next.set(conversation, text);
@@ -32,13 +36,14 @@ export class Drafts {
     const text = this.get(from);
     if (text === '') return;
     const before = this.get(to);
-    this.set(to, before === '' ? text : `${before}\n${text}`);
+    // Another tab may have moved it already.
+    if (before !== text) this.set(to, before === '' ? text : `${before}\n${text}`);
     this.set(from, '');
   }
 
-  /** Reads a draft again if another tab of the user has changed it. */
+  /** Reads a draft again if another tab of the user has changed it. Does not store it: the other tab can have gone on. */
   onStored(storageKey: string | null): void {
     if (!storageKey?.startsWith(this.#prefix)) return;
-    this.set(storageKey.slice(this.#prefix.length), read(storageKey) ?? '');
+    this.#show(storageKey.slice(this.#prefix.length), read(storageKey) ?? '');
   }
 }

@@ -176,20 +176,24 @@ describe('outbox', () => {
     expect(later.requests[0]?.item.key).toBe(key);
   });
 
-  it('stores nothing when a request ends after the session', async () => {
-    const { outbox, requests } = setup();
+  it.each([failure(true), SENT])('stores nothing when a request ends after the session', async (result) => {
+    const { outbox, requests, onSent } = setup();
     outbox.add(GROUP, 'u2', 'hello');
     outbox.stop();
     localStorage.clear();
-    await requests[0]?.answer(failure(true));
+    await requests[0]?.answer(result);
     expect(localStorage).toHaveLength(0);
+    expect(onSent).not.toHaveBeenCalled();
   });
 
-  it('shows what another tab is sending', () => {
+  it('shows what another tab is sending, and sends it if that tab does not', async () => {
     const [one, two] = [setup(), setup()];
     const key = one.outbox.add(GROUP, 'u2', 'hello');
     two.outbox.onStored(`cruddur:u1:outbox:${key}`);
     expect(two.states()).toEqual([['hello', 'sending']]);
+    // The other tab was closed.
+    await vi.advanceTimersByTimeAsync(20_000);
+    expect(two.requests[0]?.item.key).toBe(key);
   });
 
   it('ignores entries that it cannot read', () => {

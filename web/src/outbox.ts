@@ -49,6 +49,8 @@ interface OutboxOptions {
 
 const FIRST_WAIT_MS = 1_000;
 const MAX_WAIT_MS = 30_000;
+/** A message that another tab is still sending after this time is sent by this one. The other tab may have been closed. */
+const OTHER_TAB_MS = 20_000;
 /**
  * The server remembers an idempotency key for 30 days. A message that was tried longer ago can be stored already, so only the user
  * can send it again.
@@ -65,6 +67,7 @@ export class Outbox {
   readonly #active = new Set<string>();
   readonly #waits = new Map<string, number>();
   #timer: ReturnType<typeof setTimeout> | undefined;
+  #otherTab: ReturnType<typeof setTimeout> | undefined;
   #hasStopped = false;
 
   constructor(options: OutboxOptions) {
@@ -109,12 +112,13 @@ export class Outbox {
     const busy = new Set<string>();
     for (const item of this.items.get()) {
       if (item.state === 'failed' || busy.has(item.recipientUuid)) continue;
-      if (item.attempted && this.#options.now() - Date.parse(item.createdAt) > KEY_IS_SAFE_MS) {
+      const isActive = this.#active.has(item.key);
+      if (!isActive && item.attempted && this.#options.now() - Date.parse(item.createdAt) > KEY_IS_SAFE_MS) {
         this.#save({ ...item, state: 'failed', reason: 'too_old', attempted: false });
         continue;
       }
       busy.add(item.recipientUuid);
-      if (!this.#active.has(item.key)) void this.#attempt(item);
+      if (!isActive) void this.#attempt(item);
     }
   }
 
@@ -131,13 +135,18 @@ export class Outbox {
   onStored(storageKey: string | null): void {
     if (storageKey !== null && !storageKey.startsWith(this.#prefix)) return;
     const own = new Map(this.items.get().map((item) => [item.key, item]));
-    this.items.set(this.#load().map((item) => (this.#active.has(item.key) ? (own.get(item.key) ?? item) : item)));
+    const items = this.#load().map((item) => (this.#active.has(item.key) ? (own.get(item.key) ?? item) : item));
+    this.items.set(items);
+    clearTimeout(this.#otherTab);
+    const isElsewhere = items.some(({ key, state }) => state === 'sending' && !this.#active.has(key));
+    if (isElsewhere) this.#otherTab = setTimeout(() => this.flush(), OTHER_TAB_MS);
   }
 
   /** Sends nothing any more, because the session has ended. */
   stop(): void {
     this.#hasStopped = true;
     clearTimeout(this.#timer);
+    clearTimeout(this.#otherTab);
   }
 
   async #attempt(item: OutboxItem): Promise<void> {
@@ -152,7 +161,7 @@ export class Outbox {
     if (result.ok) {
       this.sentKeys.set(result.messageUuid, item.key);
       this.#remove(item.key);
-      this.#options.onSent?.(item, result);
+      if (!this.#hasStopped) this.#options.onSent?.(item, result);
     } else if (!current) {
       // Deleted in the meantime, here or in another tab.
     } else if (!result.failure.isTransient) {
