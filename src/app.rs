@@ -202,6 +202,8 @@ pub fn live_with_postgres(
         let wrong = |error| SettingError::wrong("DATABASE_LISTEN_URL", format!("cannot be read: {error}"));
         let target = connect_options(url).map_err(wrong)?;
         let environment = Arc::new(SystemEnvironment);
+        // What others send before the first connection is lost.
+        live.listening().lost();
         let listener = PostgresListener { target, broker, process, live: live.clone(), environment };
         shutdown.spawn(listener.run(shutdown.token()));
     }

@@ -214,6 +214,12 @@ async fn serve_users(users: Users, shutdown: &Shutdown) -> anyhow::Result<String
 
 /// Returns the text that `dev` prints when it is ready: addresses, access tokens and an example request.
 fn welcome(address: SocketAddr, data_dir: &DataDir, engines: &Engines, tokens: &[(String, String)]) -> String {
+    let is_local = address.ip().is_loopback();
+    // Not every browser connects to an unspecified address, and only `localhost` is signed in.
+    let address = match address.ip().is_unspecified() {
+        true => format!("localhost:{}", address.port()),
+        false => address.to_string(),
+    };
     let mut text = format!(
         "\nReady.\n\n\
          \x20 Messages    http://{address}/\n\
@@ -223,7 +229,7 @@ fn welcome(address: SocketAddr, data_dir: &DataDir, engines: &Engines, tokens: &
          \x20 PostgreSQL  {postgres}   (accepts one connection at a time: while psql is open, the API waits)\n\
          \x20 Data        {data}\n\n\
          Access tokens, valid for 30 days:\n\n",
-        graphiql = if address.ip().is_loopback() {
+        graphiql = if is_local {
             format!("signed in as {}", tokens.first().map_or("nobody", |(handle, _)| handle))
         } else {
             "signed in only on this machine, at localhost, where the web client also signs in".to_owned()

@@ -7,6 +7,7 @@ use apollo_compiler::request::coerce_variable_values;
 use apollo_compiler::response::{JsonMap, JsonValue};
 use apollo_compiler::validation::Valid;
 use apollo_compiler::{Name, Schema};
+use async_graphql::parser::types::Selection;
 use async_graphql::{Request, Variables};
 use serde_json::{Map, Value};
 
@@ -32,9 +33,10 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Number of root fields.
-    pub fn root_fields(&self) -> usize {
-        self.operation.0.operations.iter().map(|(_, operation)| operation.node.selection_set.node.items.len()).sum()
+    /// Number of root fields with this name.
+    pub fn root_fields(&self, name: &str) -> usize {
+        let roots = self.operation.0.operations.iter().flat_map(|(_, it)| &it.node.selection_set.node.items);
+        roots.filter(|it| matches!(&it.node, Selection::Field(field) if field.node.name.node == name)).count()
     }
 
     /// The request that the engine executes.

@@ -80,7 +80,7 @@ impl RequestBody {
     /// closed a connection with unread bytes, the connection would be reset, and the client would see a broken pipe
     /// instead of the response (RFC 9112, section 9.6). With HTTP/2 this is not necessary, because the server can end one
     /// request without closing the connection.
-    pub fn discard_rest(mut self, parts: &Parts) {
+    pub fn discard_rest(mut self, parts: &Parts, is_rejected: bool) {
         // A client that waits for `100 Continue` has not sent the body, and reading would request it.
         let is_unsent = !self.is_started && parts.headers.contains_key(EXPECT);
         if is_unsent || self.is_complete || self.body.is_end_stream() || parts.version == Version::HTTP_2 {
@@ -89,7 +89,7 @@ impl RequestBody {
         // While the task keeps the client, the request counts as unfinished, so the bytes do not count as the head of another
         // request.
         let client = parts.extensions.get::<Client>().cloned();
-        if let Some(client) = &client {
+        if let Some(client) = client.as_ref().filter(|_| is_rejected) {
             client.rejected();
         }
         tokio::spawn(async move {

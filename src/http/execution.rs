@@ -31,13 +31,13 @@ pub async fn execute(
     let _permit = permit(api)?;
     let is_query = kind == OperationType::Query;
     let messaging = if is_query { api.messaging.for_query() } else { api.messaging.for_mutation() };
+    let has_one_message = plan.root_fields("createMessage") == 1;
     let context = RequestContext::new(messaging, api.live.clone(), token, api.limits.response_bytes, None);
-    let is_single = plan.root_fields() == 1;
     let execution = graphql::execute(&api.schema, plan.into_request(), &context);
     match timeout(api.limits.request_timeout(), execution).await {
         Ok(executed) => executed.map_err(Refusal::Engine),
         Err(_) if is_query => Err(Refusal::TimedOut { message: None }),
-        Err(_) if is_single && context.has_stored_message() => {
+        Err(_) if has_one_message && context.has_stored_message() => {
             Err(Refusal::TimedOut { message: Some(MessageOutcome::Stored) })
         }
         // The server no longer waits for the write, but DynamoDB may have executed it. If the request has several messages, some

@@ -45,7 +45,7 @@ pub async fn handle(State(api): State<Arc<Api>>, request: Request) -> Response {
             None => Err(Refusal::NotAcceptable),
             Some(accepted) => respond(&api, &parts, &mut body, &mut log, accepted).await,
         };
-        body.discard_rest(&parts);
+        body.discard_rest(&parts, answer.is_err());
         let Accepted { once, stream } = accepted.unwrap_or(Accepted { once: Some(Media::Json), stream: None });
         let (response, outcome) = match (answer, once, stream) {
             (Ok(Answer::Stream(media, subscription)), ..) => return event_stream::open(media, subscription, log),

@@ -11,8 +11,8 @@ use crate::model::{MessageGroupUuid, Participant, UserUuid};
 const TYPING_LASTS: TimeDelta = TimeDelta::seconds(6);
 /// Minimum time between two delivered signals of a user for the same group. A signal that comes earlier is dropped.
 const TYPING_INTERVAL: Duration = Duration::from_secs(3);
-/// Difference of the times that two signals of another process may need to this one.
-const TRANSFER_DIFFERENCE: Duration = Duration::from_millis(500);
+/// Maximum time that a signal of another process usually needs to this one.
+const TRANSFER_TIME: Duration = Duration::from_millis(500);
 /// Maximum number of signals that are remembered. If a signal is forgotten, the next one is delivered even if it comes
 /// too early.
 const MAX_SIGNALS: usize = 50_000;
@@ -62,21 +62,21 @@ impl TypingSignals {
     /// Returns whether a signal must be delivered, and records it in that case. A signal is delivered if the last delivered
     /// one is at least [`TYPING_INTERVAL`] old.
     pub fn is_due(&self, user: UserUuid, group: MessageGroupUuid, now: Instant) -> bool {
-        self.is_due_after(TYPING_INTERVAL, user, group, now)
+        self.is_due_since(now, user, group, now)
     }
 
-    /// The same for a signal of another process, which may have needed less time than the one before it.
+    /// The same for a signal that another process has delivered some time before.
     pub fn is_due_here(&self, user: UserUuid, group: MessageGroupUuid, now: Instant) -> bool {
-        self.is_due_after(TYPING_INTERVAL - TRANSFER_DIFFERENCE, user, group, now)
+        self.is_due_since(now.checked_sub(TRANSFER_TIME).unwrap_or(now), user, group, now)
     }
 
-    fn is_due_after(&self, interval: Duration, user: UserUuid, group: MessageGroupUuid, now: Instant) -> bool {
+    fn is_due_since(&self, delivered: Instant, user: UserUuid, group: MessageGroupUuid, now: Instant) -> bool {
         let key = (user, group);
-        let is_early = |last: Instant| now.saturating_duration_since(last) < interval;
+        let is_early = |last: Instant| now.saturating_duration_since(last) < TYPING_INTERVAL;
         if self.0.get(&key).is_some_and(is_early) {
             return false;
         }
-        self.0.insert(key, now);
+        self.0.insert(key, delivered);
         true
     }
 }
@@ -99,6 +99,9 @@ mod tests {
         assert!(signals.is_due(ana, one, start + TYPING_INTERVAL));
         assert!(!signals.is_due(ana, one, start + TYPING_INTERVAL));
         assert!(!signals.is_due_here(ana, one, start + TYPING_INTERVAL + Duration::from_secs(1)));
-        assert!(signals.is_due_here(ana, one, start + 2 * TYPING_INTERVAL - TRANSFER_DIFFERENCE));
+        assert!(signals.is_due_here(ana, one, start + 2 * TYPING_INTERVAL));
+        // The next one, which another process has delivered in time, needed less time, or came to this process.
+        assert!(signals.is_due_here(ana, one, start + 3 * TYPING_INTERVAL - TRANSFER_TIME));
+        assert!(signals.is_due(ana, one, start + 4 * TYPING_INTERVAL - 2 * TRANSFER_TIME));
     }
 }

@@ -41,7 +41,7 @@ impl Messaging {
             }
             tokio::time::sleep(backoff.next(&*self.environment)).await;
         }
-        // If the index lags, the row has the sort key of another message than the newest one of a moment ago.
+        // If the index lags, the row can have the key of a message that arrived after `likely` was read, or of an older one.
         for sort_key in self.table.recent_sort_keys(group).await? {
             let row = self.table.row_at(user, group, &sort_key).await?;
             if row.as_ref().is_some_and(|row| row.author.is_some()) {

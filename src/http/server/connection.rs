@@ -71,6 +71,8 @@ struct RequestState {
     left: usize,
     /// Number of parts that the server has not finished writing.
     parts: usize,
+    /// Whether the server has written a part of the response, and no further one is left.
+    is_written: bool,
     /// Whether the request was rejected, and the server only discards the rest of its body.
     is_rejected: bool,
     /// Time at which the client last read a part. Before that, the time at which the server began to write the first part.
@@ -159,6 +161,7 @@ impl Connection {
                 bytes: 0,
                 left: 0,
                 parts: 0,
+                is_written: false,
                 is_rejected: false,
                 since: Instant::now(),
             });
@@ -210,14 +213,14 @@ impl Connection {
     }
 
     /// If the connection waits for a request, returns whether it has had a request before, and the time since which it waits.
-    /// A connection whose only requests were rejected counts as waiting. A connection that a handler has taken over counts as
+    /// A connection whose requests were rejected, and got their responses, counts as waiting. A connection that a handler has taken over counts as
     /// waiting until the handler accepts its client.
     pub fn waiting(&self) -> Option<(bool, Instant)> {
         let state = self.lock();
         let is_waiting = if state.is_upgraded {
             !state.is_accepted
         } else {
-            state.requests.iter().all(|request| request.is_rejected)
+            state.requests.iter().all(|request| request.is_rejected && request.is_written)
         };
         is_waiting.then_some((state.has_served, state.waiting_since))
     }
@@ -326,6 +329,7 @@ impl Client {
         if let Some(request) = state.request(self.request.0.id) {
             request.is_rejected = true;
         }
+        state.waiting_since = Instant::now();
     }
 
     /// Registers a message of `bytes` bytes that the handler of a taken-over connection sends. Its bytes count as not read by the
@@ -360,7 +364,8 @@ impl Unfinished {
         let Some(request) = state.request(self.0.id) else { return };
         request.parts = request.parts.saturating_sub(1);
         request.since = Instant::now();
-        if request.parts == 0 && request.left == 0 {
+        request.is_written = request.parts == 0 && request.left == 0;
+        if request.is_written {
             request.bytes = 0;
         }
     }
