@@ -26,9 +26,8 @@ impl Messaging {
     pub(super) async fn own_row(&self, member: &Member, likely: &SortKey) -> Result<Option<GroupRow>, MessagingError> {
         let (user, group) = (member.user.uuid, member.group());
         let row = self.table.row_at(user, group, likely).await?;
-        // A row without an author is a legacy row. Some legacy lists contain two rows of one group, of which the newer one is
-        // valid, so the search continues.
-        if row.as_ref().is_some_and(|row| row.author.is_some()) {
+        // Some legacy lists contain two rows of one group, of which the newer one is valid, so the search continues.
+        if row.as_ref().is_some_and(|row| !row.is_legacy()) {
             return Ok(row);
         }
         let mut backoff = Backoff::new(FIRST_WAIT, MAX_WAIT);
@@ -44,7 +43,7 @@ impl Messaging {
         // If the index lags, the row can have the key of a message that arrived after `likely` was read, or of an older one.
         for sort_key in self.table.recent_sort_keys(group).await? {
             let row = self.table.row_at(user, group, &sort_key).await?;
-            if row.as_ref().is_some_and(|row| row.author.is_some()) {
+            if row.as_ref().is_some_and(|row| !row.is_legacy()) {
                 return Ok(row);
             }
         }
