@@ -213,8 +213,8 @@ impl Connection {
     }
 
     /// If the connection waits for a request, returns whether it has had a request before, and the time since which it waits.
-    /// A connection whose requests were rejected, and got their responses, counts as waiting. A connection that a handler has taken over counts as
-    /// waiting until the handler accepts its client.
+    /// A connection also counts as waiting if all its requests were rejected and got their responses. A connection that a handler
+    /// has taken over counts as waiting until the handler accepts its client.
     pub fn waiting(&self) -> Option<(bool, Instant)> {
         let state = self.lock();
         let is_waiting = if state.is_upgraded {
